@@ -1,0 +1,50 @@
+"""Floor and ceiling: the random policy and Meta-World's scripted policies, run like any agent."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from scipy.special import ndtr
+
+from agents.step_input import ACTION_DIM, OBS
+from envs.trial import TrialRunner
+
+
+class Actor(Protocol):
+    """Anything that acts for a block of trials in lockstep."""
+
+    def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Actions (B, 4) and log-probabilities (B,) from packed inputs (B, 45) and noise (B, 4)."""
+        ...
+
+
+class RandomActor:
+    """Uniform actions in the box: the floor."""
+
+    def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The trial's own normal noise, mapped to uniform."""
+        return 2.0 * ndtr(noise) - 1.0, np.full(len(inputs), -ACTION_DIM * np.log(2.0))
+
+
+class ScriptedActor:
+    """Meta-World's scripted experts: the ceiling. They see the goal, which the agent must not.
+
+    Args:
+        runners: the runners of the block's trials, whose simulators know their goals.
+    """
+
+    def __init__(self, runners: list[TrialRunner]) -> None:
+        from metaworld.policies import ENV_POLICY_MAP
+
+        self._runners = runners
+        self._policies = [ENV_POLICY_MAP[runner.env.task]() for runner in runners]
+
+    def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The experts' deterministic actions, clipped to the box."""
+        actions = np.zeros((len(inputs), ACTION_DIM))
+        for row, (runner, policy) in enumerate(zip(self._runners, self._policies, strict=True)):
+            obs = inputs[row, OBS].astype(np.float64)
+            obs[-3:] = runner.env.env._get_pos_goal()
+            actions[row] = np.clip(policy.get_action(obs), -1.0, 1.0)
+        return actions, np.zeros(len(inputs))

@@ -1,0 +1,233 @@
+"""The pool: worker processes that run whole trials and meet the learner once per iteration.
+
+A block of trials is a pure function of (trials, weights), so a worker that died or hung is simply
+replaced and its block run again: the same bits, with nothing recorded for replay. Every wait has a
+deadline, and `close` always returns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.buffer import SharedBuffer, Spec, TrialBatch
+from envs.trial import Trial
+
+ROOT = Path(__file__).resolve().parents[1]
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class WorkerError(RuntimeError):
+    """A worker failed for good; the message names worker, task, goal, episode and step."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What acts in the workers.
+
+    Attributes:
+        kind: ``agent``, ``random`` (floor) or ``scripted`` (ceiling).
+        core: the agent's short-term memory; see `agents.acting.NumpyActor`.
+        weights: the agent's weights; see `agents.rl2.actor_weights`.
+        deterministic: act by the mean.
+    """
+
+    kind: str = "agent"
+    core: str = "gru"
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    deterministic: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the weights, which travel in shared memory."""
+        return {"kind": self.kind, "core": self.core, "deterministic": self.deterministic}
+
+
+@dataclass
+class _Process:
+    popen: subprocess.Popen
+    channel: Connection
+    seen: int = 0  # progress counter when it was last seen to move
+    moved: float = 0.0  # and when that was
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class WorkerPool:
+    """Runs trials on all cores.
+
+    Args:
+        workers: processes; None: one per available core.
+        stall_seconds: a worker that takes no step for so long is replaced. It must exceed the
+            time to compile a task's model (about a second).
+        tries: how often one block may fail before `WorkerError`.
+    """
+
+    def __init__(
+        self, workers: int | None = None, *, stall_seconds: float = 120.0, tries: int = 3
+    ) -> None:
+        self.workers = workers or available_cores()
+        self.stall_seconds, self.tries = stall_seconds, tries
+        self.buffer = SharedBuffer()
+        self.respawned = 0
+        self._pool = [self._spawn(index) for index in range(self.workers)]
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, trials: Sequence[Trial], policy: Policy, *, lanes: int) -> TrialBatch:
+        """Run `trials`, all of the same length, in blocks of `lanes`, and wait for all of them.
+
+        Which worker runs a block does not change a bit of its result; `lanes` does in the last
+        digits (it is the shape of the workers' matrix products) and so is part of a run's config.
+
+        Returns:
+            The batch, copied out of shared memory; column i is trial i.
+
+        Raises:
+            WorkerError: a block failed `tries` times.
+        """
+        steps = trials[0].steps
+        if any(trial.steps != steps for trial in trials):
+            raise ValueError("all trials of one run need the same episodes and horizon")
+        weights: Spec = [(n, str(w.dtype), w.shape) for n, w in policy.weights.items()]
+        arrays = self.buffer.arrays([*weights, *TrialBatch.spec(steps, len(trials))])
+        for name, value in policy.weights.items():
+            np.copyto(arrays[name], value)
+        common = {
+            "do": "run",
+            "policy": policy.to_json(),
+            "weights": weights,
+            "shape": [steps, len(trials)],
+        }
+        blocks = [
+            {
+                **common,
+                "column": first,
+                "trials": [trial.to_json() for trial in trials[first : first + lanes]],
+            }
+            for first in range(0, len(trials), lanes)
+        ]
+        self._run_blocks(blocks)
+        return TrialBatch(**{n: arrays[n].copy() for n in TrialBatch.__dataclass_fields__})
+
+    def _run_blocks(self, blocks: list[dict[str, Any]]) -> None:
+        waiting = deque((block, 1) for block in blocks)
+        running: dict[int, tuple[dict[str, Any], int]] = {}
+        while waiting or running:
+            for index in range(self.workers):
+                if waiting and index not in running:
+                    block, attempt = waiting.popleft()
+                    self.send(index, block)
+                    running[index] = (block, attempt)
+            for index, answer in self.answers(running):
+                block, attempt = running.pop(index)
+                if "error" not in answer:
+                    continue
+                if attempt >= self.tries or answer.get("traceback"):
+                    raise WorkerError(_describe(index, block, attempt, answer))
+                waiting.appendleft((block, attempt + 1))
+
+    def send(self, index: int, command: dict[str, Any]) -> None:
+        """Send `command` to worker `index`, replacing the worker first if it is gone."""
+        for _ in range(self.tries):
+            process = self._pool[index]
+            try:
+                process.channel.send_bytes(json.dumps(command).encode())
+            except (BrokenPipeError, ConnectionError, OSError):
+                self._respawn(index)
+                continue
+            process.seen, process.moved = int(self.buffer.progress[index]), time.monotonic()
+            return
+        raise WorkerError(f"worker {index} dies as soon as it is started; see its message above")
+
+    def answers(self, indices: Mapping[int, Any]) -> list[tuple[int, dict[str, Any]]]:
+        """Wait until some of the workers in `indices` have answered, died or stalled."""
+        while True:
+            channels = {self._pool[index].channel: index for index in indices}
+            found = []
+            for channel in wait(list(channels), timeout=0.5):
+                index = channels[channel]  # type: ignore[index]
+                try:
+                    found.append((index, json.loads(self._pool[index].channel.recv_bytes())))
+                except (EOFError, ConnectionError, OSError):
+                    code = self._respawn(index)
+                    found.append((index, {"error": f"the process died (exit status {code})"}))
+            found += [(i, a) for i in indices if (a := self._stalled(i)) is not None]
+            if found:
+                return found
+
+    def _stalled(self, index: int) -> dict[str, Any] | None:
+        process, progress = self._pool[index], int(self.buffer.progress[index])
+        if progress != process.seen:
+            process.seen, process.moved = progress, time.monotonic()
+            return None
+        if time.monotonic() - process.moved < self.stall_seconds or process.channel.poll():
+            return None
+        self._respawn(index)
+        return {"error": f"no step for {self.stall_seconds:g} s; it was killed"}
+
+    def _spawn(self, index: int) -> _Process:
+        ours, theirs = socket.socketpair()
+        search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {
+            **os.environ,
+            **dict.fromkeys(ONE_THREAD, "1"),
+            "PYTHONPATH": os.pathsep.join(search),
+        }
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "envs.worker"]
+            + [str(n) for n in (theirs.fileno(), self.buffer.descriptor, index)],
+            pass_fds=(theirs.fileno(), self.buffer.descriptor),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        return _Process(popen, Connection(ours.detach()), moved=time.monotonic())
+
+    def _respawn(self, index: int) -> int | None:
+        code = self._end(self._pool[index])
+        self.respawned += 1
+        self._pool[index] = self._spawn(index)
+        return code
+
+    @staticmethod
+    def _end(process: _Process) -> int | None:
+        process.channel.close()
+        process.popen.kill()
+        try:
+            return process.popen.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:  # unkillable (a process in uninterruptible sleep)
+            return None
+
+    def close(self) -> None:
+        """End all workers, whatever they are doing, and free the shared memory; idempotent."""
+        for process in self._pool:
+            self._end(process)
+        self._pool = []
+        self.buffer.close()
+
+
+def _describe(index: int, block: dict[str, Any], attempt: int, answer: dict[str, Any]) -> str:
+    where = answer.get("where") or {}
+    place = ", ".join(f"{key} {value}" for key, value in where.items())
+    tasks = ", ".join(sorted({trial["task"] for trial in block["trials"]}))
+    text = f"worker {index} failed (try {attempt}) at {place or 'tasks ' + tasks}: "
+    return text + answer["error"] + ("\n" + answer["traceback"] if "traceback" in answer else "")

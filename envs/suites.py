@@ -1,0 +1,245 @@
+"""Suites: named Meta-World tasks with their train and test goals.
+
+Goals come from Meta-World's own seeded benchmark classes (50 per task). ``ML1-train`` here really
+is train: `gymnasium.make_vec("Meta-World/ML1-train")` of Meta-World 3.1.1 returns the test split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.stepping import TASKS
+from envs.trial import Trial
+
+SUITES = ("ML1", "ML10", "ML25", "ML45", "MT10", "MT50", "custom")
+GOALS_PER_TASK = 50
+
+Goals = dict[str, tuple[tuple[float, ...], ...]]
+
+
+class SuiteError(ValueError):
+    """The suite, a task or a split asked for does not exist; the message says what to type."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks and goals of a benchmark.
+
+    Attributes:
+        name: e.g. ``ML10``.
+        seed: seed of the benchmark class that drew the goals.
+        train: task name -> goals, each goal the task's ``rand_vec`` in metres.
+        test: likewise; empty for the MT suites, which have no held-out part.
+        goal_hidden: True for ML (the agent must find the goal), False for MT.
+    """
+
+    name: str
+    seed: int
+    train: Goals
+    test: Goals
+    goal_hidden: bool = True
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Training tasks, in the suite's own order."""
+        return tuple(self.train)
+
+    @property
+    def overlap(self) -> tuple[str, ...]:
+        """Test tasks that are also training tasks though the suite holds out whole tasks.
+
+        Meta-World's ML25 lists basketball in both; ML1 and custom suites hold out goals, not tasks.
+        """
+        shared = tuple(task for task in self.test if task in self.train)
+        return () if len(shared) == len(self.test) else shared
+
+    def split(self, name: str) -> Goals:
+        """Goals of split `name`. Raises SuiteError where the suite has no such split."""
+        goals = {"train": self.train, "test": self.test}.get(name)
+        if not goals:
+            raise SuiteError(
+                f"suite {self.name} has no split {name!r}: use --split "
+                + ("train" if self.train and not self.test else "train or --split test")
+            )
+        return goals
+
+    def sample_trials(
+        self, count: int, *, episodes: int, horizon: int, iteration: int, seed: int
+    ) -> list[Trial]:
+        """`count` training trials for one iteration, a pure function of (seed, iteration).
+
+        Trial i is of task i modulo the number of tasks, so each block of consecutive trials costs
+        about the same; within a task goals are drawn without replacement while they last.
+        """
+        rng = np.random.default_rng([seed, iteration, 0])
+        tasks = self.tasks
+        rounds = -(-count // len(tasks))
+        picks = {
+            task: np.concatenate(
+                [
+                    rng.permutation(len(self.train[task]))
+                    for _ in range(-(-rounds // len(self.train[task])))
+                ]
+            )
+            for task in tasks
+        }
+        seeds = rng.integers(2**63, size=count)
+        trials = []
+        for i in range(count):
+            task = tasks[i % len(tasks)]
+            goal = int(picks[task][i // len(tasks)])
+            trials.append(
+                self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i]))
+            )
+        return trials
+
+    def evaluation_trials(
+        self, split: str, *, goals: int, repeats: int = 1, episodes: int, horizon: int, seed: int
+    ) -> list[Trial]:
+        """The same `goals` goals of every task of `split`, `repeats` trials each.
+
+        A pure function of its arguments, so all arms are evaluated on the same trials. Trials are
+        ordered goal by goal with the tasks interleaved.
+        """
+        chosen = self.split(split)
+        rng = np.random.default_rng([seed, 1])
+        trials = []
+        for goal in range(goals):
+            for task, vectors in chosen.items():
+                for _ in range(repeats):
+                    noise_seed = int(rng.integers(2**63))
+                    trials.append(
+                        self._trial(
+                            split, task, goal % len(vectors), episodes, horizon, seed=noise_seed
+                        )
+                    )
+        return trials
+
+    def _trial(
+        self, split: str, task: str, goal: int, episodes: int, horizon: int, *, seed: int
+    ) -> Trial:
+        vector = self.split(split)[task][goal]
+        return Trial(task, vector, goal, split, episodes, horizon, seed, self.goal_hidden)
+
+
+def suite_problems(
+    name: str, *, task: str | None, tasks: Sequence[str], test_tasks: Sequence[str]
+) -> list[str]:
+    """Everything wrong with a suite request, each a sentence that says what to type instead."""
+    problems = []
+    if name not in SUITES:
+        problems.append(f"unknown suite {name!r}{_nearest(name, SUITES)}")
+    for flag, names in (("--task", [task] if task else []), ("--tasks", tasks)):
+        problems += [
+            f"{flag}: unknown task {name!r}{_nearest(name, TASKS)}"
+            for name in names
+            if name not in TASKS
+        ]
+    problems += [
+        f"--test-tasks: unknown task {name!r}{_nearest(name, TASKS)}"
+        for name in test_tasks
+        if name not in TASKS
+    ]
+    if name == "ML1" and not task:
+        problems.append("suite ML1 needs one task: add e.g. --task reach-v3")
+    if name != "ML1" and task:
+        problems.append(f"--task belongs to --suite ML1, not {name}: use --suite ML1 or --tasks")
+    if name == "custom" and not tasks:
+        problems.append("suite custom needs its tasks: add e.g. --tasks reach-v3 push-v3")
+    if name != "custom" and (tasks or test_tasks):
+        problems.append(f"--tasks and --test-tasks belong to --suite custom, not {name}")
+    if len(set(tasks)) < len(tasks) or len(set(test_tasks)) < len(test_tasks):
+        problems.append("--tasks and --test-tasks name each task once")
+    if set(tasks) & set(test_tasks) and set(tasks) != set(test_tasks):
+        problems.append("--tasks and --test-tasks share a task: held-out tasks must be new")
+    return problems
+
+
+def make_suite(
+    name: str,
+    *,
+    task: str | None = None,
+    tasks: Sequence[str] = (),
+    test_tasks: Sequence[str] = (),
+    seed: int = 1,
+) -> Suite:
+    """Build a suite with the goals that Meta-World's benchmark class draws from `seed`.
+
+    Args:
+        name: one of SUITES.
+        task: the task of ML1.
+        tasks: training tasks of a custom suite.
+        test_tasks: held-out tasks of a custom suite; without them its training tasks are tested
+            on unseen goals, as in ML1.
+        seed: seed of the benchmark object.
+
+    Raises:
+        SuiteError: listing everything wrong with the request.
+    """
+    problems = suite_problems(name, task=task, tasks=tasks, test_tasks=test_tasks)
+    if problems:
+        raise SuiteError("; ".join(problems))
+    import metaworld
+
+    with _without_settling():
+        if name == "custom":
+            drawn = {t: metaworld.ML1(t, seed=seed) for t in dict.fromkeys([*tasks, *test_tasks])}
+            train, test = {}, {}
+            for t in tasks:
+                train |= _goals(drawn[t].train_tasks, drawn[t].train_classes)
+            for t in test_tasks or tasks:
+                test |= _goals(drawn[t].test_tasks, drawn[t].test_classes)
+            return Suite(name, seed, train, test)
+        drawn = metaworld.ML1(task, seed=seed) if name == "ML1" else getattr(metaworld, name)(seed)
+        hidden = name.startswith("ML")
+        train = _goals(drawn.train_tasks, drawn.train_classes, hidden=hidden)
+        test = _goals(drawn.test_tasks, drawn.test_classes, hidden=hidden) if hidden else {}
+        return Suite(name, seed, train, test, goal_hidden=hidden)
+
+
+def _goals(tasks: Sequence[Any], classes: Mapping[str, type], *, hidden: bool = True) -> Goals:
+    """Task name -> goals, read from Meta-World `Task` objects drawn in this process.
+
+    Meta-World decodes its own records: `set_task` runs on an instance without a simulator.
+    """
+    goals: dict[str, list[tuple[float, ...]]] = {}
+    for task in tasks:
+        reader: Any = object.__new__(classes[task.env_name])
+        reader._partially_observable = hidden
+        reader.set_task(task)
+        goals.setdefault(task.env_name, []).append(tuple(map(float, reader._last_rand_vec)))
+    return {name: tuple(vectors) for name, vectors in goals.items()}
+
+
+def _nearest(name: str, choices: Sequence[str]) -> str:
+    found = difflib.get_close_matches(name, choices, n=2, cutoff=0.5)
+    return f": did you mean {' or '.join(found)}?" if found else f": choose from {', '.join(choices)}"
+
+
+@contextlib.contextmanager
+def _without_settling() -> Iterator[None]:
+    """Draw benchmark goals without simulating the arm's settling at every reset.
+
+    The benchmark classes reset each environment 50 times only to read the drawn vector, which the
+    simulation cannot influence (tests/envs/test_suites.py compares all 50 tasks with and without).
+    """
+    import mujoco
+    from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+    original = SawyerXYZEnv._reset_hand
+
+    def place_only(self: SawyerXYZEnv, steps: int = 50) -> None:
+        mujoco.mj_forward(self.model, self.data)
+        self.init_tcp = self.tcp_center
+
+    SawyerXYZEnv._reset_hand = place_only
+    try:
+        yield
+    finally:
+        SawyerXYZEnv._reset_hand = original

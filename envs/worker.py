@@ -1,0 +1,191 @@
+"""A worker process: owns simulators, runs whole blocks of trials with its own copy of the policy.
+
+Started as ``python -m envs.worker CHANNEL BUFFER INDEX`` by `envs.pool` with BLAS pinned to one
+thread; it never imports torch. It ends when its channel closes, so it cannot outlive its owner.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from agents.acting import NumpyActor
+from envs.actors import Actor, RandomActor, ScriptedActor
+from envs.buffer import SharedBuffer, TrialBatch
+from envs.trial import Trial, TrialRunner
+
+
+class Worker:
+    """Serves one channel. Commands and answers are JSON; arrays travel in the shared buffer."""
+
+    def __init__(self, channel: Connection, buffer: SharedBuffer, index: int) -> None:
+        self.channel, self.buffer, self.index = channel, buffer, index
+        self._runners: dict[tuple[str, bool], list[TrialRunner]] = {}
+        self._where: dict[str, Any] = {}
+        self._block: list[TrialRunner] = []
+
+    def serve(self) -> None:
+        """Answer commands until the channel closes."""
+        while True:
+            try:
+                command = json.loads(self.channel.recv_bytes())
+            except (EOFError, OSError):
+                return
+            try:
+                answer = getattr(self, "_" + command.pop("do"))(**command)
+            except Exception as error:
+                answer = {
+                    "error": f"{type(error).__name__}: {error}",
+                    "traceback": traceback.format_exc(),
+                    "where": self._where,
+                }
+            self.channel.send_bytes(json.dumps(answer).encode())
+
+    def _run(
+        self,
+        policy: dict[str, Any],
+        weights: list,
+        shape: list[int],
+        column: int,
+        trials: list[dict],
+    ) -> dict[str, Any]:
+        """Run one block of trials from start to end, writing columns `column`… of the batch."""
+        began = time.perf_counter()
+        steps, width = shape
+        arrays = self.buffer.arrays([*weights, *TrialBatch.spec(steps, width)])
+        out = TrialBatch(**{name: arrays[name] for name in TrialBatch.__dataclass_fields__})
+        block = [Trial.from_json(trial) for trial in trials]
+        columns = slice(column, column + len(block))
+        runners, inputs = self._begin_block(block)
+        noise = np.stack([trial.noise() for trial in block], axis=1)
+        actor = self._actor(policy, {name: arrays[name] for name, _, _ in weights}, runners)
+        faulted = np.zeros(len(block), dtype=bool)
+        for t in range(steps):
+            out.inputs[t, columns] = inputs
+            self._where = {"step": t}
+            action, log_prob = actor.act(inputs, noise[t])
+            out.actions[t, columns] = action
+            out.log_probs[t, columns] = log_prob
+            clipped = np.clip(action, -1.0, 1.0).astype(np.float32)
+            if not np.isfinite(clipped.sum()):
+                row = int(np.flatnonzero(~np.isfinite(clipped).all(axis=1))[0])
+                self._where = _where(runners[row])
+                raise FloatingPointError(f"the policy gave a non-finite action {action[row]}")
+            for row, runner in enumerate(runners):
+                place = column + row
+                if faulted[row]:  # unstable physics: nothing after it is worth anything
+                    out.rewards[t, place] = 0.0
+                    out.successes[t, place] = False
+                    out.faults[t, place] = True
+                    continue
+                try:
+                    step = runner.step(clipped[row])
+                except Exception:
+                    self._where = _where(runner)
+                    raise
+                faulted[row] = step.fault or not np.isfinite(runner.inputs.sum() + step.reward)
+                if faulted[row]:
+                    runner.inputs[:] = 0.0
+                out.rewards[t, place] = 0.0 if faulted[row] else step.reward
+                out.successes[t, place] = step.success and not faulted[row]
+                out.faults[t, place] = faulted[row]
+            self.buffer.progress[self.index] += 1
+        return {"column": column, "seconds": time.perf_counter() - began}
+
+    def _begin(self, trials: list[dict], shape: list[int], column: int) -> dict[str, Any]:
+        """Start a block that the owner will step itself (the `VectorEnv` view)."""
+        self._columns = slice(column, column + len(trials))
+        self._step_arrays = self.buffer.arrays(step_spec(shape[0]))
+        self._block, inputs = self._begin_block([Trial.from_json(trial) for trial in trials])
+        self._block_inputs = inputs
+        self._step_arrays["inputs"][self._columns] = inputs
+        return {}
+
+    def _step(self, restart: list[dict | None]) -> dict[str, Any]:
+        """One step of the block; a finished trial is replaced by `restart` of its row instead."""
+        arrays, base = self._step_arrays, self._columns.start
+        infos = []
+        for row, runner in enumerate(self._block):
+            fresh = restart[row]
+            place = base + row
+            if fresh is not None:
+                runner.begin(Trial.from_json(fresh))
+                arrays["rewards"][place], arrays["finished"][place] = 0.0, False
+                infos.append({"success": False, "episode_done": False, "physics_fault": False})
+                continue
+            self._where = _where(runner)
+            step = runner.step(np.clip(arrays["actions"][place], -1.0, 1.0))
+            arrays["rewards"][place], arrays["finished"][place] = step.reward, runner.finished
+            infos.append(
+                {
+                    "success": bool(step.success),
+                    "episode_done": bool(step.done),
+                    "physics_fault": bool(step.fault),
+                }
+            )
+        arrays["inputs"][self._columns] = self._block_inputs
+        self.buffer.progress[self.index] += 1
+        return {"infos": infos}
+
+    def _begin_block(self, block: list[Trial]) -> tuple[list[TrialRunner], np.ndarray]:
+        inputs = np.zeros((len(block), TrialBatch.spec(1, 1)[0][2][-1]), dtype=np.float32)
+        used: dict[tuple[str, bool], int] = {}
+        runners = []
+        for row, trial in enumerate(block):
+            key = (trial.task, trial.goal_hidden)
+            self._where = {"task": trial.task, "goal": trial.goal_index, "episode": 0, "step": 0}
+            pool = self._runners.setdefault(key, [])
+            used[key] = used.get(key, 0) + 1
+            if len(pool) < used[key]:
+                pool.append(TrialRunner(trial.task, goal_hidden=trial.goal_hidden))
+            runner = pool[used[key] - 1]
+            runner.inputs = inputs[row]  # a view: the block's input is always assembled
+            runner.begin(trial)
+            runners.append(runner)
+        return runners, inputs
+
+    def _actor(
+        self, policy: dict[str, Any], weights: dict[str, np.ndarray], runners: list[TrialRunner]
+    ) -> Actor:
+        if policy["kind"] == "random":
+            return RandomActor()
+        if policy["kind"] == "scripted":
+            return ScriptedActor(runners)
+        return NumpyActor(
+            policy["core"], weights, len(runners), deterministic=policy["deterministic"]
+        )
+
+
+def step_spec(trials: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Arrays of the step-by-step mode, for `trials` trials."""
+    batch = {name: (kind, shape[1:]) for name, kind, shape in TrialBatch.spec(1, trials)}
+    spec = [(name, *batch[name]) for name in ("inputs", "actions", "rewards")]
+    return [*spec, ("finished", "bool", (trials,))]
+
+
+def _where(runner: TrialRunner) -> dict[str, Any]:
+    return {
+        "task": runner.trial.task,
+        "goal": runner.trial.goal_index,
+        "episode": runner.episode + 1,
+        "step": runner.step_in_episode,
+    }
+
+
+def main() -> None:
+    """Entry point: the owner alone decides when a worker ends, so signals for it are ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    channel, buffer, index = map(int, sys.argv[1:4])
+    Worker(Connection(channel), SharedBuffer(buffer), index).serve()
+
+
+if __name__ == "__main__":
+    main()

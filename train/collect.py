@@ -1,0 +1,73 @@
+"""Collecting one iteration of trials, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from agents.rl2 import RL2Agent, actor_weights
+from envs.pool import Policy, WorkerPool
+from envs.trial import Trial
+from train.rollout import Rollout
+
+
+def acting_policy(agent: RL2Agent, *, deterministic: bool = False) -> Policy:
+    """The agent's present weights as the workers take them."""
+    weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
+    return Policy("agent", agent.config.core, weights, deterministic)
+
+
+def collect(
+    pool: WorkerPool,
+    policy: Policy,
+    trials: Sequence[Trial],
+    *,
+    tasks: Sequence[str],
+    lanes: int,
+) -> Rollout:
+    """Run `trials` in the pool's workers and return them as one rollout on the CPU.
+
+    Raises:
+        envs.pool.WorkerError: a worker failed for good.
+    """
+    return Rollout.from_batch(pool.run(trials, policy, lanes=lanes), trials, tasks)
+
+
+def success_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[str, float]:
+    """Success and return of a rollout, flat and slash-separated, as means over tasks.
+
+    ``<split>/success`` is any-step success in the last episode of the trial, Meta-World's own
+    criterion; ``last_step_success`` asks for success at the episode's last step. Faulted trials
+    are left out and counted.
+    """
+    any_step = _per_task(rollout, rollout.success_by_episode(), tasks)
+    last_step = _per_task(rollout, rollout.last_step_success(), tasks)
+    returns = _per_task(rollout, rollout.by_episode(rollout.rewards).sum(dim=1), tasks)
+    metrics = {
+        f"{split}/success": _mean([curve[-1] for curve in any_step.values()]),
+        f"{split}/last_step_success": _mean([curve[-1] for curve in last_step.values()]),
+        f"{split}/return": _mean([curve[-1] for curve in returns.values()]),
+        f"{split}/physics_faults": float((~rollout.usable).sum()),
+    }
+    for episode in range(rollout.episodes):
+        curve = [values[episode] for values in any_step.values()]
+        metrics[f"{split}/success_by_episode/{episode + 1}"] = _mean(curve)
+    if len(any_step) > 1:
+        metrics |= {f"{split}/success/{task}": curve[-1] for task, curve in any_step.items()}
+        metrics |= {f"{split}/return/{task}": curve[-1] for task, curve in returns.items()}
+    return metrics
+
+
+def _per_task(rollout: Rollout, values: Tensor, tasks: Sequence[str]) -> dict[str, list[float]]:
+    """Mean over each task's usable trials, per episode; tasks without one are left out."""
+    curves = {}
+    for number, task in enumerate(tasks):
+        columns = (rollout.task_ids == number) & rollout.usable
+        if columns.any():
+            curves[task] = values[:, columns].mean(dim=1).tolist()
+    return curves
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

@@ -1,0 +1,293 @@
+"""The PPO meta-trainer: one update of the agent from one iteration's trials.
+
+PPO with a clipped surrogate (Schulman et al. 2017, arXiv 1707.06347) over truncated BPTT: every
+stretch starts from the memory that the current weights have there, recomputed once per epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from agents.heads import Critic, gaussian_entropy, gaussian_log_prob
+from agents.rl2 import RL2Agent
+from agents.step_input import OBS
+from train.rollout import Boundary, Rollout, Sequences, gae, normalise_per_task, step_discounts
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """How one iteration is learnt from."""
+
+    learning_rate: float = 5e-4
+    """Adam's step size at the start of training."""
+    final_learning_rate: float = 1e-4
+    """The same at total_steps; linear in between."""
+    gamma: float = 0.99
+    """Discount per step."""
+    gae_lambda: float = 0.95
+    """Lambda of generalised advantage estimation."""
+    boundary: Boundary = "carry"
+    """At the end of an inner episode: carry the return on into the next one, or cut it."""
+    clip: float = 0.2
+    """Clipping range of the probability ratio."""
+    epochs: int = 5
+    """Passes over each iteration's data."""
+    minibatches: int = 8
+    """Optimiser steps per pass."""
+    bptt: int = 125
+    """Steps of back-propagation through time."""
+    entropy: float = 5e-3
+    """Weight of the entropy bonus."""
+    value: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 1.0
+    """Gradient norm limit, for policy and critic separately."""
+    kl_stop: float = 0.1
+    """Stop an iteration's passes once KL(old || new) of one pass exceeds this, in nats."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with these values, each with the flag to change."""
+        checks = {
+            "--learning-rate must be a positive number": 0 < self.learning_rate < 1,
+            "--final-learning-rate must be a number from 0 to 1": 0 <= self.final_learning_rate < 1,
+            "--gamma must be in (0, 1]": 0 < self.gamma <= 1,
+            "--gae-lambda must be in [0, 1]": 0 <= self.gae_lambda <= 1,
+            "--clip must be in (0, 1)": 0 < self.clip < 1,
+            "--epochs must be at least 1": self.epochs >= 1,
+            "--minibatches must be at least 1": self.minibatches >= 1,
+            "--bptt must be at least 1": self.bptt >= 1,
+            "--entropy must be a number from 0 to 1": 0 <= self.entropy <= 1,
+            "--value must be a number from 0 to 100": 0 <= self.value <= 100,
+            "--max-grad-norm must be a positive number": 0 < self.max_grad_norm < 1e6,
+            "--kl-stop must be a positive number": 0 < self.kl_stop,
+        }
+        return [message for message, holds in checks.items() if not holds]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch of stretches: (step, stretch, …) tensors; `old_*` are of the acting policy."""
+
+    inputs: Float[Tensor, "step n input"]
+    actions: Float[Tensor, "step n action"]
+    old_log_probs: Float[Tensor, "step n"]
+    old_mean: Float[Tensor, "step n action"]
+    advantages: Float[Tensor, "step n"]
+    mask: Float[Tensor, "step n"]
+
+
+def policy_loss(
+    mean: Float[Tensor, "step n action"],
+    log_std: Float[Tensor, " action"],
+    old_log_std: Float[Tensor, " action"],
+    batch: Batch,
+    config: PPOConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Clipped surrogate minus entropy bonus, averaged over the real steps; pure.
+
+    Returns:
+        The loss and its diagnostics: KL(old || new) in nats, clipped fraction, |ratio - 1|.
+    """
+    weight = batch.mask / batch.mask.sum().clamp(min=1.0)
+    log_ratio = gaussian_log_prob(batch.actions, mean, log_std) - batch.old_log_probs
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+    surrogate = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
+    entropy = gaussian_entropy(log_std)
+    loss = -(surrogate * weight).sum() - config.entropy * entropy
+    with torch.no_grad():
+        variance = (2 * log_std).exp()
+        distance = ((2 * old_log_std).exp() + (batch.old_mean - mean) ** 2) / (2 * variance)
+        kl = (log_std - old_log_std + distance - 0.5).sum(-1)
+        outside = ((ratio - 1).abs() > config.clip).float()
+    return loss, {
+        "kl": (kl * weight).sum(),
+        "clip_fraction": (outside * weight).sum(),
+        "entropy": entropy.detach(),
+        "ratio_error": ((ratio.detach() - 1).abs() * batch.mask).max(),
+    }
+
+
+class PPO:
+    """Owns the optimiser; the agent and the critic are passed in and changed in place.
+
+    Args:
+        agent: policy to train.
+        critic: its critic.
+        config: see PPOConfig.
+    """
+
+    def __init__(self, agent: RL2Agent, critic: Critic, config: PPOConfig) -> None:
+        self.agent, self.critic, self.config = agent, critic, config
+        self.groups = (list(agent.parameters()), list(critic.parameters()))
+        self.optimiser = torch.optim.Adam(
+            [{"params": group} for group in self.groups], lr=config.learning_rate, eps=1e-5
+        )
+
+    def set_progress(self, fraction: float) -> None:
+        """Set the learning rate for `fraction` of training done, linearly."""
+        start, end = self.config.learning_rate, self.config.final_learning_rate
+        for group in self.optimiser.param_groups:
+            group["lr"] = start + (end - start) * min(max(fraction, 0.0), 1.0)
+
+    def update(
+        self,
+        rollout: Rollout,
+        rng: np.random.Generator,
+        extra_loss: Callable[[], Tensor] | None = None,
+    ) -> dict[str, float]:
+        """Learn from one rollout.
+
+        Args:
+            rollout: trials acted by the agent's present weights.
+            rng: shuffles the stretches.
+            extra_loss: a further loss added to every minibatch's (long-term memory's pull).
+
+        Returns:
+            Metrics, averaged over minibatches unless the name says otherwise.
+        """
+        config, device = self.config, next(self.agent.parameters()).device
+        cut = Sequences(rollout.steps, rollout.rewards.shape[1], config.bptt)
+        inputs = cut.cut(rollout.inputs).to(device)
+        task_ids = rollout.task_ids.to(device)
+        with torch.no_grad():
+            hidden, starts = self._sweep(cut, inputs)
+            old_mean = self.agent.head(hidden)
+            old_log_std = self.agent.head.log_std().clone()
+            critic_inputs = self._critic_inputs(rollout, cut, inputs, hidden)
+            ids = task_ids.repeat(cut.per_trial).expand(cut.length, -1)
+            values = self._uncut(cut, self.critic(critic_inputs, ids))
+            values = self.critic.to_reward_units(values, task_ids)
+            discounts = step_discounts(
+                rollout.steps, rollout.horizon, config.gamma, config.boundary
+            )
+            advantages = gae(rollout.rewards, values.cpu(), discounts, config.gae_lambda)
+            targets = advantages + values.cpu()
+            usable = rollout.usable
+            if usable.any():
+                self.critic.update_targets(
+                    targets[:, usable].to(device), task_ids[usable.to(device)]
+                )
+            targets = cut.cut(self.critic.normalise_targets(targets.to(device), task_ids))
+            advantages = cut.cut(normalise_per_task(advantages, rollout.task_ids, usable))
+        actions = cut.cut(rollout.actions).to(device)
+        whole = Batch(
+            inputs=inputs,
+            actions=actions,
+            old_log_probs=gaussian_log_prob(actions, old_mean, old_log_std),
+            old_mean=old_mean,
+            advantages=advantages.to(device),
+            mask=cut.mask(usable).to(device),
+        )
+        acted = cut.cut(rollout.log_probs).to(device)
+        metrics = _Means()
+        metrics.once("acting_error", ((acted - whole.old_log_probs).abs() * whole.mask).max())
+        variance = (targets * whole.mask).square().sum() / whole.mask.sum().clamp(min=1)
+        metrics.once("target_scale", variance.sqrt())
+
+        for epoch in range(config.epochs):
+            if epoch:
+                with torch.no_grad():
+                    starts = self._sweep(cut, inputs)[1]
+            kls = []
+            for index in cut.minibatches(config.minibatches, rng):
+                batch = Batch(**{name: value[:, index] for name, value in vars(whole).items()})
+                outputs, _ = self.agent.unroll(batch.inputs, starts[index])
+                loss, found = policy_loss(outputs.mean, outputs.log_std, old_log_std, batch, config)
+                error = self.critic(critic_inputs[:, index], ids[:, index]) - targets[:, index]
+                weight = batch.mask / batch.mask.sum().clamp(min=1.0)
+                value_loss = (error.square() * weight).sum()
+                loss = loss + config.value * value_loss
+                if extra_loss is not None:
+                    loss = loss + extra_loss()
+                if epoch == 0 and not kls:
+                    metrics.once("first_ratio_error", found["ratio_error"])
+                found.pop("ratio_error")
+                metrics.add({**found, "loss": loss, "value_loss": value_loss, **self._step(loss)})
+                kls.append(float(found["kl"]))
+            metrics.once("epochs", epoch + 1)
+            if np.mean(kls) > config.kl_stop:
+                break
+        metrics.once("kl_last", float(np.mean(kls)))
+        metrics.once("std", old_log_std.exp().mean())
+        metrics.once("learning_rate", self.optimiser.param_groups[0]["lr"])
+        return metrics.result()
+
+    def _sweep(self, cut: Sequences, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """One pass over whole trials: the memory's outputs (L, N, H) and each stretch's start."""
+        states, outputs = [], []
+        state = self.agent.initial_state(cut.trials)
+        for number in range(cut.per_trial):
+            states.append(state)
+            stretch = inputs[:, number * cut.trials : (number + 1) * cut.trials]
+            hidden, state = self.agent.memory(self.agent.encoder(stretch), state)
+            outputs.append(hidden)
+        return torch.cat(outputs, dim=1), torch.cat(states)
+
+    def _critic_inputs(
+        self, rollout: Rollout, cut: Sequences, inputs: Tensor, hidden: Tensor
+    ) -> Tensor:
+        """The critic's inputs, cut into stretches like everything else."""
+        device = inputs.device
+        obs = self.agent.encoder.normaliser(rollout.inputs[..., OBS].to(device))
+        return cut.cut(
+            self.critic.inputs(
+                obs,
+                None if self.critic.privileged else self._uncut(cut, hidden),
+                rollout.task_ids.to(device),
+                rollout.goals.to(device),
+                rollout.clock().to(device),
+            )
+        )
+
+    @staticmethod
+    def _uncut(cut: Sequences, values: Tensor) -> Tensor:
+        """Inverse of `Sequences.cut`: (L, N, …) → (T, B, …)."""
+        rest = values.shape[2:]
+        values = values.reshape(cut.length, cut.per_trial, cut.trials, *rest).transpose(0, 1)
+        return values.reshape(-1, cut.trials, *rest)[: cut.steps]
+
+    def _step(self, loss: Tensor) -> dict[str, Tensor | float]:
+        """One optimiser step, unless a gradient is not finite: then nothing is changed."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        limit = self.config.max_grad_norm
+        norms = [torch.nn.utils.clip_grad_norm_(group, limit) for group in self.groups]
+        healthy = bool(torch.isfinite(sum(norms)))  # type: ignore[arg-type]
+        if healthy:
+            self.optimiser.step()
+            self.agent.head.project()
+        return {
+            "grad_norm": norms[0] if healthy else 0.0,
+            "critic_grad_norm": norms[1] if healthy else 0.0,
+            "skipped_steps": float(not healthy),
+        }
+
+
+class _Means:
+    """Averages of diagnostics over minibatches."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[float]] = {}
+        self._once: dict[str, float] = {}
+
+    def once(self, name: str, value: Tensor | float) -> None:
+        self._once[name] = float(value)
+
+    def add(self, values: dict) -> None:
+        for name, value in values.items():
+            self._sums.setdefault(name, []).append(
+                float(value.detach() if isinstance(value, Tensor) else value)
+            )
+
+    def result(self) -> dict[str, float]:
+        means = {name: float(np.mean(values)) for name, values in self._sums.items()}
+        if "skipped_steps" in self._sums:
+            means["skipped_steps"] = float(np.sum(self._sums["skipped_steps"]))
+        return {**means, **self._once}

@@ -1,0 +1,190 @@
+"""Train RL² on Meta-World: ``python -m train.rl2 --suite ML10``.
+
+    python -m train.rl2 --suite ML1 --task reach-v3      one task, hidden goals
+    python -m train.rl2 --resume runs/ML10-short-seed1   go on exactly where it stopped
+
+Exit codes: 0 finished, 2 bad input (nothing written), 75 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+
+import torch
+
+from envs.pool import WorkerError, WorkerPool
+from envs.suites import Suite, make_suite
+from train import checkpoint
+from train.checkpoint import CheckpointError, environment_difference
+from train.collect import acting_policy, collect, success_metrics
+from train.config import Config, parse, stop
+from train.interrupt import INTERRUPTED, StopSignal
+from train.log import RunLog
+from train.state import TrainState, initialise, learner_device
+
+SMOOTHING = 0.1  # of training success, which decides which checkpoint is best
+
+
+def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> bool:
+    """Run until `total_steps`; True when finished, False when interrupted.
+
+    One iteration: collect a batch of trials, update by PPO, renew the normaliser, log, save.
+    """
+    torch.set_num_threads(config.threads or 1)
+    folder = config.run_folder
+    log = RunLog(
+        folder, total_steps=config.total_steps, resume_step=state.steps if resumed else None
+    )
+    with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
+        saved_at = state.steps
+        while state.steps < config.total_steps and not stop_signal.requested:
+            began = time.perf_counter()
+            trials = suite.sample_trials(
+                config.trials_for(len(suite.tasks)),
+                episodes=config.episodes,
+                horizon=config.horizon,
+                iteration=state.iteration,
+                seed=config.seed,
+            )
+            policy = acting_policy(state.agent)
+            rollout = collect(pool, policy, trials, tasks=suite.tasks, lanes=config.lanes)
+            collected = time.perf_counter()
+            state.ppo.set_progress(state.steps / config.total_steps)
+            learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed))
+            state.agent.encoder.normaliser.update(rollout.usable_obs())
+            state.iteration += 1
+            state.steps += rollout.rewards.numel()
+            metrics = success_metrics(rollout, suite.tasks, "train")
+            state.note_success(metrics["train/success"], SMOOTHING)
+            metrics |= {f"ppo/{name}": value for name, value in learnt.items()}
+            learned = time.perf_counter()
+            if _due(state.steps, rollout.rewards.numel(), config.evaluate_every) and suite.test:
+                metrics |= quick_evaluation(pool, config, suite, state)
+            log.write(
+                state.steps,
+                metrics,
+                {
+                    "steps_per_second": rollout.rewards.numel() / (time.perf_counter() - began),
+                    "collect_seconds": collected - began,
+                    "learn_seconds": learned - collected,
+                    "evaluate_seconds": time.perf_counter() - learned,
+                    "workers_replaced": pool.respawned,
+                },
+            )
+            if state.steps - saved_at >= config.checkpoint_every:
+                save(config, state, log)
+                saved_at = state.steps
+        if state.steps > saved_at:
+            save(config, state, log)
+    return state.steps >= config.total_steps
+
+
+def quick_evaluation(
+    pool: WorkerPool, config: Config, suite: Suite, state: TrainState
+) -> dict[str, float]:
+    """The cheap preset: 4 goals of every test task, 3 episodes of the full 500 steps."""
+    trials = suite.evaluation_trials("test", goals=4, episodes=3, horizon=500, seed=config.seed)
+    tasks = tuple(suite.test)
+    rollout = collect(
+        pool, acting_policy(state.agent), trials, tasks=tasks, lanes=config.lanes
+    )
+    return success_metrics(rollout, tasks, "test")
+
+
+def save(config: Config, state: TrainState, log: RunLog) -> None:
+    """Checkpoint; a failed save is reported and training goes on from the last good one."""
+    try:
+        log.sync()
+        path = state.save(config)
+        if state.success is not None and state.success > state.best:
+            state.best = state.success
+            checkpoint.mark_best(path.parent, state.steps, state.best)
+    except (CheckpointError, OSError) as error:
+        warnings.warn(f"NOT SAVED: {error}", stacklevel=2)
+
+
+def _due(steps: int, per_iteration: int, every: int) -> bool:
+    """Whether `every` was crossed by the last iteration."""
+    return bool(every) and steps // every != (steps - per_iteration) // every
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check everything, train. Returns the exit code."""
+    config, resume = parse(sys.argv[1:] if argv is None else argv)
+    problems = config.validate() + checkpoint.check_run_folder(config.run_folder)
+    problems += _device_problems(config)
+    if not resume and (config.run_folder / "checkpoints").exists():
+        problems.append(
+            f"{config.run_folder} already holds a run: continue it with "
+            f"--resume {config.run_folder}, or choose another folder with --run"
+        )
+    if problems:
+        stop(problems)
+    suite = make_suite(
+        config.suite,
+        task=config.task,
+        tasks=config.tasks,
+        test_tasks=config.test_tasks,
+        seed=config.seed,
+    )
+    if problems := config.validate(len(suite.tasks)):
+        stop(problems)
+    config = config.resolved()
+    state = initialise(config, suite)
+    if resume:
+        try:
+            state.restore(resume)
+        except CheckpointError as error:
+            stop([str(error)])
+        for change in environment_difference(resume.manifest):
+            warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
+    _banner(config, suite, state)
+    try:
+        finished = train(config, suite, state, resumed=resume is not None)
+    except WorkerError as error:
+        print(f"error: {error}\nresume: python -m train.rl2 --resume {config.run_folder}")
+        return 1
+    except KeyboardInterrupt:
+        finished = False
+    if finished:
+        print(
+            f"finished: {state.steps:,} steps in {config.run_folder}\n"
+            f"evaluate: python -m eval.evaluate {config.run_folder} --split test\n"
+            f"watch:    python -m eval.watch {config.run_folder}"
+        )
+        return 0
+    print(f"interrupted; resume: python -m train.rl2 --resume {config.run_folder}")
+    return INTERRUPTED
+
+
+def _device_problems(config: Config) -> list[str]:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        return ["--device cuda: torch sees no CUDA GPU here; use --device auto or cpu"]
+    return []
+
+
+def _banner(config: Config, suite: Suite, state: TrainState) -> None:
+    parameters = sum(p.numel() for p in state.agent.parameters())
+    trials = config.trials_for(len(suite.tasks))
+    print(
+        f"Strata RL²   {suite.name}: {len(suite.tasks)} training tasks, "
+        f"{len(suite.test)} test tasks, seed {config.seed}\n"
+        f"  agent      {config.arm}, {parameters:,} parameters, learner on "
+        f"{learner_device(config)} ({config.threads} threads)\n"
+        f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
+        f"{trials * config.episodes * config.horizon:,} steps, {config.workers} workers\n"
+        f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",
+        flush=True,
+    )
+    if suite.overlap:
+        print(
+            f"  note       {', '.join(suite.overlap)} is in both the train and the test tasks of "
+            f"{suite.name} (Meta-World's own lists): held-out success includes it",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""A collected iteration, its advantages, and its cutting into sequences: all pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from agents.heads import GOAL_DIM
+from agents.step_input import OBS, OBS_DIM
+from envs.buffer import TrialBatch
+from envs.trial import Trial
+
+Boundary = Literal["carry", "cut"]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One batch of trials, time-major, T = episodes × horizon.
+
+    Attributes:
+        inputs: packed inputs.
+        actions: unclipped actions.
+        log_probs: log-probabilities computed by the workers while acting.
+        rewards: unscaled rewards.
+        successes: success flag of each step.
+        usable: trials without a physics fault; the others are kept out of every loss.
+        task_ids: index of each trial's task among the training tasks.
+        goals: each trial's goal, padded with zeros to 6 numbers, in metres.
+        episodes: K.
+    """
+
+    inputs: Float[Tensor, "time trial input"]
+    actions: Float[Tensor, "time trial action"]
+    log_probs: Float[Tensor, "time trial"]
+    rewards: Float[Tensor, "time trial"]
+    successes: Bool[Tensor, "time trial"]
+    usable: Bool[Tensor, " trial"]
+    task_ids: Int[Tensor, " trial"]
+    goals: Float[Tensor, "trial goal"]
+    episodes: int
+
+    @classmethod
+    def from_batch(
+        cls, batch: TrialBatch, trials: Sequence[Trial], tasks: Sequence[str]
+    ) -> Rollout:
+        """Attach to a batch what the learner knows about its trials."""
+        position = {task: i for i, task in enumerate(tasks)}
+        return cls(
+            inputs=torch.from_numpy(batch.inputs),
+            actions=torch.from_numpy(batch.actions),
+            log_probs=torch.from_numpy(batch.log_probs),
+            rewards=torch.from_numpy(batch.rewards),
+            successes=torch.from_numpy(batch.successes),
+            usable=torch.from_numpy(~batch.faults.any(axis=0)),
+            task_ids=torch.tensor([position[trial.task] for trial in trials]),
+            goals=pad_goals([trial.goal for trial in trials]),
+            episodes=trials[0].episodes,
+        )
+
+    @property
+    def steps(self) -> int:
+        """T, steps of each trial."""
+        return self.rewards.shape[0]
+
+    @property
+    def horizon(self) -> int:
+        """H, steps of each episode."""
+        return self.steps // self.episodes
+
+    def clock(self) -> Float[Tensor, "time 2"]:
+        """Fraction of the episode and of the trial gone before each step, in [0, 1)."""
+        t = torch.arange(self.steps, dtype=torch.float32)
+        return torch.stack(((t % self.horizon) / self.horizon, t / self.steps), dim=-1)
+
+    def usable_obs(self) -> Float[Tensor, "n obs"]:
+        """Observations of all usable trials, for the normaliser."""
+        return self.inputs[:, self.usable, OBS].reshape(-1, OBS_DIM)
+
+    def by_episode(
+        self, values: Float[Tensor, "time trial"]
+    ) -> Float[Tensor, "episode step trial"]:
+        """Split time into episodes."""
+        return values.reshape(self.episodes, self.horizon, -1)
+
+    def success_by_episode(self) -> Float[Tensor, "episode trial"]:
+        """1 where the episode succeeded at any step (Meta-World's official criterion)."""
+        return self.by_episode(self.successes.float()).amax(dim=1)
+
+    def last_step_success(self) -> Float[Tensor, "episode trial"]:
+        """1 where the episode's last step was a success."""
+        return self.by_episode(self.successes.float())[:, -1]
+
+
+def pad_goals(goals: Sequence[Sequence[float]]) -> Float[Tensor, "trial goal"]:
+    """Goals of 3 or 6 numbers as one float32 tensor."""
+    padded = np.zeros((len(goals), GOAL_DIM), dtype=np.float32)
+    for row, goal in enumerate(goals):
+        padded[row, : len(goal)] = goal
+    return torch.from_numpy(padded)
+
+
+def step_discounts(
+    steps: int, horizon: int, gamma: float, boundary: Boundary
+) -> Float[Tensor, "time 1"]:
+    """Discount applied to the value after each step.
+
+    γ inside episodes and 0 at the trial's end. At the end of an inner episode it is γ with
+    ``carry`` (the next episode of the trial is part of the same return, as in RL²) and 0 with
+    ``cut`` (each episode is its own return, of finite horizon H).
+    """
+    discounts = torch.full((steps, 1), gamma)
+    if boundary == "cut":
+        discounts[horizon - 1 :: horizon] = 0.0
+    discounts[-1] = 0.0
+    return discounts
+
+
+def gae(
+    rewards: Float[Tensor, "time trial"],
+    values: Float[Tensor, "time trial"],
+    discounts: Float[Tensor, "time #trial"],
+    lam: float,
+) -> Float[Tensor, "time trial"]:
+    """Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
+
+    δ_t = r_t + γ_t V_{t+1} - V_t and A_t = δ_t + γ_t λ A_{t+1}, with per-step discounts γ_t.
+    """
+    advantages = torch.zeros_like(rewards)
+    following = torch.zeros_like(rewards[0])
+    next_value = torch.zeros_like(rewards[0])
+    for t in range(len(rewards) - 1, -1, -1):
+        delta = rewards[t] + discounts[t] * next_value - values[t]
+        following = delta + discounts[t] * lam * following
+        advantages[t], next_value = following, values[t]
+    return advantages
+
+
+def normalise_per_task(
+    advantages: Float[Tensor, "time trial"],
+    task_ids: Int[Tensor, " trial"],
+    usable: Bool[Tensor, " trial"],
+) -> Float[Tensor, "time trial"]:
+    """Zero mean and unit deviation within each task's usable trials; 0 for the others.
+
+    Rewards of different tasks differ in scale by an order of magnitude; without this the loud
+    tasks alone would steer the policy.
+    """
+    normalised = torch.zeros_like(advantages)
+    for task in task_ids.unique().tolist():
+        columns = (task_ids == task) & usable
+        if columns.any():
+            part = advantages[:, columns]
+            normalised[:, columns] = (part - part.mean()) / (part.std() + 1e-6)
+    return normalised
+
+
+class Sequences:
+    """A rollout cut into stretches of at most `length` steps for truncated BPTT.
+
+    No step is dropped: the last stretch of a trial may be shorter and is padded and masked.
+    Stretches are numbered 0…N-1 with N = ceil(T / length) × B, stretch-major.
+
+    Args:
+        steps: T.
+        trials: B.
+        length: L, steps of BPTT.
+    """
+
+    def __init__(self, steps: int, trials: int, length: int) -> None:
+        self.steps, self.trials, self.length = steps, trials, min(length, steps)
+        self.per_trial = -(-steps // self.length)
+        self.count = self.per_trial * trials
+
+    def cut(self, values: Float[Tensor, "time trial *rest"]) -> Float[Tensor, "step n *rest"]:
+        """(T, B, …) → (L, N, …), zero-padded."""
+        padding = self.per_trial * self.length - self.steps
+        if padding:
+            values = functional.pad(values, (0, 0) * (values.dim() - 1) + (0, padding))
+        rest = values.shape[2:]
+        values = values.reshape(self.per_trial, self.length, self.trials, *rest)
+        return values.transpose(0, 1).reshape(self.length, self.count, *rest)
+
+    def mask(self, usable: Bool[Tensor, " trial"]) -> Float[Tensor, "step n"]:
+        """1 for real steps of usable trials, 0 for padding and faulted trials."""
+        return self.cut(usable.float().expand(self.steps, -1))
+
+    def minibatches(self, count: int, rng: np.random.Generator) -> list[Int[Tensor, " n"]]:
+        """Indices of all stretches, shuffled and dealt into `count` nearly equal minibatches."""
+        order = torch.from_numpy(rng.permutation(self.count))
+        return list(torch.tensor_split(order, min(count, self.count)))

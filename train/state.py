@@ -1,0 +1,143 @@
+"""Everything a run is at one moment: built from a configuration, saved, and restored exactly.
+
+Randomness is a function of (seed, iteration), so there is no generator state to save: a resumed
+run draws what the uninterrupted one would have drawn.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from agents.heads import Critic
+from agents.rl2 import RL2Agent
+from envs.suites import Suite
+from train import checkpoint
+from train.checkpoint import Checkpoint, CheckpointError
+from train.config import Config
+from train.ppo import PPO
+from train.rollout import pad_goals
+
+
+@dataclass
+class TrainState:
+    """What changes while a run goes on.
+
+    Attributes:
+        agent, critic, ppo: the learner, changed in place by `PPO.update`.
+        iteration: iterations done.
+        steps: environment steps taken.
+        best: highest smoothed training success so far.
+        success: exponentially smoothed training success.
+    """
+
+    agent: RL2Agent
+    critic: Critic
+    ppo: PPO
+    iteration: int = 0
+    steps: int = 0
+    best: float = -1.0
+    success: float | None = None
+
+    def minibatch_rng(self, seed: int) -> np.random.Generator:
+        """The generator that shuffles this iteration's minibatches."""
+        return np.random.default_rng([seed, self.iteration, 2])
+
+    def note_success(self, value: float, rate: float) -> None:
+        """Smooth the training success that chooses the best checkpoint; NaN is left out."""
+        if value == value:
+            self.success = value if self.success is None else (
+                self.success + rate * (value - self.success)
+            )
+
+    def save(self, config: Config) -> Path:
+        """Write a checkpoint into the run folder. Raises CheckpointError if it cannot."""
+        return checkpoint.save(
+            config.run_folder / "checkpoints",
+            self.steps,
+            tensors={
+                "agent": self.agent.state_dict(),
+                "critic": self.critic.state_dict(),
+                "optimiser": _optimiser_tensors(self.ppo.optimiser),
+            },
+            state={
+                "iteration": self.iteration,
+                "steps": self.steps,
+                "best": self.best,
+                "success": self.success,
+            },
+            config=config.to_json(),
+            keep=config.keep,
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Become what was saved. Raises CheckpointError where it is of another architecture."""
+        try:
+            self.agent.load_state_dict(saved.tensors["agent"])
+            self.critic.load_state_dict(saved.tensors["critic"])
+            _restore_optimiser(self.ppo.optimiser, saved.tensors["optimiser"])
+            for name in ("iteration", "steps", "best", "success"):
+                setattr(self, name, saved.state[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{saved.path} does not fit its configuration: {error}") from error
+
+
+def initialise(config: Config, suite: Suite) -> TrainState:
+    """A new learner: weights are a function of the seed."""
+    torch.manual_seed(config.seed)
+    agent = RL2Agent(config.agent)
+    goals = torch.stack([pad_goals(suite.train[task]) for task in suite.tasks])
+    critic = Critic(
+        len(suite.tasks),
+        goal_mean=goals.mean(dim=1),
+        goal_scale=1 / goals.std(dim=1).clamp(min=1e-3),
+        memory_width=config.agent.hidden,
+        width=config.agent.critic,
+        privileged=config.agent.privileged_critic,
+    )
+    device = learner_device(config)
+    agent, critic = agent.to(device), critic.to(device)
+    return TrainState(agent, critic, PPO(agent, critic, config.ppo))
+
+
+def load_agent(saved: Checkpoint) -> tuple[RL2Agent, Config]:
+    """The agent of a checkpoint and the configuration of its run, for evaluation.
+
+    Raises:
+        CheckpointError: the checkpoint is not one of ours or does not fit its configuration.
+    """
+    try:
+        config = Config.from_json(saved.config)
+        agent = RL2Agent(config.agent)
+        agent.load_state_dict(saved.tensors["agent"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{saved.path} does not hold a Strata agent: {error}") from error
+    return agent.eval(), dataclasses.replace(config, device="cpu")
+
+
+def learner_device(config: Config) -> torch.device:
+    """Where the learner runs: with ``auto`` a GPU where there is one."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    states = optimiser.state_dict()["state"]
+    return {f"{i}.{name}": value for i, slots in states.items() for name, value in slots.items()}
+
+
+def _restore_optimiser(
+    optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
+) -> None:
+    states: dict[int, dict[str, Any]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        states.setdefault(int(index), {})[name] = value
+    own = optimiser.state_dict()
+    optimiser.load_state_dict({**own, "state": states})
