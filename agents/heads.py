@@ -36,7 +36,7 @@ class GaussianHead(nn.Module):
         self.raw_log_std = nn.Parameter(torch.full((ACTION_DIM,), log_std_init))
 
     def log_std(self) -> Float[Tensor, " action"]:
-        """log σ, clamped to its bounds."""
+        """Log σ, clamped to its bounds."""
         return self.raw_log_std.clamp(*self.bounds)
 
     def forward(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch action"]:
@@ -54,7 +54,7 @@ def gaussian_log_prob(
     mean: Float[Tensor, "*batch action"],
     log_std: Float[Tensor, " action"],
 ) -> Float[Tensor, "*batch"]:
-    """log N(action; mean, σ²) of the unclipped action."""
+    """Log N(action; mean, σ²) of the unclipped action."""
     z = (action - mean) * torch.exp(-log_std)
     return -0.5 * (z * z + LOG_TWO_PI).sum(-1) - log_std.sum(-1)
 

@@ -1,48 +1,79 @@
-"""One Meta-World task, stepped fast and bit-exactly as the official environment."""
+"""One Meta-World task, stepped fast and bit-exactly as the official environment.
+
+    env = TaskEnv("reach-v3")
+    env.set_goal(rand_vec)
+    obs = env.reset()
+    obs, reward, success, fault, info = env.step(action)
+
+`fast_task` runs the task's own code over `primitives`, `fast_step` replaces the step and the
+reset around it; here are the choice between them and the official environment, and the checks.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import logging
-import pickle
+import math
 import warnings
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import weakref
+from typing import TYPE_CHECKING, Final
 
 import mujoco
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-from metaworld.types import Task
+
+from envs import primitives
+from envs.fast_step import FastStepper, StepResult
+from envs.fast_task import fast_class
 
 if TYPE_CHECKING:
     from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+__all__ = ["ACTION_DIM", "MAX_HORIZON", "OBS_DIM", "TASKS", "VERIFIED", "StepResult", "TaskEnv"]
 
 OBS_DIM: Final = 39
 ACTION_DIM: Final = 4
 MAX_HORIZON: Final = 500
 TASKS: Final[tuple[str, ...]] = tuple(sorted(ALL_V3_ENVIRONMENTS))
 VERIFIED: Final = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
+"""The versions on which fast stepping was shown to equal official stepping bit for bit."""
 
 _log = logging.getLogger(__name__)
 # Without a handler MuJoCo prints its warnings and appends them to MUJOCO_LOG.TXT in the cwd.
 mujoco.set_mju_user_warning(lambda message: _log.debug("MuJoCo: %s", message))
 
 
-class StepResult(NamedTuple):
-    """What one step returns: obs (39,) float64, scalars, and the task's own info dict."""
-
-    obs: np.ndarray
-    reward: float
-    success: bool
-    fault: bool
-    info: dict[str, Any]
+def unverified() -> str:
+    """Why fast stepping is refused here; empty if it is not."""
+    installed = {name: importlib.metadata.version(name) for name in VERIFIED}
+    if installed == VERIFIED:
+        return ""
+    return f"fast stepping was verified on {VERIFIED}, installed are {installed}"
 
 
-def _verified() -> bool:
-    return all(version(name) == wanted for name, wanted in VERIFIED.items())
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 class TaskEnv:
-    """One Meta-World task, stepped fast and bit-exactly as the official environment."""
+    """One Meta-World task, stepped fast and bit-exactly as the official environment.
+
+    Args:
+        task: a name in `TASKS`.
+        reward_version: Meta-World's reward functions, "v2" or "v1".
+        goal_hidden: whether obs[36:39] are zeros (meta-learning) or the goal (multi-task).
+        fast: True, False for official stepping, or None for fast stepping on verified versions
+            of Meta-World and MuJoCo and official stepping, with one warning, on others.
+
+    Raises:
+        ValueError: unknown task or reward version.
+        RuntimeError: `fast=True` on versions that were not verified.
+    """
+
+    task: str
+    fast: bool
 
     def __init__(
         self,
@@ -53,57 +84,102 @@ class TaskEnv:
         fast: bool | None = None,
     ) -> None:
         if task not in ALL_V3_ENVIRONMENTS:
-            raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+            raise ValueError(f"unknown task {task!r}; known are {', '.join(TASKS)}")
         if reward_version not in ("v1", "v2"):
-            raise ValueError(f"reward_version must be 'v1' or 'v2', got {reward_version!r}")
-        if fast is None and not _verified():
-            warnings.warn("unverified Meta-World or MuJoCo: official stepping", stacklevel=2)
+            raise ValueError(f"reward_version must be 'v1' or 'v2', not {reward_version!r}")
+        refusal = "" if fast is False else unverified()
+        if fast and refusal:
+            raise RuntimeError(refusal)
+        if refusal:
+            _warn_once(f"{refusal}; stepping officially, at about a third of the speed")
         self.task = task
-        self.fast = _verified() if fast is None else fast
-        self._cls = ALL_V3_ENVIRONMENTS[task]
-        self._env: SawyerXYZEnv = self._cls(reward_function_version=reward_version)
-        self._hidden = goal_hidden
+        self.fast = fast is not False and not refusal
+        if self.fast and primitives.differences():
+            _warn_once(
+                f"not bit-equal on this machine and left official: {primitives.differences()}"
+            )
+        official = ALL_V3_ENVIRONMENTS[task]
+        cls = fast_class(official) if self.fast else official
+        self._env: SawyerXYZEnv = cls(reward_function_version=reward_version)
+        self._env._set_task_called = True
+        self._env._freeze_rand_vec = True
+        if not goal_hidden:
+            # What the official `set_task` does where the visibility of the goal changes.
+            self._env._partially_observable = False
+            del self._env.sawyer_observation_space
+        space = self._env._random_reset_space
+        assert space is not None
+        self._goal_shape = space.shape
+        self._goal: bytes | None = None
         self._ready = False
         self._faults = self._env.data.warning.number
+        self._stepper = FastStepper(self._env) if self.fast else None
+        if self._stepper:
+            weakref.finalize(self, self._env.data.release)
 
     @property
     def env(self) -> SawyerXYZEnv:
-        """The underlying official environment, for rendering (`.model`, `.data`)."""
+        """The environment underneath, for rendering: read its `.model` and `.data`.
+
+        Edits of `data.qpos` and `data.qvel` between steps are honoured; edits of the model are
+        undone by the next reset. Its own `reset` and `step` are not to be called.
+        """
         return self._env
 
     def set_goal(self, rand_vec: np.ndarray) -> None:
-        """Choose the goal; equals the official `set_task` with that `rand_vec` (float64)."""
-        data = {
-            "rand_vec": np.array(rand_vec, dtype=np.float64),
-            "env_cls": self._cls,
-            "partially_observable": self._hidden,
-        }
-        self._env.set_task(Task(env_name=self.task, data=pickle.dumps(data)))
+        """Choose the goal: the official `set_task` with this `rand_vec`. Needs a `reset` after it.
+
+        Args:
+            rand_vec: (3,) or (6,) float64, as Meta-World draws it for the task.
+
+        Raises:
+            ValueError: wrong shape, or not finite.
+        """
+        goal = np.array(rand_vec, dtype=np.float64)
+        if goal.shape != self._goal_shape or not np.isfinite(goal).all():
+            raise ValueError(f"{self.task}: a goal is {self._goal_shape} finite, not {rand_vec}")
+        self._env._last_rand_vec = goal
+        self._goal = goal.tobytes()
         self._ready = False
 
     def reset(self) -> np.ndarray:
-        """Start an episode; returns the first observation, (39,) float64."""
-        obs, _ = self._env.reset()
+        """Start an episode; returns its first observation, (39,) float64.
+
+        Raises:
+            RuntimeError: no goal was set.
+            ValueError: the task refuses the goal: its objects would be too close.
+        """
+        if self._goal is None:
+            raise RuntimeError(f"{self.task}: call set_goal() before reset()")
+        self._ready = False
+        obs = self._stepper.reset(self._goal) if self._stepper else self._env.reset()[0]
         self._faults[:] = 0
         self._ready = True
         return obs
 
     def step(self, action: np.ndarray) -> StepResult:
-        """Apply one (4,) float32 action.
+        """Apply one action, (4,) float32, each number clipped to [-1, 1] as officially.
 
         Raises:
-            ValueError: the action is not finite, or the episode is over.
-            RuntimeError: there was no `set_goal` and `reset` before.
+            ValueError: the action is not four finite numbers, or the episode is over.
+            RuntimeError: no `reset` since the last `set_goal`.
         """
-        if not np.isfinite(action).all():
-            raise ValueError(f"{self.task}: non-finite action {action}")
+        # A NaN would make MuJoCo reset itself in mid-episode, and nothing would look wrong.
+        if len(action) != ACTION_DIM or not math.isfinite(sum(action.tolist())):
+            raise ValueError(f"{self.task}: an action is 4 finite numbers, not {action}")
         if not self._ready:
-            raise RuntimeError(f"{self.task}: call set_goal() and reset() before step()")
-        self._faults[:] = 0
-        obs, reward, _, _, info = self._env.step(action)
+            raise RuntimeError(f"{self.task}: call reset() before step()")
+        env = self._env
+        if env.curr_path_length >= env.max_path_length:
+            raise ValueError(f"{self.task}: the episode ended after {env.max_path_length} steps")
+        if self._stepper:
+            return self._stepper.step(action)
+        obs, reward, _, _, info = env.step(action)
         fault = bool(self._faults.any())
-        return StepResult(obs, float(reward), info["success"] == 1, fault, info)
+        self._faults[:] = 0
+        return StepResult(obs, float(reward), bool(info["success"] == 1), fault, info)
 
     def close(self) -> None:
-        """Free rendering contexts, if any were made."""
+        """Free what the environment holds for rendering; it can't be stepped afterwards."""
+        self._ready = False
         self._env.close()

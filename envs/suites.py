@@ -94,9 +94,7 @@ class Suite:
         for i in range(count):
             task = tasks[i % len(tasks)]
             goal = int(picks[task][i // len(tasks)])
-            trials.append(
-                self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i]))
-            )
+            trials.append(self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i])))
         return trials
 
     def evaluation_trials(
@@ -219,7 +217,9 @@ def _goals(tasks: Sequence[Any], classes: Mapping[str, type], *, hidden: bool = 
 
 def _nearest(name: str, choices: Sequence[str]) -> str:
     found = difflib.get_close_matches(name, choices, n=2, cutoff=0.5)
-    return f": did you mean {' or '.join(found)}?" if found else f": choose from {', '.join(choices)}"
+    if not found:
+        return f": choose from {', '.join(choices)}"
+    return f": did you mean {' or '.join(found)}?"
 
 
 @contextlib.contextmanager

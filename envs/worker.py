@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from agents.acting import NumpyActor
+from agents.step_input import INPUT_DIM
 from envs.actors import Actor, RandomActor, ScriptedActor
 from envs.buffer import SharedBuffer, TrialBatch
 from envs.trial import Trial, TrialRunner
@@ -116,7 +117,10 @@ class Worker:
             fresh = restart[row]
             place = base + row
             if fresh is not None:
-                runner.begin(Trial.from_json(fresh))
+                others = self._block[:row] + self._block[row + 1 :]
+                self._block[row] = self._start(
+                    Trial.from_json(fresh), self._block_inputs[row], busy=others
+                )
                 arrays["rewards"][place], arrays["finished"][place] = 0.0, False
                 infos.append({"success": False, "episode_done": False, "physics_fault": False})
                 continue
@@ -135,21 +139,23 @@ class Worker:
         return {"infos": infos}
 
     def _begin_block(self, block: list[Trial]) -> tuple[list[TrialRunner], np.ndarray]:
-        inputs = np.zeros((len(block), TrialBatch.spec(1, 1)[0][2][-1]), dtype=np.float32)
-        used: dict[tuple[str, bool], int] = {}
-        runners = []
+        inputs = np.zeros((len(block), INPUT_DIM), dtype=np.float32)
+        runners: list[TrialRunner] = []
         for row, trial in enumerate(block):
-            key = (trial.task, trial.goal_hidden)
-            self._where = {"task": trial.task, "goal": trial.goal_index, "episode": 0, "step": 0}
-            pool = self._runners.setdefault(key, [])
-            used[key] = used.get(key, 0) + 1
-            if len(pool) < used[key]:
-                pool.append(TrialRunner(trial.task, goal_hidden=trial.goal_hidden))
-            runner = pool[used[key] - 1]
-            runner.inputs = inputs[row]  # a view: the block's input is always assembled
-            runner.begin(trial)
-            runners.append(runner)
+            runners.append(self._start(trial, inputs[row], busy=runners))
         return runners, inputs
+
+    def _start(self, trial: Trial, inputs: np.ndarray, busy: list[TrialRunner]) -> TrialRunner:
+        """Begin `trial` on a simulator of its task that is not busy; it writes into `inputs`."""
+        self._where = {"task": trial.task, "goal": trial.goal_index, "episode": 1, "step": 0}
+        pool = self._runners.setdefault((trial.task, trial.goal_hidden), [])
+        runner = next((r for r in pool if not any(r is other for other in busy)), None)
+        if runner is None:
+            runner = TrialRunner(trial.task, goal_hidden=trial.goal_hidden)
+            pool.append(runner)
+        runner.inputs = inputs  # a view: the block's input is always assembled
+        runner.begin(trial)
+        return runner
 
     def _actor(
         self, policy: dict[str, Any], weights: dict[str, np.ndarray], runners: list[TrialRunner]

@@ -6,6 +6,7 @@ place cannot change the next one.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -68,7 +69,7 @@ class ShortTermMemory(nn.Module):
         starts = torch.nonzero(new_trial.any(dim=1)).flatten().tolist()
         cuts = sorted({0, *starts, len(features)})
         outputs = []
-        for begin, end in zip(cuts, cuts[1:], strict=False):
+        for begin, end in itertools.pairwise(cuts):
             state = torch.where(new_trial[begin].unsqueeze(-1), torch.zeros_like(state), state)
             output, state = self._stretch(features[begin:end], state)
             outputs.append(output)

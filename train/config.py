@@ -25,6 +25,7 @@ from envs.suites import suite_problems
 from train import checkpoint
 from train.checkpoint import Checkpoint, CheckpointError
 from train.ppo import PPOConfig
+from train.sealed import replace_file
 
 CHANGEABLE = frozenset(
     {"total_steps", "workers", "threads", "device", "checkpoint_every", "evaluate_every", "keep"}
@@ -196,6 +197,12 @@ def _take(arguments: list[str], flag: str) -> str | None:
             del arguments[i]
             return argument.removeprefix(flag + "=")
     return None
+
+
+def write_config(config: Config) -> None:
+    """Write the resolved configuration into its run folder, atomically."""
+    text = json.dumps(config.to_json(), indent=2) + "\n"
+    replace_file(config.run_folder / "config.json", text.encode())
 
 
 def stop(problems: list[str], hint: str = "") -> NoReturn:

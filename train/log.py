@@ -67,16 +67,18 @@ class RunLog:
         Raises:
             OSError: the run folder cannot be written.
         """
-        from torch.utils.tensorboard.writer import SummaryWriter  # noqa: PLC0415 - slow
+        from torch.utils.tensorboard.writer import SummaryWriter  # slow, so only here
 
         first = 0 if resume_step is None else resume_step + 1
-        run.mkdir(parents=True, exist_ok=True)
+        board_folder = run / "tensorboard"
+        board_folder.mkdir(parents=True, exist_ok=True)
         self._console: _Terminal | _Plain | None = None
         with ExitStack() as stack:
             self._metrics = stack.enter_context(_open_before(run / METRICS, first))
             self._timing = stack.enter_context(_open_before(run / TIMING, first))
+            _await_new_second(board_folder)
             self._board: SummaryWriter | None = SummaryWriter(
-                str(run / "tensorboard"), purge_step=first, flush_secs=30
+                str(board_folder), purge_step=first, flush_secs=30
             )
             stack.callback(self._feed, lambda board: board.close())
             if console:
@@ -139,8 +141,8 @@ class RunLog:
         Raises:
             ValueError: the frames have another shape or dtype.
         """
-        import imageio.v3  # noqa: PLC0415 - slow
-        from tensorboard.compat.proto.summary_pb2 import (  # noqa: PLC0415 - slow
+        import imageio.v3
+        from tensorboard.compat.proto.summary_pb2 import (
             Summary,  # pyright: ignore[reportAttributeAccessIssue] - generated at run time
         )
 
@@ -218,6 +220,13 @@ def _open_before(path: Path, first: int) -> BinaryIO:
     )
     replace_file(path, b"".join(line + b"\n" for line in kept))
     return path.open("ab", buffering=_BUFFER)
+
+
+def _await_new_second(board_folder: Path) -> None:
+    # TensorBoard reads event files in order of their names, which begin with the second they were
+    # made in. Unless ours comes last, `purge_step` purges the wrong events.
+    while any(board_folder.glob(f"*.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)
 
 
 def _numbers(values: Mapping[str, float]) -> _Numbers:

@@ -65,7 +65,7 @@ class PPOConfig:
             "--entropy must be a number from 0 to 1": 0 <= self.entropy <= 1,
             "--value must be a number from 0 to 100": 0 <= self.value <= 100,
             "--max-grad-norm must be a positive number": 0 < self.max_grad_norm < 1e6,
-            "--kl-stop must be a positive number": 0 < self.kl_stop,
+            "--kl-stop must be a positive number": self.kl_stop > 0,
         }
         return [message for message, holds in checks.items() if not holds]
 

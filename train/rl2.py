@@ -19,7 +19,7 @@ from envs.suites import Suite, make_suite
 from train import checkpoint
 from train.checkpoint import CheckpointError, environment_difference
 from train.collect import acting_policy, collect, success_metrics
-from train.config import Config, parse, stop
+from train.config import Config, parse, stop, write_config
 from train.interrupt import INTERRUPTED, StopSignal
 from train.log import RunLog
 from train.state import TrainState, initialise, learner_device
@@ -37,6 +37,7 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
     log = RunLog(
         folder, total_steps=config.total_steps, resume_step=state.steps if resumed else None
     )
+    write_config(config)
     with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
         saved_at = state.steps
         while state.steps < config.total_steps and not stop_signal.requested:
@@ -87,9 +88,7 @@ def quick_evaluation(
     """The cheap preset: 4 goals of every test task, 3 episodes of the full 500 steps."""
     trials = suite.evaluation_trials("test", goals=4, episodes=3, horizon=500, seed=config.seed)
     tasks = tuple(suite.test)
-    rollout = collect(
-        pool, acting_policy(state.agent), trials, tasks=tasks, lanes=config.lanes
-    )
+    rollout = collect(pool, acting_policy(state.agent), trials, tasks=tasks, lanes=config.lanes)
     return success_metrics(rollout, tasks, "test")
 
 

@@ -125,7 +125,12 @@ def step_discounts(
 def gae(
     rewards: Float[Tensor, "time trial"],
     values: Float[Tensor, "time trial"],
-    discounts: Float[Tensor, "time #trial"],
+    discounts: Float[
+        Tensor,
+        (
+            time  # trial
+        ),
+    ],
     lam: float,
 ) -> Float[Tensor, "time trial"]:
     """Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16).

@@ -51,8 +51,8 @@ class TrainState:
     def note_success(self, value: float, rate: float) -> None:
         """Smooth the training success that chooses the best checkpoint; NaN is left out."""
         if value == value:
-            self.success = value if self.success is None else (
-                self.success + rate * (value - self.success)
+            self.success = (
+                value if self.success is None else (self.success + rate * (value - self.success))
             )
 
     def save(self, config: Config) -> Path:
@@ -84,7 +84,9 @@ class TrainState:
             for name in ("iteration", "steps", "best", "success"):
                 setattr(self, name, saved.state[name])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{saved.path} does not fit its configuration: {error}") from error
+            raise CheckpointError(
+                f"{saved.path} does not fit its configuration: {error}"
+            ) from error
 
 
 def initialise(config: Config, suite: Suite) -> TrainState:
@@ -132,9 +134,7 @@ def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tens
     return {f"{i}.{name}": value for i, slots in states.items() for name, value in slots.items()}
 
 
-def _restore_optimiser(
-    optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
-) -> None:
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
     states: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)

@@ -1,0 +1,196 @@
+"""A Meta-World task's own code over faster primitives, and its step without the detours.
+
+`fast_class` derives from an official class and rebinds the functions of the task (same code
+objects) to globals in which `np`, `reward_utils` and `Rotation` are those of `primitives`. The
+official class, its module, NumPy and SciPy are left as they are, so that both run side by side.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import mujoco
+import numpy as np
+
+from envs import primitives
+
+if TYPE_CHECKING:
+    from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+MAX_DRAWS = 100
+
+
+class _Named:
+    """What `data.body(name)` returns, its views kept: they are live, MuJoCo never moves them."""
+
+    __slots__ = ("__dict__", "_official")
+
+    def __init__(self, official: Any) -> None:
+        object.__setattr__(self, "_official", official)
+
+    def __getattr__(self, name: str) -> Any:
+        value = self.__dict__[name] = getattr(self._official, name)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._official, name, value)
+
+
+class _Lookup(dict):
+    """name -> _Named."""
+
+    def __init__(self, official: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._official = official
+
+    def __missing__(self, name: Any) -> _Named:
+        self[name] = named = _Named(self._official(name))
+        return named
+
+
+class FastData(mujoco.MjData):
+    """An `MjData` that looks a name up once. Task code reads only by-reference fields of these."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        super().__init__(model)
+        for kind in ("body", "geom", "joint", "site"):
+            setattr(self, kind, _Lookup(getattr(super(), kind)).__getitem__)
+
+    def release(self) -> None:
+        """Drop the look-ups: their arrays hold this object, a cycle that the collector can't see."""
+        self.__dict__.clear()
+
+
+class FastMethods:
+    """Replacements of what `SawyerXYZEnv` provides to its tasks."""
+
+    data: FastData
+    obj_init_pos: np.ndarray
+    init_tcp: np.ndarray
+    _last_rand_vec: np.ndarray
+    draws: int = 0
+
+    def _initialize_simulation(self) -> tuple[mujoco.MjModel, FastData]:
+        model, _ = super()._initialize_simulation()  # type: ignore[misc]
+        return model, FastData(model)
+
+    def _get_state_rand_vec(self) -> np.ndarray:
+        # Tasks draw again until object and goal are apart; with a given goal that never ends.
+        self.draws += 1
+        if self.draws > MAX_DRAWS:
+            raise ValueError(f"the task refuses the goal {self._last_rand_vec}: objects too close")
+        return self._last_rand_vec
+
+    @property
+    def tcp_center(self) -> np.ndarray:
+        """The point between the fingers, (3,) float64, a fresh array."""
+        data = self.data
+        return (data.site("rightEndEffector").xpos + data.site("leftEndEffector").xpos) / 2.0
+
+    def touching_object(self, object_geom_id: int) -> bool:
+        """Whether both finger pads press on the geom."""
+        data = self.data
+        if not data.ncon:
+            return False
+        contact = data.contact
+        left, right = data.geom("leftpad_geom").id, data.geom("rightpad_geom").id
+        left_at, right_at = [], []
+        for i, pair in enumerate(contact.geom.tolist()):
+            if object_geom_id in pair:
+                if left in pair:
+                    left_at.append(i)
+                if right in pair:
+                    right_at.append(i)
+        if not (left_at and right_at):
+            return False
+        force, address = data.efc_force, contact.efc_address
+        return bool(
+            sum(force[address[i]] for i in left_at) > 0
+            and sum(force[address[i]] for i in right_at) > 0
+        )
+
+    def _gripper_caging_reward(
+        self,
+        action: np.ndarray,
+        obj_pos: np.ndarray,
+        obj_radius: float,
+        pad_success_thresh: float,
+        object_reach_radius: float,
+        xz_thresh: float,
+        desired_gripper_effort: float = 1.0,
+        high_density: bool = False,
+        medium_density: bool = False,
+    ) -> float:
+        """The official formula in scalars; its comments say what each part is for."""
+        if high_density and medium_density:
+            raise ValueError("Can only be either high_density or medium_density")
+        tolerance, hamacher_product = primitives.tolerance, primitives.hamacher_product
+        norm, float64 = primitives.norm, np.float64
+        get_body_com = self.data.body
+        x, y, z = obj_pos.tolist()
+        x_init, y_init, z_init = self.obj_init_pos.tolist()
+        caging = []
+        for pad in ("leftpad", "rightpad"):
+            pad_y = get_body_com(pad).xpos.item(1)
+            margin = abs(abs(pad_y - y_init) - pad_success_thresh)
+            bounds = (obj_radius, pad_success_thresh)
+            caging.append(tolerance(abs(pad_y - y), bounds, margin, "long_tail"))
+        caging_y = hamacher_product(*caging)
+
+        tcp = self.tcp_center
+        tcp_x, _, tcp_z = tcp.tolist()
+        tcp_x_init, _, tcp_z_init = self.init_tcp.tolist()
+        margin = norm(np.array((x_init - tcp_x_init, z_init - tcp_z_init))) - xz_thresh
+        distance = norm(np.array((tcp_x - x, tcp_z - z)))
+        caging_xz = tolerance(distance, (0, xz_thresh), margin, "long_tail")
+        # The action's float32 goes on from here as it does in the official code.
+        closed = min(max(0, action[-1]), desired_gripper_effort) / desired_gripper_effort
+        caged = hamacher_product(caging_y, float(caging_xz))
+        gripping = closed if caged > 0.97 else 0.0
+        reward = hamacher_product(caged, gripping)
+        if high_density:
+            reward = (reward + caged) / 2
+        if medium_density:
+            margin = abs(norm(self.obj_init_pos - self.init_tcp) - object_reach_radius)
+            bounds = (0, object_reach_radius)
+            reach = tolerance(norm(obj_pos - tcp), bounds, float64(margin), "long_tail")
+            reward = (reward + float(reach)) / 2
+        return reward
+
+
+def _rebound(value: Any, names: dict[str, Any]) -> Any:
+    """A function, property or static method with its globals exchanged; other things as they are."""
+    if isinstance(value, staticmethod):
+        return staticmethod(_rebound(value.__func__, names))
+    if isinstance(value, property):
+        return property(_rebound(value.fget, names), value.fset, value.fdel, value.__doc__)
+    if not isinstance(value, types.FunctionType):
+        return value
+    if value.__closure__ and value.__code__.co_freevars == ("func",):
+        # `assert_task_is_set` around the function: TaskEnv makes sure of that.
+        return _rebound(value.__closure__[0].cell_contents, names)
+    function = types.FunctionType(
+        value.__code__, names, value.__name__, value.__defaults__, value.__closure__
+    )
+    function.__kwdefaults__ = value.__kwdefaults__
+    return function
+
+
+@functools.cache
+def fast_class(official: type[SawyerXYZEnv]) -> type[SawyerXYZEnv]:
+    """The subclass of an official task class that runs the same code over `primitives`."""
+    names = vars(sys.modules[official.__module__]) | primitives.substitutes()
+    body = {
+        name: _rebound(value, names)
+        for name, value in vars(official).items()
+        if not name.startswith("__")
+    }
+    # The task's own functions are all in `body`, so FastMethods replaces inherited ones only.
+    fast = type(official)(official.__name__, (FastMethods, official), body)
+    # Tasks call their static methods through the class's name.
+    names[official.__name__] = fast
+    return fast

@@ -1,0 +1,245 @@
+"""Scalar stand-ins for the NumPy and SciPy calls under Meta-World's tasks, equal to the last bit.
+
+Task code works on vectors of two to four numbers, where NumPy's overhead is many times the
+arithmetic. Each function here takes the case that tasks use, does the same operations in the same
+order, and hands every other case to the original. `differences()` compares all of them with
+their originals on this machine: the order of operations inside BLAS, for one, is a property of
+the CPU it was dispatched for.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from metaworld.utils import reward_utils
+from numpy import ndarray
+from scipy.spatial.transform import Rotation as SciPyRotation
+
+# np.float64 and float hold the same value but promote differently beside float32 (NEP 50: the
+# action is float32), so whatever is np.float64 in official code stays np.float64 here.
+_float64 = np.float64
+_FLOATS = frozenset((float, np.float64))
+_F64 = np.dtype(np.float64)
+_sqrt = math.sqrt
+_norm, _clip, _abs, _hstack = np.linalg.norm, np.clip, np.abs, np.hstack
+_tolerance, _hamacher = reward_utils.tolerance, reward_utils.hamacher_product
+
+_AT_MARGIN = reward_utils._DEFAULT_VALUE_AT_MARGIN
+_LONG_TAIL = float(np.sqrt(1 / _AT_MARGIN - 1))
+_GAUSSIAN = float(np.sqrt(-2 * np.log(_AT_MARGIN)))
+# Beyond this, squaring overflows: Python raises where NumPy gives inf.
+_SQUARABLE = 1e150
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """`np.linalg.norm`; fast for the 2-norm of a float64 vector of 2, 3 or 4 numbers."""
+    if (
+        type(x) is ndarray
+        and x.dtype is _F64
+        and (ord is None or ord == 2)
+        and axis is None
+        and not keepdims
+    ):
+        shape = x.shape
+        if shape == (3,):
+            a, b, c = x.tolist()
+            return _float64(_sqrt(a * a + b * b + c * c))
+        if shape == (2,):
+            a, b = x.tolist()
+            return _float64(_sqrt(a * a + b * b))
+        if shape == (4,):
+            a, b, c, d = x.tolist()
+            return _float64(_sqrt(a * a + b * b + c * c + d * d))
+    return _norm(x, ord, axis, keepdims)
+
+
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """`np.clip`; fast for a float strictly inside its bounds (on them, -0.0 may change)."""
+    kind = type(x)
+    if kind in _FLOATS or kind is np.float32:
+        if low < x < high:
+            return _float64(x) if kind is float else x
+    return _clip(x, low, high)
+
+
+def absolute(x: Any) -> Any:
+    """`np.abs`; fast for an np.float64."""
+    return abs(x) if type(x) is _float64 else _abs(x)
+
+
+def hstack(parts: Any) -> Any:
+    """`np.hstack`; fast for a tuple of two np.float64 or of two float64 vectors."""
+    if type(parts) is tuple and len(parts) == 2:
+        a, b = parts
+        if type(a) is _float64 and type(b) is _float64:
+            return np.array(parts)
+        if type(a) is ndarray and type(b) is ndarray and a.ndim == 1 and b.ndim == 1:
+            return np.concatenate(parts)
+    return _hstack(parts)
+
+
+def tolerance(
+    x: Any,
+    bounds: tuple[float, float] = (0.0, 0.0),
+    margin: Any = 0.0,
+    sigmoid: Any = "gaussian",
+    value_at_margin: float = _AT_MARGIN,
+) -> Any:
+    """`reward_utils.tolerance`; fast for a float with a positive margin, long-tail or Gaussian."""
+    if type(x) in _FLOATS and type(margin) in _FLOATS and value_at_margin == _AT_MARGIN:
+        lower, upper = bounds
+        if margin > 0.0 and lower <= upper:
+            if lower <= x <= upper:
+                return 1.0
+            d = float(lower - x if x < lower else x - upper) / float(margin)
+            if d < _SQUARABLE:
+                # ** is pow, which is not x * x to the last bit; official code squares with pow.
+                if sigmoid == "long_tail":
+                    return 1.0 / ((d * _LONG_TAIL) ** 2 + 1.0)
+                if sigmoid == "gaussian":
+                    return float(np.exp(-0.5 * (d * _GAUSSIAN) ** 2))
+    return _tolerance(x, bounds, margin, sigmoid, value_at_margin)
+
+
+def hamacher_product(a: Any, b: Any) -> Any:
+    """`reward_utils.hamacher_product`, with the product taken once."""
+    if 0.0 <= a <= 1.0 and 0.0 <= b <= 1.0:
+        product = a * b
+        denominator = a + b - product
+        result = product / denominator if denominator > 0 else 0
+        if 0.0 <= result <= 1.0:
+            return result
+    return _hamacher(a, b)
+
+
+def matrix_to_quat(matrix: ndarray) -> ndarray | None:
+    """SciPy's quaternion (x, y, z, w), (4,) float64, of a rotation matrix (3, 3) float64.
+
+    None where SciPy would first orthogonalise, or nearly so, or refuse: its own code decides then.
+    """
+    (m00, m01, m02), (m10, m11, m12), (m20, m21, m22) = matrix.tolist()
+    # SciPy accepts rows with |r.r - 1| <= 1e-5 and |r.s| <= 1e-12; we keep well inside.
+    if not (
+        -9e-6 < m00 * m00 + m01 * m01 + m02 * m02 - 1.0 < 9e-6
+        and -9e-6 < m10 * m10 + m11 * m11 + m12 * m12 - 1.0 < 9e-6
+        and -9e-6 < m20 * m20 + m21 * m21 + m22 * m22 - 1.0 < 9e-6
+        and -9e-13 < m00 * m10 + m01 * m11 + m02 * m12 < 9e-13
+        and -9e-13 < m00 * m20 + m01 * m21 + m02 * m22 < 9e-13
+        and -9e-13 < m10 * m20 + m11 * m21 + m12 * m22 < 9e-13
+        and m00 * (m11 * m22 - m12 * m21)
+        - m01 * (m10 * m22 - m12 * m20)
+        + m02 * (m10 * m21 - m11 * m20)
+        > 0.5
+    ):
+        return None
+    trace = m00 + m11 + m22
+    largest = m00 if m00 >= m11 else m11
+    if m22 > largest:
+        largest = m22
+    if trace > largest:
+        x, y, z, w = m21 - m12, m02 - m20, m10 - m01, 1 + trace
+    elif largest == m00:
+        x, y, z, w = 1 - trace + 2 * m00, m10 + m01, m20 + m02, m21 - m12
+    elif largest == m11:
+        x, y, z, w = m01 + m10, 1 - trace + 2 * m11, m21 + m12, m02 - m20
+    else:
+        x, y, z, w = m02 + m20, m12 + m21, 1 - trace + 2 * m22, m10 - m01
+    length = _sqrt(x * x + y * y + z * z + w * w)
+    return np.array((x / length, y / length, z / length, w / length))
+
+
+class Rotation:
+    """The one use that tasks make of SciPy's `Rotation`: `from_matrix(m).as_quat()`."""
+
+    __slots__ = ("_matrix",)
+
+    def __init__(self, matrix: ndarray) -> None:
+        self._matrix = matrix
+
+    from_matrix: Callable[[Any], Rotation]
+
+    def as_quat(self) -> ndarray:
+        """The quaternion (x, y, z, w), (4,) float64."""
+        quat = matrix_to_quat(self._matrix)
+        return SciPyRotation.from_matrix(self._matrix).as_quat() if quat is None else quat
+
+
+# The class itself, not a method that calls it: one call less.
+Rotation.from_matrix = Rotation
+
+
+def _copy(module: types.ModuleType, **replaced: Any) -> types.ModuleType:
+    copy = types.ModuleType(module.__name__)
+    copy.__dict__.update(vars(module), **replaced)
+    return copy
+
+
+def _samples() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]:
+    """(name, ours, original, arguments), random but the same each time."""
+    rng = np.random.default_rng(20)
+
+    def scalar(scale: float) -> float:
+        return float(rng.normal() * scale)
+
+    for _ in range(300):
+        scale = 10.0 ** rng.uniform(-4, 1)
+        a, b = _float64(scalar(scale)), _float64(scalar(scale))
+        for size in (2, 3, 4):
+            yield "norm", norm, _norm, (rng.normal(size=size) * scale,)
+        yield "clip", clip, _clip, (a, -1, 1)
+        yield "abs", absolute, _abs, (a,)
+        yield "hstack", hstack, _hstack, ((a, b),)
+        for sigmoid in ("long_tail", "gaussian"):
+            arguments = (scalar(scale), (0, 0.05), abs(scalar(1.0)), sigmoid)
+            yield "tolerance", tolerance, _tolerance, arguments
+        unit = (rng.random(), np.float32(rng.random()))
+        yield "hamacher_product", hamacher_product, _hamacher, unit
+    for _ in range(200):
+        matrix = SciPyRotation.from_quat(rng.normal(size=4)).as_matrix()
+        yield (
+            "Rotation",
+            lambda m: Rotation(m).as_quat(),
+            lambda m: SciPyRotation.from_matrix(m).as_quat(),
+            (matrix,),
+        )
+
+
+@functools.cache
+def differences() -> tuple[str, ...]:
+    """Names of the primitives that are not bit-equal to their originals here; () is expected."""
+    return tuple(
+        sorted(
+            {
+                name
+                for name, ours, original, arguments in _samples()
+                if np.asarray(ours(*arguments)).tobytes()
+                != np.asarray(original(*arguments)).tobytes()
+            }
+        )
+    )
+
+
+@functools.cache
+def substitutes() -> dict[str, Any]:
+    """What task code finds under `np`, `reward_utils`, `Rotation` and `tolerance`.
+
+    A primitive that is not bit-equal on this machine is left out: its original stays in place.
+    """
+    differ = differences()
+
+    def equal(**ours: Any) -> dict[str, Any]:
+        return {name: value for name, value in ours.items() if name not in differ}
+
+    linalg = _copy(np.linalg, **equal(norm=norm))
+    rewards = _copy(reward_utils, **equal(tolerance=tolerance, hamacher_product=hamacher_product))
+    return {
+        "np": _copy(np, linalg=linalg, **equal(clip=clip, abs=absolute, hstack=hstack)),
+        "reward_utils": rewards,
+        "tolerance": rewards.tolerance,
+        "Rotation": Rotation if "Rotation" not in differ else SciPyRotation,
+    }
