@@ -99,12 +99,11 @@ class Critic(nn.Module):
         super().__init__()
         self.tasks, self.privileged = tasks, privileged
         extra = GOAL_DIM + tasks + 2 if privileged else memory_width
-        self.body = nn.Sequential(
-            nn.Linear(OBS_DIM + extra, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()
-        )
-        for layer in (self.body[0], self.body[2]):
+        first, second = nn.Linear(OBS_DIM + extra, width), nn.Linear(width, width)
+        for layer in (first, second):
             nn.init.orthogonal_(layer.weight, 2**0.5)
             nn.init.zeros_(layer.bias)
+        self.body = nn.Sequential(first, nn.Tanh(), second, nn.Tanh())
         self.out = nn.Linear(width, tasks)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)

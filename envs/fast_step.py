@@ -7,6 +7,8 @@ of the first `mj_step`, which the `mj_forward` at the end of the step before has
 `ctrl` and the mocap body have changed since, and that body touches nothing but its weld.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco has no stubs)
 from __future__ import annotations
 
 import math
@@ -146,7 +148,7 @@ def _recording(fast: type[SawyerXYZEnv]) -> type[SawyerXYZEnv]:
         written.add(name)
         object.__setattr__(self, name, value)
 
-    return type(fast)(fast.__name__, (fast,), {"__setattr__": record, "written": written})
+    return type(fast.__name__, (fast,), {"__setattr__": record, "written": written})
 
 
 def _make_step(
@@ -156,7 +158,7 @@ def _make_step(
     model, data = env.model, env.data
     forward, step2, mj_step = mujoco.mj_forward, mujoco.mj_step2, mujoco.mj_step
     make_constraint, reference_constraint = mujoco.mj_makeConstraint, mujoco.mj_referenceConstraint
-    substeps, limit = env.frame_skip, env.max_path_length
+    substeps = env.frame_skip
     qpos, qvel, ctrl = data.qpos, data.qvel, data.ctrl
     mocap_pos, mocap_quat = data.mocap_pos[0], data.mocap_quat[0]
     mocap_xpos = data.xpos[int(np.flatnonzero(model.body_mocapid == 0)[0])]
@@ -185,7 +187,7 @@ def _make_step(
     reach = float(scale)
     scaled = np.empty(4, np.float32)
     multiply, ndarray, float32 = np.multiply, np.ndarray, np.dtype(np.float32)
-    sqrt, norm = math.sqrt, primitives.substitutes()["np"].linalg.norm
+    sqrt, norm = math.sqrt, primitives.substitutes()["norm"]
     scalar_norm = norm is primitives.norm
     new = tuple.__new__
 

@@ -5,6 +5,8 @@ objects) to globals in which `np`, `reward_utils` and `Rotation` are those of `p
 official class, its module, NumPy and SciPy are left as they are, so that both run side by side.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco has no stubs)
 from __future__ import annotations
 
 import functools
@@ -61,7 +63,7 @@ class FastData(mujoco.MjData):
             setattr(self, kind, _Lookup(getattr(super(), kind)).__getitem__)
 
     def release(self) -> None:
-        """Drop the look-ups: their arrays hold this object, a cycle that the collector can't see."""
+        """Drop the look-ups: their arrays hold this object, a cycle hidden from the collector."""
         self.__dict__.clear()
 
 
@@ -76,7 +78,9 @@ class FastMethods:
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, FastData]:
         model, _ = super()._initialize_simulation()  # type: ignore[misc]
-        return model, FastData(model)
+        data = FastData(model)
+        self._tips = data.site("rightEndEffector").xpos, data.site("leftEndEffector").xpos
+        return model, data
 
     def _get_state_rand_vec(self) -> np.ndarray:
         # Tasks draw again until object and goal are apart; with a given goal that never ends.
@@ -88,8 +92,8 @@ class FastMethods:
     @property
     def tcp_center(self) -> np.ndarray:
         """The point between the fingers, (3,) float64, a fresh array."""
-        data = self.data
-        return (data.site("rightEndEffector").xpos + data.site("leftEndEffector").xpos) / 2.0
+        right, left = self._tips
+        return (right + left) / 2.0
 
     def touching_object(self, object_geom_id: int) -> bool:
         """Whether both finger pads press on the geom."""
@@ -128,11 +132,12 @@ class FastMethods:
         """The official formula in scalars; its comments say what each part is for."""
         if high_density and medium_density:
             raise ValueError("Can only be either high_density or medium_density")
-        tolerance, hamacher_product = primitives.tolerance, primitives.hamacher_product
-        norm, float64 = primitives.norm, np.float64
+        names = primitives.substitutes()
+        norm, plane_norm, tolerance = names["norm"], names["plane_norm"], names["tolerance"]
+        hamacher_product = names["reward_utils"].hamacher_product
         get_body_com = self.data.body
         x, y, z = obj_pos.tolist()
-        x_init, y_init, z_init = self.obj_init_pos.tolist()
+        x_init, y_init, z_init = self.obj_init_pos.tolist()  # which may be float32: exact here too
         caging = []
         for pad in ("leftpad", "rightpad"):
             pad_y = get_body_com(pad).xpos.item(1)
@@ -141,11 +146,12 @@ class FastMethods:
             caging.append(tolerance(abs(pad_y - y), bounds, margin, "long_tail"))
         caging_y = hamacher_product(*caging)
 
-        tcp = self.tcp_center
-        tcp_x, _, tcp_z = tcp.tolist()
+        right, left = self._tips
+        tcp_x = (right.item(0) + left.item(0)) / 2.0
+        tcp_z = (right.item(2) + left.item(2)) / 2.0
         tcp_x_init, _, tcp_z_init = self.init_tcp.tolist()
-        margin = norm(np.array((x_init - tcp_x_init, z_init - tcp_z_init))) - xz_thresh
-        distance = norm(np.array((tcp_x - x, tcp_z - z)))
+        margin = plane_norm(x_init - tcp_x_init, z_init - tcp_z_init) - xz_thresh
+        distance = plane_norm(tcp_x - x, tcp_z - z)
         caging_xz = tolerance(distance, (0, xz_thresh), margin, "long_tail")
         # The action's float32 goes on from here as it does in the official code.
         closed = min(max(0, action[-1]), desired_gripper_effort) / desired_gripper_effort
@@ -157,13 +163,13 @@ class FastMethods:
         if medium_density:
             margin = abs(norm(self.obj_init_pos - self.init_tcp) - object_reach_radius)
             bounds = (0, object_reach_radius)
-            reach = tolerance(norm(obj_pos - tcp), bounds, float64(margin), "long_tail")
+            reach = tolerance(norm(obj_pos - self.tcp_center), bounds, margin, "long_tail")
             reward = (reward + float(reach)) / 2
         return reward
 
 
 def _rebound(value: Any, names: dict[str, Any]) -> Any:
-    """A function, property or static method with its globals exchanged; other things as they are."""
+    """A function, property or static method with other globals; anything else as it is."""
     if isinstance(value, staticmethod):
         return staticmethod(_rebound(value.__func__, names))
     if isinstance(value, property):
@@ -190,7 +196,7 @@ def fast_class(official: type[SawyerXYZEnv]) -> type[SawyerXYZEnv]:
         if not name.startswith("__")
     }
     # The task's own functions are all in `body`, so FastMethods replaces inherited ones only.
-    fast = type(official)(official.__name__, (FastMethods, official), body)
+    fast = type(official.__name__, (FastMethods, official), body)
     # Tasks call their static methods through the class's name.
     names[official.__name__] = fast
     return fast

@@ -131,19 +131,25 @@ class WorkerPool:
     def _run_blocks(self, blocks: list[dict[str, Any]]) -> None:
         waiting = deque((block, 1) for block in blocks)
         running: dict[int, tuple[dict[str, Any], int]] = {}
-        while waiting or running:
-            for index in range(self.workers):
-                if waiting and index not in running:
-                    block, attempt = waiting.popleft()
-                    self.send(index, block)
-                    running[index] = (block, attempt)
-            for index, answer in self.answers(running):
-                block, attempt = running.pop(index)
-                if "error" not in answer:
-                    continue
-                if attempt >= self.tries or answer.get("traceback"):
-                    raise WorkerError(_describe(index, block, attempt, answer))
-                waiting.appendleft((block, attempt + 1))
+        try:
+            while waiting or running:
+                for index in range(self.workers):
+                    if waiting and index not in running:
+                        block, attempt = waiting.popleft()
+                        self.send(index, block)
+                        running[index] = (block, attempt)
+                for index, answer in self.answers(running):
+                    block, attempt = running.pop(index)
+                    if "error" not in answer:
+                        continue
+                    if attempt >= self.tries or answer.get("traceback"):
+                        raise WorkerError(_describe(index, block, attempt, answer))
+                    waiting.appendleft((block, attempt + 1))
+        except BaseException:
+            # What still runs would write into, and answer to, the next run; `send` replaces it.
+            for index in running:
+                self._end(self._pool[index])
+            raise
 
     def send(self, index: int, command: dict[str, Any]) -> None:
         """Send `command` to worker `index`, replacing the worker first if it is gone."""
@@ -170,7 +176,8 @@ class WorkerPool:
                 except (EOFError, ConnectionError, OSError):
                     code = self._respawn(index)
                     found.append((index, {"error": f"the process died (exit status {code})"}))
-            found += [(i, a) for i in indices if (a := self._stalled(i)) is not None]
+            silent = set(indices) - {index for index, _ in found}
+            found += [(i, a) for i in sorted(silent) if (a := self._stalled(i)) is not None]
             if found:
                 return found
 

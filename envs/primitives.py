@@ -58,12 +58,16 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return _norm(x, ord, axis, keepdims)
 
 
+def plane_norm(a: float, b: float) -> float:
+    """The 2-norm of (a, b), for the same numbers as `norm`."""
+    return _sqrt(a * a + b * b)
+
+
 def clip(x: Any, low: Any, high: Any) -> Any:
     """`np.clip`; fast for a float strictly inside its bounds (on them, -0.0 may change)."""
     kind = type(x)
-    if kind in _FLOATS or kind is np.float32:
-        if low < x < high:
-            return _float64(x) if kind is float else x
+    if (kind in _FLOATS or kind is np.float32) and low < x < high:
+        return _float64(x) if kind is float else x
     return _clip(x, low, high)
 
 
@@ -91,18 +95,22 @@ def tolerance(
     value_at_margin: float = _AT_MARGIN,
 ) -> Any:
     """`reward_utils.tolerance`; fast for a float with a positive margin, long-tail or Gaussian."""
-    if type(x) in _FLOATS and type(margin) in _FLOATS and value_at_margin == _AT_MARGIN:
+    if (
+        type(x) in _FLOATS
+        and type(margin) in _FLOATS
+        and margin > 0.0
+        and value_at_margin == _AT_MARGIN
+        and (sigmoid == "long_tail" or sigmoid == "gaussian")
+    ):
         lower, upper = bounds
-        if margin > 0.0 and lower <= upper:
-            if lower <= x <= upper:
-                return 1.0
-            d = float(lower - x if x < lower else x - upper) / float(margin)
-            if d < _SQUARABLE:
-                # ** is pow, which is not x * x to the last bit; official code squares with pow.
-                if sigmoid == "long_tail":
-                    return 1.0 / ((d * _LONG_TAIL) ** 2 + 1.0)
-                if sigmoid == "gaussian":
-                    return float(np.exp(-0.5 * (d * _GAUSSIAN) ** 2))
+        if lower <= x <= upper:
+            return 1.0
+        d = float(lower - x if x < lower else x - upper) / float(margin)
+        if lower <= upper and d < _SQUARABLE:
+            # ** is pow, which is not x * x to the last bit; official code squares with pow.
+            if sigmoid == "long_tail":
+                return 1.0 / ((d * _LONG_TAIL) ** 2 + 1.0)
+            return float(np.exp(-0.5 * (d * _GAUSSIAN) ** 2))
     return _tolerance(x, bounds, margin, sigmoid, value_at_margin)
 
 
@@ -226,7 +234,7 @@ def differences() -> tuple[str, ...]:
 
 @functools.cache
 def substitutes() -> dict[str, Any]:
-    """What task code finds under `np`, `reward_utils`, `Rotation` and `tolerance`.
+    """What task code finds under `np`, `reward_utils`, `Rotation` and `tolerance`, and two norms.
 
     A primitive that is not bit-equal on this machine is left out: its original stays in place.
     """
@@ -238,6 +246,10 @@ def substitutes() -> dict[str, Any]:
     linalg = _copy(np.linalg, **equal(norm=norm))
     rewards = _copy(reward_utils, **equal(tolerance=tolerance, hamacher_product=hamacher_product))
     return {
+        "norm": linalg.norm,
+        "plane_norm": plane_norm
+        if linalg.norm is norm
+        else lambda a, b: float(_norm(np.array((a, b)))),
         "np": _copy(np, linalg=linalg, **equal(clip=clip, abs=absolute, hstack=hstack)),
         "reward_utils": rewards,
         "tolerance": rewards.tolerance,

@@ -9,6 +9,8 @@
 reset around it; here are the choice between them and the official environment, and the checks.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco has no stubs)
 from __future__ import annotations
 
 import functools
@@ -39,6 +41,7 @@ TASKS: Final[tuple[str, ...]] = tuple(sorted(ALL_V3_ENVIRONMENTS))
 VERIFIED: Final = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
 """The versions on which fast stepping was shown to equal official stepping bit for bit."""
 
+_isfinite = math.isfinite
 _log = logging.getLogger(__name__)
 # Without a handler MuJoCo prints its warnings and appends them to MUJOCO_LOG.TXT in the cwd.
 mujoco.set_mju_user_warning(lambda message: _log.debug("MuJoCo: %s", message))
@@ -115,7 +118,7 @@ class TaskEnv:
         self._faults = self._env.data.warning.number
         self._stepper = FastStepper(self._env) if self.fast else None
         if self._stepper:
-            weakref.finalize(self, self._env.data.release)
+            weakref.finalize(self, self._env.data.release).atexit = False
 
     @property
     def env(self) -> SawyerXYZEnv:
@@ -165,7 +168,7 @@ class TaskEnv:
             RuntimeError: no `reset` since the last `set_goal`.
         """
         # A NaN would make MuJoCo reset itself in mid-episode, and nothing would look wrong.
-        if len(action) != ACTION_DIM or not math.isfinite(sum(action.tolist())):
+        if len(action) != 4 or not _isfinite(sum(action.tolist())):
             raise ValueError(f"{self.task}: an action is 4 finite numbers, not {action}")
         if not self._ready:
             raise RuntimeError(f"{self.task}: call reset() before step()")

@@ -106,7 +106,7 @@ class Suite:
         ordered goal by goal with the tasks interleaved.
         """
         chosen = self.split(split)
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([seed, 0, 1])  # [seed, 1] would equal [seed, 1, 0]
         trials = []
         for goal in range(goals):
             for task, vectors in chosen.items():
@@ -235,7 +235,7 @@ def _without_settling() -> Iterator[None]:
     original = SawyerXYZEnv._reset_hand
 
     def place_only(self: SawyerXYZEnv, steps: int = 50) -> None:
-        mujoco.mj_forward(self.model, self.data)
+        mujoco.mj_forward(self.model, self.data)  # pyright: ignore[reportAttributeAccessIssue]
         self.init_tcp = self.tcp_center
 
     SawyerXYZEnv._reset_hand = place_only

@@ -29,19 +29,22 @@ class ShortTermMemory(nn.Module):
         super().__init__()
         self.core: Core = core
         self.hidden = hidden
+        self.net: nn.Module
         if core == "none":
-            self.net: nn.Module = nn.Linear(inputs, hidden)
+            self.net = nn.Linear(inputs, hidden)
             nn.init.orthogonal_(self.net.weight, 2**0.5)
             nn.init.zeros_(self.net.bias)
             return
-        self.net = (nn.GRU if core == "gru" else nn.LSTM)(inputs, hidden)
-        gates = 3 if core == "gru" else 4
-        for block in range(gates):
-            rows = slice(block * hidden, (block + 1) * hidden)
-            nn.init.xavier_uniform_(self.net.weight_ih_l0.data[rows])
-            nn.init.orthogonal_(self.net.weight_hh_l0.data[rows])
-        nn.init.zeros_(self.net.bias_ih_l0)
-        nn.init.zeros_(self.net.bias_hh_l0)
+        self.net = nn.GRU(inputs, hidden) if core == "gru" else nn.LSTM(inputs, hidden)
+        for name, weight in self.net.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(weight)
+                continue
+            for gate in weight.data.split(hidden):  # each gate's matrix on its own
+                if name.startswith("weight_hh"):
+                    nn.init.orthogonal_(gate)
+                else:
+                    nn.init.xavier_uniform_(gate)
 
     @property
     def state_width(self) -> int:

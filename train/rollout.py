@@ -125,12 +125,7 @@ def step_discounts(
 def gae(
     rewards: Float[Tensor, "time trial"],
     values: Float[Tensor, "time trial"],
-    discounts: Float[
-        Tensor,
-        (
-            time  # trial
-        ),
-    ],
+    discounts: Float[Tensor, "time _"],
     lam: float,
 ) -> Float[Tensor, "time trial"]:
     """Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
@@ -162,7 +157,7 @@ def normalise_per_task(
         columns = (task_ids == task) & usable
         if columns.any():
             part = advantages[:, columns]
-            normalised[:, columns] = (part - part.mean()) / (part.std() + 1e-6)
+            normalised[:, columns] = (part - part.mean()) / (part.std(correction=0) + 1e-6)
     return normalised
 
 

@@ -97,7 +97,7 @@ def initialise(config: Config, suite: Suite) -> TrainState:
     critic = Critic(
         len(suite.tasks),
         goal_mean=goals.mean(dim=1),
-        goal_scale=1 / goals.std(dim=1).clamp(min=1e-3),
+        goal_scale=1 / goals.std(dim=1, correction=0).clamp(min=1e-3),
         memory_width=config.agent.hidden,
         width=config.agent.critic,
         privileged=config.agent.privileged_critic,

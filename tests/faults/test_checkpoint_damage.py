@@ -98,6 +98,18 @@ def test_damage_is_named_and_the_previous_one_used(
         assert serial_of(load(tmp_path)) == 1
 
 
+@pytest.mark.parametrize(
+    ("damage", "defect"),
+    [(truncate, "bytes, not"), (extend, "more than"), (replace_by_pipe, "not a plain file"),
+     (replace_by_zeros, "SHA-256"), (Path.unlink, "is missing")],
+)  # fmt: skip
+def test_the_defect_is_told(tmp_path: Path, damage: Callable[[Path], None], defect: str) -> None:
+    path = put(tmp_path, 10)
+    damage(path / "state.json")
+    with pytest.raises(CheckpointError, match=f"state.json .*{defect}.*older checkpoint"):
+        load(path)
+
+
 def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     path, bit = put(tmp_path, 10), random.Random(0)
     for name in FILES:

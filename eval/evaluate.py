@@ -1,0 +1,183 @@
+"""Evaluate a run or a checkpoint: ``python -m eval.evaluate runs/ML10-short-seed1``.
+
+    python -m eval.evaluate RUN                     everything, on the test split
+    python -m eval.evaluate RUN --preset quick      a first look in a minute or two
+    python -m eval.evaluate RUN --split train       on the goals that were trained on
+
+Headline figures come from a fixed number of episodes per (task, goal); Meta-World's own figure
+stands beside them, labelled. Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 75
+interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agents.rl2 import RL2Agent
+from envs.pool import Policy, WorkerError, WorkerPool, available_cores
+from eval.config import Settings, Subject, load_subject, nearest_folder, parse
+from eval.measure import LANES, measure, watch
+from eval.metrics import summarise
+from eval.official import OfficialResult, official_envs, official_evaluation, official_plan
+from eval.results import Evaluation, Measured, table_console
+from train.checkpoint import Checkpoint, environment_difference
+from train.collect import acting_policy
+from train.interrupt import INTERRUPTED
+
+
+def evaluate(settings: Settings, subject: Subject) -> Evaluation:
+    """Measure the agent, the floors and the ceiling that are asked for, and the official figure.
+
+    Raises:
+        WorkerError: a worker failed for good.
+    """
+    suite, split = subject.suite, settings.split
+    measured = {}
+    with WorkerPool(settings.workers) as pool:
+        for name, policy in policies(settings, subject).items():
+            began = time.perf_counter()
+            with progress(name, settings.steps(suite)) as report, watch(pool, report):
+                outcomes = measure(
+                    policy,
+                    suite,
+                    split,
+                    goals=settings.goals,
+                    episodes=settings.episodes,
+                    horizon=settings.horizon,
+                    seed=settings.seed,
+                    pool=pool,
+                )
+            summary = summarise(outcomes, seed=settings.seed)
+            measured[name] = Measured(outcomes, summary, time.perf_counter() - began)
+    official = official_figure(settings, subject)  # after the pool: its processes need the cores
+    how = {**settings.to_json(), "lanes": LANES}
+    return Evaluation(subject.saved, suite, split, how, measured, official)
+
+
+def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
+    """What `settings` asks to measure, by the names that the tables show."""
+    chosen = {"stochastic": acting_policy(subject.agent)}
+    if settings.deterministic:
+        chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)
+    if settings.untrained:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(subject.config.seed)  # as the run began: train.state.initialise
+            chosen["untrained"] = acting_policy(RL2Agent(subject.config.agent))
+    if settings.random:
+        chosen["random"] = Policy(kind="random")
+    if settings.scripted:
+        chosen["scripted"] = Policy(kind="scripted")
+    return chosen
+
+
+def official_figure(settings: Settings, subject: Subject) -> OfficialResult | None:
+    """Meta-World's own figure, where it is asked for and the suite has one.
+
+    Raises:
+        WorkerError: an environment failed.
+    """
+    suite, split = subject.suite, settings.split
+    if not settings.official or not suite.goal_hidden:
+        return None
+    plan = official_plan(suite, split, settings.official_rounds, settings.horizon)
+    workers = settings.workers or available_cores()
+    with (
+        official_envs(suite, split, plan, workers=workers) as envs,
+        progress("official", plan.steps) as report,
+    ):
+        policy = acting_policy(subject.agent)
+        return official_evaluation(policy, envs, plan, seed=settings.seed, on_steps=report)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check everything, measure, print, write. Returns the exit code."""
+    settings = parse(sys.argv[1:] if argv is None else argv)
+    subject = load_subject(settings)
+    path = result_path(settings, subject.saved)
+    banner(settings, subject)
+    try:
+        evaluation = evaluate(settings, subject)
+    except WorkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written; run the same command again", file=sys.stderr)
+        return INTERRUPTED
+    evaluation.show(table_console())
+    if path is None:
+        return 0
+    try:
+        evaluation.write(path)
+    except OSError as error:
+        print(f"error: the result is not written ({error}): use --out FILE", file=sys.stderr)
+        return 1
+    print(f"\nwritten: {path}")
+    return 0
+
+
+def result_path(settings: Settings, saved: Checkpoint) -> Path | None:
+    """Where the JSON goes; None, with a note, where the run folder cannot take it.
+
+    A quick look has a name of its own, so that it never replaces a full result.
+    """
+    if settings.out is not None:
+        return settings.out
+    if saved.path.parent.name != "checkpoints":
+        print(f"note: {saved.path} is in no run folder: keep the result with --out FILE")
+        return None
+    suffix = "-quick" if settings.preset == "quick" else ""
+    path = saved.path.parent.parent / "results"
+    path /= f"eval-{settings.split}-{saved.step:012d}{suffix}.json"
+    if nearest_folder(path) is None:
+        print(f"note: {path.parent} cannot be written: keep the result with --out FILE")
+        return None
+    return path
+
+
+def banner(settings: Settings, subject: Subject) -> None:
+    """Say what is about to be measured, and what is not."""
+    tasks, saved = len(subject.suite.split(settings.split)), subject.saved
+    print(
+        f"Strata evaluation of {saved.path} ({subject.config.arm}, step {saved.step:,})\n"
+        f"  {subject.suite.name} {settings.split}: {tasks} {'task' if tasks == 1 else 'tasks'} × "
+        f"{settings.goals} goals × {settings.episodes} episodes × {settings.horizon} steps; "
+        + ", ".join(policies(settings, subject)),
+        flush=True,
+    )
+    for change in environment_difference(saved.manifest):
+        print(f"  note: {change}")
+    if settings.official and not subject.suite.goal_hidden:
+        print("  note: Meta-World's meta-evaluation is for the ML suites; it is left out")
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show steps done on stderr, beside the tables: a bar in a terminal, else a line every 10 s."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = TextColumn("{task.description:>13}"), BarColumn(), MofNCompleteColumn()
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda done: bar.update(task, completed=min(done, total))
+        return
+    shown = time.monotonic()
+
+    def line(done: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= 10:
+            shown = time.monotonic()
+            print(f"{label} {min(done, total):,}/{total:,} steps", file=sys.stderr, flush=True)
+
+    yield line
+
+
+if __name__ == "__main__":
+    sys.exit(main())

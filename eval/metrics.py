@@ -1,0 +1,286 @@
+"""What is measured from trials, and how sure we may be of it.
+
+All intervals say what other *goals* of the same tasks would do to a number. Tasks are strata, not
+a sample: nothing here speaks of other tasks, nor of other training seeds of the same agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import nan, sqrt
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri
+from scipy.stats import trim_mean
+
+LEVEL = 0.95
+SAMPLES = 5000  # bootstrap draws: the bounds then move by less than a point between seeds
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval; bounds are NaN where there is nothing to resample.
+
+    Attributes:
+        value: the estimate.
+        low, high: bounds at confidence `LEVEL`, in the unit of `value`.
+    """
+
+    value: float
+    low: float = nan
+    high: float = nan
+
+    def to_json(self) -> list[float | None]:
+        """[value, low, high], unknown bounds as None."""
+        return [None if number != number else number for number in vars(self).values()]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What happened in every episode of one trial per (task, goal).
+
+    Attributes:
+        tasks: the N tasks, in the order of the first axis.
+        success: success at any step of the episode (Meta-World's criterion), bool (N, G, K) for
+            G goals and K episodes of the trial.
+        last_step_success: success at the episode's last step, bool (N, G, K).
+        returns: undiscounted sum of the task's own rewards, float64 (N, G, K).
+        faults: the physics became unstable in this or an earlier episode of the trial, bool
+            (N, G, K). Such an episode counts as failed, with the rewards until the fault, so that
+            a fault never flatters an agent.
+    """
+
+    tasks: tuple[str, ...]
+    success: np.ndarray
+    last_step_success: np.ndarray
+    returns: np.ndarray
+    faults: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `Outcomes.from_json` restores them exactly."""
+        arrays = {
+            "success": self.success.astype(int),
+            "last_step_success": self.last_step_success.astype(int),
+            "returns": self.returns,
+            "faults": self.faults.astype(int),
+        }
+        lists = {name: array.tolist() for name, array in arrays.items()}
+        return {"tasks": list(self.tasks), "axes": ["task", "goal", "episode"], **lists}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Outcomes:
+        """Inverse of `to_json`. Raises KeyError where a part is missing."""
+        flags = ("success", "last_step_success", "faults")
+        return cls(
+            tasks=tuple(values["tasks"]),
+            returns=np.array(values["returns"], dtype=np.float64),
+            **{name: np.array(values[name], dtype=bool) for name in flags},
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a result: a task, or the mean over tasks.
+
+    Attributes:
+        success: any-step success at episodes 1…K of the trial, the adaptation curve.
+        last_step_success: likewise at the episodes' last steps.
+        returns: likewise the return.
+        gain: any-step success at the last minus the first episode, paired by goal.
+        last_step_gain: likewise for the last steps.
+    """
+
+    success: tuple[Interval, ...]
+    last_step_success: tuple[Interval, ...]
+    returns: tuple[Interval, ...]
+    gain: Interval
+    last_step_gain: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        """Every interval as [value, low, high]."""
+        return {
+            name: value.to_json() if isinstance(value, Interval) else [i.to_json() for i in value]
+            for name, value in vars(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Outcomes in numbers.
+
+    Attributes:
+        tasks: one row per task.
+        mean: their unweighted mean.
+        return_iqm: interquartile mean, over all (task, goal), of the last episode's return.
+        faulted: trials in which the physics became unstable.
+    """
+
+    tasks: dict[str, Row]
+    mean: Row
+    return_iqm: Interval
+    faulted: int
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, for people and reports; outcomes are what is kept exactly."""
+        return {
+            "tasks": {task: row.to_json() for task, row in self.tasks.items()},
+            "mean": self.mean.to_json(),
+            "return_iqm": self.return_iqm.to_json(),
+            "faulted": self.faulted,
+        }
+
+
+def summarise(outcomes: Outcomes, *, seed: int = 0) -> Summary:
+    """Rates, returns and adaptation gains with 95% intervals.
+
+    A task's success rate is a binomial over its goals and gets Wilson's interval. Means over tasks,
+    returns and gains get the stratified bootstrap, except where all outcomes are equal: resampling
+    them would claim certainty, so the Wilson bound of a rate never seen takes its place.
+
+    Args:
+        outcomes: one trial per (task, goal).
+        seed: seed of the bootstrap; equal outcomes give equal intervals.
+    """
+    episodes = outcomes.success.shape[-1]
+    success, last_step = (
+        values.astype(np.float64) for values in (outcomes.success, outcomes.last_step_success)
+    )
+    gains = np.stack([v[..., -1] - v[..., 0] for v in (success, last_step)], axis=-1)
+    # One bootstrap for everything: the same goals are drawn for all columns, so pairs stay pairs.
+    values = np.concatenate([success, last_step, outcomes.returns, gains], axis=-1)
+    bounds = bootstrap_means(values, seed=seed)
+    rows = []
+    for row, part in enumerate([*values, values.reshape(-1, values.shape[-1])]):
+        intervals = [Interval(*map(float, numbers)) for numbers in bounds[row]]
+        is_task = row < len(outcomes.tasks)
+        for column in range(2 * episodes):
+            if is_task or _all_equal(part[:, column]):
+                intervals[column] = wilson(int(part[:, column].sum()), len(part))
+        for column in range(3 * episodes, 3 * episodes + 2):
+            if _all_equal(part[:, column]):
+                intervals[column] = _unanimous_gain(float(part[0, column]), len(part))
+        rows.append(
+            Row(
+                success=tuple(intervals[:episodes]),
+                last_step_success=tuple(intervals[episodes : 2 * episodes]),
+                returns=tuple(intervals[2 * episodes : 3 * episodes]),
+                gain=intervals[-2],
+                last_step_gain=intervals[-1],
+            )
+        )
+    return Summary(
+        tasks=dict(zip(outcomes.tasks, rows[:-1], strict=True)),
+        mean=rows[-1] if len(outcomes.tasks) > 1 else rows[0],
+        return_iqm=stratified_bootstrap(outcomes.returns[..., -1], iqm, samples=2000, seed=seed),
+        faulted=int(outcomes.faults[..., -1].sum()),
+    )
+
+
+def wilson(successes: int, count: int, level: float = LEVEL) -> Interval:
+    """Wilson's score interval of a binomial proportion (Wilson 1927, JASA 22:209).
+
+    Unlike the bootstrap it does not shrink to a point when all outcomes are equal: 0 of 8 is
+    [0, 0.32].
+
+    Raises:
+        ValueError: `count` < 1 or `successes` outside 0…count.
+    """
+    if count < 1 or not 0 <= successes <= count:
+        raise ValueError(f"{successes} successes of {count} is no proportion")
+    z = float(ndtri(0.5 + level / 2))
+    rate, weight = successes / count, 1 + z * z / count
+    centre = (rate + z * z / (2 * count)) / weight
+    half = z * sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / weight
+    low = 0.0 if successes == 0 else centre - half
+    return Interval(rate, low, 1.0 if successes == count else centre + half)
+
+
+def iqm(values: np.ndarray) -> np.ndarray:
+    """Interquartile mean over the last two axes: the mean of the middle half of all numbers.
+
+    Agarwal et al. 2021 (arXiv 2108.13264), who advise it over the mean for runs × tasks.
+    """
+    return trim_mean(values.reshape(*values.shape[:-2], -1), 0.25, axis=-1)
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last two axes."""
+    return values.mean(axis=(-2, -1))
+
+
+def stratified_bootstrap(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray] = mean,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Interval:
+    """Percentile bootstrap of any statistic, resampling within strata.
+
+    As in Agarwal et al. 2021 (arXiv 2108.13264): strata are tasks, and what is resampled within
+    each are its goals, or the runs of several training seeds.
+
+    Args:
+        values: (strata, n).
+        statistic: maps (…, strata, n) to (…).
+        samples: bootstrap draws.
+        seed: seed of the draws.
+        level: confidence.
+
+    Returns:
+        The statistic of `values` with its interval; bounds are NaN where n < 2.
+    """
+    value = float(statistic(values))
+    strata, count = values.shape
+    if count < 2:
+        return Interval(value)
+    picks = np.random.default_rng(seed).integers(count, size=(samples, strata, count))
+    draws = statistic(np.take_along_axis(values[None], picks, axis=-1))
+    low, high = np.quantile(draws, _tails(level))
+    return Interval(value, float(low), float(high))
+
+
+def bootstrap_means(
+    values: np.ndarray, *, samples: int = SAMPLES, seed: int = 0, level: float = LEVEL
+) -> np.ndarray:
+    """`stratified_bootstrap` of the mean for many measures of the same goals at once.
+
+    Args:
+        values: (tasks N, goals G, measures M); all measures share the drawn goals.
+        samples: bootstrap draws.
+        seed: seed of the draws.
+        level: confidence.
+
+    Returns:
+        Estimate, low, high: (N + 1, M, 3), a row per task and last their unweighted mean. Bounds
+        are NaN where G < 2. With few goals the interval is too narrow by about √((G - 1) / G).
+    """
+    rng = np.random.default_rng(seed)
+    goals = values.shape[1]
+    even = np.full(goals, 1 / goals)
+    # How often each goal is drawn is all that a mean needs: (samples, G) @ (G, M).
+    draws = np.stack([rng.multinomial(goals, even, size=samples) @ v / goals for v in values])
+    draws = np.concatenate([draws, draws.mean(axis=0, keepdims=True)])
+    estimate = values.mean(axis=1)
+    estimate = np.concatenate([estimate, estimate.mean(axis=0, keepdims=True)])
+    low, high = np.quantile(draws, _tails(level), axis=1)
+    if goals < 2:
+        low = high = np.full_like(estimate, nan)
+    return np.stack([estimate, low, high], axis=-1)
+
+
+def _unanimous_gain(gain: float, pairs: int) -> Interval:
+    """A gain of -1, 0 or 1 shared by all pairs: how often might a pair not yet seen differ?"""
+    slack = wilson(0, pairs).high * (2 if gain else 1)  # from 1 to -1 it is two
+    return Interval(gain, max(-1.0, gain - slack), min(1.0, gain + slack))
+
+
+def _all_equal(values: np.ndarray) -> bool:
+    return bool((values == values[0]).all())
+
+
+def _tails(level: float) -> tuple[float, float]:
+    return (1 - level) / 2, (1 + level) / 2

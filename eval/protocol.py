@@ -1,0 +1,111 @@
+"""Our agent behind Meta-World's `MetaLearningAgent` protocol (`metaworld.evaluation`, 3.1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from agents.acting import NumpyActor
+from agents.step_input import ACTION_DIM, INPUT_DIM, OBS, PREV_REWARD, REWARD_SCALE, pack
+from envs.pool import Policy
+
+
+class OfficialAgent:
+    """Our agent as a `metaworld.evaluation.MetaLearningAgent`.
+
+    Adaptation: it acts stochastically and packs the RL² input itself from each `Timestep`, because
+    Meta-World's wrapper never shows the last reward of an episode nor done = 1. `adapt` freezes the
+    memory together with the input still unseen (last action, last reward, done = 1).
+
+    Evaluation: it acts by the mean, as the reference implementation does, and every episode starts
+    from what `adapt` froze; to the agent each is the next episode of the trial. The protocol hands
+    over no rewards here, so they are read from the observation, which therefore must be made with
+    ``recurrent_info_in_obs=True`` (and its default scale, reward / 10): an RL² agent that sees no
+    rewards is another agent than the one that was trained.
+
+    Args:
+        policy: the agent, as `train.collect.acting_policy` gives it.
+        environments: B, environments stepped together.
+        seed: seed of the exploration noise.
+        on_step: called after each step of the B environments.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        environments: int,
+        *,
+        seed: int,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._actor = NumpyActor(policy.core, policy.weights, environments)
+        self._rng = np.random.default_rng([seed, 0, 3])
+        self._on_step = on_step
+        self._inputs = np.zeros((environments, INPUT_DIM), dtype=np.float32)
+        self.init()
+
+    def init(self) -> None:
+        """Start a trial in every environment: cleared memory, no previous action or reward."""
+        self._actor.reset()
+        environments = len(self._inputs)
+        self._action = np.zeros((environments, ACTION_DIM), dtype=np.float32)
+        self._reward = np.zeros(environments)
+        self._done = np.zeros(environments, dtype=bool)
+        self._restored = np.zeros(environments, dtype=bool)
+        self.adapt()
+
+    def adapt_action(self, observations: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Stochastic actions (B, 4), clipped to the box, for observations (B, 45)."""
+        noise = self._rng.standard_normal(self._action.shape, dtype=np.float32)
+        actions, _ = self._actor.act(self._pack(observations), noise)
+        return np.clip(actions, -1.0, 1.0).astype(np.float32), {}
+
+    def step(self, timestep: Any) -> None:
+        """Remember what the next input must show of a `metaworld.evaluation.Timestep`."""
+        self._action = np.clip(timestep.action, -1.0, 1.0)
+        self._reward = timestep.reward
+        self._done = np.logical_or(timestep.terminated, timestep.truncated)
+        self._on_step()
+
+    def adapt(self) -> None:
+        """Freeze what was learnt: RL² adapts in its memory, which is kept from here on."""
+        self._adapted = tuple(
+            np.copy(part) for part in (self._actor.state, self._action, self._reward, self._done)
+        )
+
+    def reset(self, env_mask: np.ndarray) -> None:
+        """Return environments of `env_mask` (B,) to what `adapt` froze: an episode starts."""
+        memory, action, reward, done = self._adapted
+        self._actor.state = np.where(env_mask[:, None], memory, self._actor.state)
+        self._action = np.where(env_mask[:, None], action, self._action)
+        self._reward = np.where(env_mask, reward, self._reward)
+        self._done = np.where(env_mask, done, self._done)
+        self._restored = self._restored | env_mask
+
+    def eval_action(self, observations: np.ndarray) -> np.ndarray:
+        """Mean actions (B, 4) for observations (B, 45), whose rewards are those last seen."""
+        shown = observations[:, PREV_REWARD].astype(np.float64) / REWARD_SCALE
+        self._reward = np.where(self._restored, self._reward, shown)
+        self._done = self._done & self._restored
+        self._restored[:] = False
+        self._action = self._actor.mean(self._pack(observations))
+        self._on_step()
+        return self._action
+
+    def _pack(self, observations: np.ndarray) -> np.ndarray:
+        if observations.shape[1] != INPUT_DIM:
+            raise ValueError(
+                f"OfficialAgent needs observations of {INPUT_DIM} numbers, not "
+                f"{observations.shape[1]}: make the environments with recurrent_info_in_obs=True"
+            )
+        for row, obs in enumerate(observations):
+            pack(
+                obs[OBS],
+                self._action[row],
+                float(self._reward[row]),
+                bool(self._done[row]),
+                out=self._inputs[row],
+            )
+        return self._inputs

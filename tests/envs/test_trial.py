@@ -1,0 +1,198 @@
+"""Trials: what the agent sees at which step, and that equal trials are equal to the last bit."""
+
+import dataclasses
+import json
+import warnings
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common import env_checker as sb3_checker
+
+from agents.step_input import INPUT_DIM, OBS, OBS_DIM, PREV_ACTION, PREV_DONE, PREV_REWARD
+from envs.stepping import TaskEnv
+from envs.trial import Trial, TrialEnv, TrialRunner
+
+GOAL = (0.0, 0.6, 0.02, 0.1, 0.8, 0.1)
+HIDDEN = slice(36, 39)
+TRIAL = Trial("reach-v3", GOAL, 3, "train", episodes=3, horizon=4, seed=5)
+OTHER = dataclasses.replace(TRIAL, goal=(0.05, 0.65, 0.02, -0.1, 0.85, 0.2), goal_index=4, seed=6)
+
+
+def actions(trial: Trial, seed: int = 0) -> np.ndarray:
+    """Beyond the action box now and then, as Gaussian actions are."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 0.8, (trial.steps, 4)).astype(np.float32)
+
+
+def run(runner: TrialRunner, trial: Trial):
+    """Inputs before each step and after the last, (T + 1, 45), and the outcomes of all steps."""
+    inputs, steps = [runner.begin(trial).copy()], []
+    for action in actions(trial):
+        steps.append(runner.step(action))
+        inputs.append(runner.inputs.copy())
+    return np.stack(inputs), steps
+
+
+@pytest.fixture(scope="module")
+def runner() -> TrialRunner:
+    return TrialRunner("reach-v3")
+
+
+def test_a_trial_starts_from_nothing(runner: TrialRunner) -> None:
+    """Also on a simulator that has just run another trial."""
+    run(runner, OTHER)
+    first = runner.begin(TRIAL)
+    assert first.shape == (INPUT_DIM,)
+    assert first.dtype == np.float32
+    assert (first[OBS_DIM:] == 0).all()
+    assert np.abs(first[OBS]).sum() > 0
+
+
+def test_the_agent_sees_how_an_episode_ended(runner: TrialRunner) -> None:
+    """RL² lives on this: at an inner boundary done = 1 and the last reward and action are shown.
+
+    Meta-World's own wrapper replaces all three by zeros there (SAME_STEP autoreset).
+    """
+    inputs, steps = run(runner, TRIAL)
+    taken = np.clip(actions(TRIAL), -1, 1)
+    rewards = np.array([step.reward for step in steps])
+    boundary = np.array([False, False, False, True] * 3)
+    assert [step.done for step in steps] == boundary.tolist()
+    np.testing.assert_array_equal(inputs[1:, PREV_DONE], boundary)
+    np.testing.assert_array_equal(inputs[1:, PREV_ACTION], taken)
+    np.testing.assert_array_equal(inputs[1:, PREV_REWARD], (rewards * 0.1).astype(np.float32))
+    assert (rewards[boundary] > 0).all()
+    assert np.abs(actions(TRIAL)).max() > 1
+
+
+def test_an_inner_boundary_shows_the_next_episode(runner: TrialRunner) -> None:
+    """The observation beside done = 1 is already the new episode's first, not the old one's last.
+
+    Compared with the environment stepped by hand, two episodes and a reset between them.
+    """
+    inputs, steps = run(runner, TRIAL)
+    env = TaskEnv("reach-v3")
+    env.set_goal(np.array(GOAL))
+    expected, rewards = [], []
+    for episode in np.clip(actions(TRIAL), -1, 1).reshape(3, 4, 4):
+        obs = env.reset()
+        for action in episode:
+            expected.append(obs)
+            obs, reward, *_ = env.step(action)
+            rewards.append(reward)
+    np.testing.assert_array_equal(inputs[:-1, OBS], np.array(expected, dtype=np.float32))
+    assert rewards == [step.reward for step in steps]
+
+
+def test_length_is_exact(runner: TrialRunner) -> None:
+    """K × H steps: never one more for a reset, never one less."""
+    for episodes, horizon in ((1, 1), (1, 5), (4, 1), (3, 4)):
+        trial = dataclasses.replace(TRIAL, episodes=episodes, horizon=horizon)
+        runner.begin(trial)
+        for t in range(trial.steps):
+            assert not runner.finished
+            done = runner.step(np.zeros(4)).done
+            assert done == ((t + 1) % horizon == 0)
+        assert runner.finished
+
+
+def test_the_goal_is_hidden_unless_asked_for() -> None:
+    """Hidden at every step of every episode; for MT it is shown, and it is the goal."""
+    hidden, _ = run(TrialRunner("reach-v3"), TRIAL)
+    assert (hidden[:, HIDDEN] == 0).all()
+    open_trial = dataclasses.replace(TRIAL, goal_hidden=False)
+    shown, _ = run(TrialRunner("reach-v3", goal_hidden=False), open_trial)
+    np.testing.assert_array_equal(shown[:, HIDDEN], np.tile(np.float32(GOAL[3:]), (13, 1)))
+    np.testing.assert_array_equal(shown[:, :36], hidden[:, :36])
+
+
+def test_equal_trials_give_equal_bits(runner: TrialRunner) -> None:
+    """On a fresh simulator, on a used one, after another goal: nothing may linger."""
+    first, _ = run(TrialRunner("reach-v3"), TRIAL)
+    other, _ = run(runner, OTHER)
+    again, _ = run(runner, TRIAL)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_an_abandoned_trial_leaves_nothing(runner: TrialRunner) -> None:
+    expected, _ = run(runner, TRIAL)
+    runner.begin(OTHER)
+    runner.step(np.ones(4))
+    again, _ = run(runner, TRIAL)
+    np.testing.assert_array_equal(expected, again)
+
+
+def test_trials_survive_json() -> None:
+    """Trials travel to workers as JSON; goals must arrive to the last bit."""
+    goal = tuple(np.random.default_rng(0).random(6).tolist())
+    trial = dataclasses.replace(TRIAL, goal=goal, seed=2**63 - 1)
+    assert Trial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+
+
+def test_noise_belongs_to_the_trial() -> None:
+    noise = TRIAL.noise()
+    np.testing.assert_array_equal(noise, TRIAL.noise())
+    assert noise.shape == (12, 4)
+    assert noise.dtype == np.float32
+    assert np.abs(noise - OTHER.noise()).max() > 0.1
+    many = dataclasses.replace(TRIAL, episodes=100, horizon=500).noise()
+    assert abs(many.mean()) < 0.01
+    assert abs(many.std() - 1) < 0.01
+
+
+# ---------------------------------------------------------------------------------- gymnasium
+
+
+@pytest.fixture
+def env():
+    env = TrialEnv([TRIAL, OTHER])
+    yield env
+    env.close()
+
+
+def test_gymnasium_accepts_it(env: TrialEnv) -> None:
+    """Other people's agents rely on the checker's promises; its warnings count as failures too,
+    but for the one that our observation is unbounded, which it is.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_env(env, skip_render_check=True)
+    others = [str(w.message) for w in caught if "infinity" not in str(w.message)]
+    assert others == []
+
+
+def test_stable_baselines3_accepts_it(env: TrialEnv) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sb3_checker.check_env(env)
+
+
+def test_one_gymnasium_episode_is_one_trial(env: TrialEnv) -> None:
+    """Inner episodes end in `info`, the trial by truncation, and never by termination."""
+    expected, outcomes = run(TrialRunner("reach-v3"), TRIAL)
+    obs, info = env.reset()
+    assert info == {"task": "reach-v3", "goal_index": 3}
+    seen, ends = [obs], []
+    for t, action in enumerate(actions(TRIAL)):
+        obs, reward, terminated, truncated, info = env.step(action)
+        seen.append(obs)
+        ends.append(info["episode_done"])
+        assert reward == outcomes[t].reward
+        assert info["success"] == outcomes[t].success
+        assert not terminated
+        assert truncated == (t == TRIAL.steps - 1)
+        assert not info["physics_fault"]
+    np.testing.assert_array_equal(seen, expected)
+    assert ends == [False, False, False, True] * 3
+    assert env.reset()[1]["goal_index"] == 4
+    assert env.reset()[1]["goal_index"] == 3
+    assert env.reset(options={"trial": 1})[1]["goal_index"] == 4
+
+
+def test_impossible_trials_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one trial"):
+        TrialEnv([])
+    with pytest.raises(ValueError, match="at most 500"):
+        TrialEnv([dataclasses.replace(TRIAL, horizon=501)])

@@ -1,0 +1,146 @@
+"""The scalar primitives equal NumPy, SciPy and Meta-World to the last bit, or call them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from metaworld.utils import reward_utils
+from scipy.spatial.transform import Rotation
+
+from envs import primitives
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False, width=64)
+ANY = st.floats(width=64)
+SMALL = st.floats(-10, 10)
+
+
+def outcome(function, *arguments):
+    """Bits and type of what a function returns, or its exception."""
+    try:
+        with np.errstate(all="ignore"):
+            value = function(*arguments)
+    except Exception as error:
+        return type(error), str(error)
+    array = np.asarray(value)
+    bits = b"nan" if array.dtype.kind == "f" and np.isnan(array).all() else array.tobytes()
+    return type(value), array.dtype, array.shape, bits
+
+
+@given(st.lists(ANY, min_size=1, max_size=6), st.sampled_from([np.float64, np.float32]))
+def test_norm(values, dtype):
+    with np.errstate(all="ignore"):
+        vector = np.array(values, dtype)
+    assert outcome(primitives.norm, vector) == outcome(np.linalg.norm, vector)
+    assert outcome(primitives.norm, vector, 2) == outcome(np.linalg.norm, vector, 2)
+    strided = np.repeat(vector, 2)[::2]
+    assert outcome(primitives.norm, strided) == outcome(np.linalg.norm, strided)
+
+
+@given(ANY, st.sampled_from([(-1, 1), (0.0, 1.0), (-0.5, 2.0)]))
+def test_clip_and_abs(x, bounds):
+    with np.errstate(all="ignore"):
+        kinds = (float(x), np.float64(x), np.float32(x), np.array([x, 1.0]))
+    for value in kinds:
+        assert outcome(primitives.clip, value, *bounds) == outcome(np.clip, value, *bounds)
+        assert outcome(primitives.absolute, value) == outcome(np.abs, value)
+
+
+@given(SMALL, SMALL)
+def test_hstack(a, b):
+    vector, f32 = np.array([a, b]), np.float32(b)
+    for parts in [
+        (np.float64(a), np.float64(b)),
+        (np.float64(a), f32),
+        (a, b),
+        (vector, vector),
+        (vector, np.float64(b)),
+        [vector, vector],
+        (vector, vector, vector),
+        (np.array([[a]]), np.array([[b]])),
+    ]:
+        assert outcome(primitives.hstack, parts) == outcome(np.hstack, parts)
+
+
+@settings(max_examples=300)
+@given(
+    st.one_of(SMALL, ANY),
+    st.tuples(SMALL, SMALL),
+    st.one_of(SMALL, ANY, st.just(0.0)),
+    st.sampled_from(["gaussian", "long_tail", "linear", "hyperbolic", "nonsense"]),
+    st.sampled_from([0.1, 0.05]),
+)
+def test_tolerance(x, bounds, margin, sigmoid, at_margin):
+    kinds = (float, np.float64)
+    for kind in kinds:
+        for margin_kind in kinds:
+            arguments = (kind(x), bounds, margin_kind(margin), sigmoid, at_margin)
+            ours = outcome(primitives.tolerance, *arguments)
+            assert ours == outcome(reward_utils.tolerance, *arguments)
+
+
+def test_the_square_of_tolerance_is_pow():
+    """x * x is one bit off once in a thousand, and a quarter of these survive to the reward."""
+    rng = np.random.default_rng(0)
+    sloppy = 0
+    for x in rng.uniform(0.06, 2, 50_000).tolist():
+        arguments = (x, (0, 0.05), 0.3, "long_tail")
+        exact = reward_utils.tolerance(*arguments)
+        assert primitives.tolerance(*arguments) == exact
+        d = (x - 0.05) / 0.3 * 3.0
+        sloppy += 1.0 / (d * d + 1.0) != exact
+    assert sloppy > 0
+
+
+@given(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5))
+def test_hamacher_product(a, b):
+    for kinds in ((float, float), (np.float64, float), (float, np.float32), (np.float64,) * 2):
+        pair = kinds[0](a), kinds[1](b)
+        ours = outcome(primitives.hamacher_product, *pair)
+        assert ours == outcome(reward_utils.hamacher_product, *pair)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: math.hypot(*q) > 1e-3),
+    st.sampled_from([0.0, 1e-16, 1e-14, 5e-13, 1e-12, 3e-12, 1e-9, 1e-6, 1e-5, 1e-2]),
+    st.integers(0, 8),
+)
+def test_rotation(quat, error, at):
+    """Also for matrices that SciPy takes as they are, orthogonalises, or refuses."""
+    matrix = Rotation.from_quat(quat).as_matrix()
+    mirrored = matrix * np.array([1.0, 1.0, -1.0])
+    matrix.ravel()[at] += error
+    for m in (matrix, mirrored):
+        ours = outcome(lambda m=m: primitives.Rotation.from_matrix(m).as_quat())
+        assert ours == outcome(lambda m=m: Rotation.from_matrix(m).as_quat())
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)])
+def test_rotation_by_right_angles(axes, signs):
+    """Where several diagonal elements are equal, SciPy takes the first."""
+    matrix = np.eye(3)[list(axes)] * signs
+    ours = outcome(lambda: primitives.Rotation.from_matrix(matrix).as_quat())
+    assert ours == outcome(lambda: Rotation.from_matrix(matrix).as_quat())
+
+
+def test_a_primitive_that_differs_is_left_official(monkeypatch):
+    monkeypatch.setattr(primitives, "differences", lambda: ("Rotation", "norm"))
+    primitives.substitutes.cache_clear()
+    try:
+        names = primitives.substitutes()
+        assert names["np"].linalg.norm is np.linalg.norm
+        assert names["Rotation"] is Rotation
+        assert names["np"].clip is primitives.clip
+        assert names["tolerance"] is primitives.tolerance
+    finally:
+        primitives.substitutes.cache_clear()
+
+
+def test_differences_are_found(monkeypatch):
+    monkeypatch.setattr(primitives, "_LONG_TAIL", 3.0000000001)
+    assert primitives.differences.__wrapped__() == ("tolerance",)

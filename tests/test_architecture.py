@@ -1,0 +1,143 @@
+"""What the source tree promises about itself: who may import whom, and what it never does."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = ("memory", "agents", "envs", "train", "eval")  # each may import itself and those before it
+SOURCES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
+MAX_LINES = 320
+
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+FORBIDDEN_CALLS = {"torch.load", "torch.save", "yaml.load", "yaml.unsafe_load"}
+FORBIDDEN_BUILTINS = {"eval", "exec", "compile"}
+FORBIDDEN_METHODS = {"recv"}  # `Connection.recv` unpickles; `recv_bytes` does not
+
+
+def imported(source: str) -> set[str]:
+    """Names of all modules that `source` imports, at its top or lazily, by statement or by call."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and node.args:
+            function = dotted(node.func).split(".")[-1]
+            if function in ("import_module", "__import__"):
+                found.add(ast.literal_eval(node.args[0]))
+    return found
+
+
+def backward_imports(package: str, source: str) -> set[str]:
+    later = ORDER[ORDER.index(package) + 1 :]
+    return {name for name in imported(source) if name.split(".")[0] in later}
+
+
+def dotted(node: ast.expr) -> str:
+    """``a.b.c`` of a chain of names, an empty string of anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ""
+
+
+def code_loaders(source: str) -> Iterator[str]:
+    """Everything in `source` that could run code found in a file or a message."""
+    for name in imported(source):
+        if name.split(".")[0] in UNPICKLERS:
+            yield f"imports {name}"
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if name in FORBIDDEN_CALLS | FORBIDDEN_BUILTINS or method in FORBIDDEN_METHODS:
+            yield f"line {node.lineno} calls {name or method}"
+        if any(k.arg == "allow_pickle" for k in node.keywords):
+            yield f"line {node.lineno} gives allow_pickle"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    """A reader can take the packages in order and never meet a name from a later one."""
+    package = path.relative_to(ROOT).parts[0]
+    assert backward_imports(package, path.read_text()) == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import train.ppo",
+        "from envs import pool",
+        "def f():\n    from eval.metrics import iqm",
+        "import importlib\nx = importlib.import_module('train.ppo')",
+    ],
+)
+def test_a_backward_import_would_be_found(source: str) -> None:
+    assert backward_imports("agents", source)
+    assert not backward_imports("eval", source)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
+    """A checkpoint or a message from a stranger is data: there is no way for it to become code."""
+    assert list(code_loaders(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "def f():\n    from cloudpickle import loads",
+        "import torch\ntorch.load('x', weights_only=True)",
+        "import yaml\nyaml.load('x')",
+        "eval('1')",
+        "channel.recv()",
+        "self.channel.recv()",
+        "np.load('x', allow_pickle=True)",
+    ],
+)
+def test_a_code_loader_would_be_found(source: str) -> None:
+    assert list(code_loaders(source))
+
+
+def test_evaluating_an_agent_is_no_code_loader() -> None:
+    assert not list(code_loaders("agent.eval()\nchannel.recv_bytes()\njson.loads(x)"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_readable(path: Path) -> None:
+    """A file that does not fit a reader's head wants to be two."""
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def test_workers_never_load_torch() -> None:
+    """Torch would cost each worker seconds and hundreds of MB; it must not slip in lazily either.
+
+    Checked in a fresh process, after everything a worker does: acting, stepping and experts.
+    """
+    program = """
+import sys
+import numpy as np
+import agents.acting, agents.step_input, envs.worker
+from envs.actors import RandomActor, ScriptedActor
+from envs.trial import Trial, TrialRunner
+
+runner = TrialRunner("reach-v3")
+inputs = runner.begin(Trial("reach-v3", (0.0, 0.6, 0.02, 0.1, 0.8, 0.1), 0, "train", 1, 3, 0))[None]
+for actor in (RandomActor(), ScriptedActor([runner])):
+    runner.step(actor.act(inputs, np.zeros((1, 4), np.float32))[0][0])
+print(*sorted(name for name in sys.modules if name.split(".")[0] == "torch"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []

@@ -1,0 +1,70 @@
+"""Made-up rollouts with the shapes of real ones: learning needs no simulator to be tested."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from agents.acting import NumpyActor
+from agents.heads import GOAL_DIM, Critic
+from agents.rl2 import AgentConfig, RL2Agent, actor_weights
+from agents.step_input import ACTION_DIM, INPUT_DIM
+from memory.short_term import Core
+from train.ppo import PPO, PPOConfig
+from train.rollout import Rollout
+
+TASK_IDS = (0, 1, 0, 1, 1, 0)
+EPISODES, HORIZON = 3, 7  # 21 steps: not a multiple of the tests' stretches
+
+
+@pytest.fixture
+def make_learner() -> Callable[..., PPO]:
+    """A PPO with agent and critic, small, seeded, with all heads away from their zero start."""
+
+    def make(core: Core = "gru", *, privileged: bool = True, seed: int = 0, **ppo: object) -> PPO:
+        torch.manual_seed(seed)
+        agent = RL2Agent(AgentConfig(core=core, hidden=12, encoder=10))
+        critic = Critic(
+            2,
+            goal_mean=torch.zeros(2, GOAL_DIM),
+            goal_scale=torch.ones(2, GOAL_DIM),
+            memory_width=12,
+            width=16,
+            privileged=privileged,
+        )
+        with torch.no_grad():
+            agent.head.mean.weight.normal_()
+            critic.out.weight.normal_()
+        agent.encoder.normaliser.update(0.5 + 2 * torch.randn(50, 39))
+        options = {"bptt": 5, "minibatches": 3, "epochs": 2, "kl_stop": 1e4, **ppo}
+        return PPO(agent, critic, PPOConfig(**options))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def act() -> Callable[..., Rollout]:
+    """A rollout of random inputs and rewards, acted by the NumPy path as in the workers."""
+
+    def make(agent: RL2Agent, *, seed: int = 0) -> Rollout:
+        rng = np.random.default_rng(seed)
+        steps, trials = EPISODES * HORIZON, len(TASK_IDS)
+        inputs = rng.standard_normal((steps, trials, INPUT_DIM), dtype=np.float32)
+        noise = rng.standard_normal((steps, trials, ACTION_DIM), dtype=np.float32)
+        weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
+        actor = NumpyActor(agent.config.core, weights, trials)
+        taken = [actor.act(x, n) for x, n in zip(inputs, noise, strict=True)]
+        return Rollout(
+            inputs=torch.from_numpy(inputs),
+            actions=torch.from_numpy(np.stack([action for action, _ in taken])),
+            log_probs=torch.from_numpy(np.stack([log_prob for _, log_prob in taken])),
+            rewards=torch.from_numpy(rng.uniform(0, 10, (steps, trials)).astype(np.float32)),
+            successes=torch.zeros(steps, trials, dtype=torch.bool),
+            usable=torch.ones(trials, dtype=torch.bool),
+            task_ids=torch.tensor(TASK_IDS),
+            goals=torch.from_numpy(rng.random((trials, GOAL_DIM)).astype(np.float32)),
+            episodes=EPISODES,
+        )
+
+    return make

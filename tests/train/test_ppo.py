@@ -1,0 +1,322 @@
+"""The PPO update: on-policy at its first step, deaf to garbage, and in control of its own steps."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from memory.short_term import Core
+from train.ppo import PPO, Batch, PPOConfig, policy_loss
+from train.rollout import Rollout, Sequences
+
+CORES = get_args(Core)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def weights_of(learner: PPO) -> dict[str, torch.Tensor]:
+    """Copies of everything that learning may change."""
+    state = learner.optimiser.state_dict()["state"]
+    found = {f"agent.{n}": w for n, w in learner.agent.state_dict().items()}
+    found |= {f"critic.{n}": w for n, w in learner.critic.state_dict().items()}
+    found |= {f"adam.{i}.{n}": w for i, slots in state.items() for n, w in slots.items()}
+    return {name: weight.clone() for name, weight in found.items()}
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    assert before.keys() <= after.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+# -------------------------------------------------------------------------------------- on-policy
+
+
+@pytest.mark.parametrize("bptt", [5, 7, 21, 100])
+@pytest.mark.parametrize("core", CORES)
+def test_learning_starts_from_the_acting_policy(make_learner, act, core: Core, bptt: int) -> None:
+    """At the first minibatch old and new policy are one: the ratio is 1.
+
+    Any slip in memory, normaliser, cutting or masking shows here before it shows as bad learning.
+    The workers' own log-probabilities agree too. Checked again with weights that have moved.
+    """
+    learner = make_learner(core, bptt=bptt, learning_rate=0.01)
+    for iteration in range(3):
+        rollout = act(learner.agent, seed=iteration)
+        metrics = learner.update(rollout, rng(iteration))
+        assert metrics["first_ratio_error"] < 1e-5
+        assert metrics["acting_error"] < 1e-4
+        assert metrics["kl"] > 1e-6  # and then it does move
+        learner.agent.encoder.normaliser.update(rollout.usable_obs())
+
+
+def test_acting_by_other_weights_is_noticed(make_learner, act) -> None:
+    """`acting_error` watches over the workers: stale weights there would be off-policy learning."""
+    learner = make_learner()
+    stale = act(learner.agent)
+    learner.update(stale, rng())
+    assert learner.update(stale, rng())["acting_error"] > 1e-2
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("bptt", [5, 7, 100])
+def test_stretches_start_from_the_memory_of_the_whole_trial(
+    make_learner, act, core: Core, bptt: int
+) -> None:
+    """Back-propagation is truncated, memory is not: no stretch may start from nothing."""
+    learner = make_learner(core, bptt=bptt)
+    rollout = act(learner.agent)
+    cut = Sequences(rollout.steps, 6, bptt)
+    with torch.no_grad():
+        hidden, starts = learner._sweep(cut, cut.cut(rollout.inputs))
+        whole, _ = learner.agent.unroll(rollout.inputs, learner.agent.initial_state(6))
+        for number, start in enumerate(starts.split(6)):
+            _, state = (
+                learner.agent.unroll(
+                    rollout.inputs[: number * cut.length], learner.agent.initial_state(6)
+                )
+                if number
+                else (None, learner.agent.initial_state(6))
+            )
+            torch.testing.assert_close(start, state, rtol=0, atol=1e-6)
+    torch.testing.assert_close(learner._uncut(cut, hidden), whole.hidden, rtol=0, atol=1e-6)
+    if core != "none" and bptt < 21:
+        assert starts[6:].abs().min(dim=0).values.max() > 1e-3
+
+
+# ------------------------------------------------------------------------------------ policy loss
+
+
+def test_policy_loss_by_hand() -> None:
+    """One step, one dimension at work: ratio e^0.5 ≈ 1.65 is clipped to 1.2 only where it gains."""
+    mean, log_std = torch.zeros(1, 2, 4), torch.zeros(4)
+    actions = torch.ones(1, 2, 4)
+    log_prob = -0.5 * 4 - 2 * np.log(2 * np.pi)
+    batch = Batch(
+        inputs=torch.zeros(1, 2, 45),
+        actions=actions,
+        old_log_probs=torch.full((1, 2), log_prob - 0.5),
+        old_mean=mean + 0.1,
+        advantages=torch.tensor([[1.0, -1.0]]),
+        mask=torch.ones(1, 2),
+    )
+    loss, found = policy_loss(mean, log_std, log_std, batch, PPOConfig(clip=0.2, entropy=0.0))
+    assert float(loss) == pytest.approx(-(1.2 - np.exp(0.5)) / 2, rel=1e-5)
+    assert float(found["clip_fraction"]) == 1.0
+    assert float(found["ratio_error"]) == pytest.approx(np.exp(0.5) - 1, rel=1e-5)
+    assert float(found["kl"]) == pytest.approx(4 * 0.1**2 / 2, rel=1e-4)
+    bonus, _ = policy_loss(mean, log_std, log_std, batch, PPOConfig(clip=0.2, entropy=0.1))
+    entropy = 4 * (0.5 + 0.5 * np.log(2 * np.pi))
+    assert float(loss - bonus) == pytest.approx(0.1 * entropy, rel=1e-5)
+
+
+def test_masked_steps_have_no_say() -> None:
+    """The mean is over real steps: padding neither adds to it nor thins it out."""
+    torch.manual_seed(0)
+    parts = {
+        "inputs": torch.randn(3, 2, 45),
+        "actions": torch.randn(3, 2, 4),
+        "old_log_probs": -4 * torch.rand(3, 2),
+        "old_mean": torch.randn(3, 2, 4),
+        "advantages": torch.randn(3, 2),
+    }
+    mean, log_std, config = torch.randn(3, 2, 4), torch.zeros(4), PPOConfig()
+    mask = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    short = Batch(**{n: v[:2] for n, v in parts.items()}, mask=mask[:2])
+    expected, found = policy_loss(mean[:2], log_std, log_std, short, config)
+    padded, same = policy_loss(mean, log_std, log_std, Batch(**parts, mask=mask), config)
+    torch.testing.assert_close(padded, expected)
+    torch.testing.assert_close(same, found)
+
+
+# ---------------------------------------------------------------------------------------- garbage
+
+
+@pytest.mark.parametrize("kind", ["agent", "critic"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_non_finite_gradient_changes_nothing(make_learner, act, kind: str, bad: float) -> None:
+    """Clipping would spread one NaN over all weights, without an error: the step is left out.
+
+    Weights and Adam's moments stay to the last bit, and the next healthy step works.
+    """
+    learner = make_learner()
+    rollout = act(learner.agent)
+    learner.update(rollout, rng())  # so that Adam has moments to lose
+    before = weights_of(learner)
+    weight = learner.agent.head.mean.weight if kind == "agent" else learner.critic.out.weight
+    found = learner._step((weight * bad).sum())
+    assert changed(before, weights_of(learner)) == set()
+    assert found["skipped_steps"] == 1.0
+    assert learner.update(rollout, rng())["skipped_steps"] == 0.0
+
+
+def test_skipped_steps_are_counted(make_learner, act) -> None:
+    """What is left out silently is a run that stands still unnoticed."""
+    learner = make_learner(epochs=2, minibatches=3)
+    rollout, before = act(learner.agent), weights_of(learner)
+    poison = learner.agent.head.mean.weight
+    metrics = learner.update(rollout, rng(), extra_loss=lambda: (poison * float("nan")).sum())
+    assert metrics["skipped_steps"] == 6.0
+    touched = changed(before, weights_of(learner))
+    assert not any(name.startswith(("agent", "adam", "critic.body")) for name in touched)
+
+
+GARBAGE = {
+    "huge": 1e30,
+    "infinite": float("inf"),
+    "nan": float("nan"),
+}
+
+
+@pytest.mark.parametrize("value", GARBAGE.values(), ids=GARBAGE.keys())
+@pytest.mark.parametrize("privileged", [True, False])
+def test_a_faulted_trial_teaches_nothing(make_learner, act, value: float, privileged: bool) -> None:
+    """Bit for bit the same update whatever numbers an unstable simulation left behind.
+
+    Multiplying by a mask of 0 is not enough: 0 × inf is NaN.
+    """
+
+    def learn(poison: Callable[[Rollout], None]) -> tuple[dict, dict]:
+        learner = make_learner(privileged=privileged)
+        rollout = act(learner.agent)
+        rollout.usable[[1, 2]] = False
+        poison(rollout)
+        return learner.update(rollout, rng()), weights_of(learner)
+
+    def garbage(rollout: Rollout) -> None:
+        for tensor in (rollout.inputs, rollout.actions, rollout.log_probs, rollout.rewards):
+            tensor[9:, [1, 2]] = value
+
+    clean, expected = learn(lambda _: None)
+    metrics, weights = learn(garbage)
+    assert changed(expected, weights) == set()
+    assert metrics["skipped_steps"] == 0.0
+    assert metrics == clean
+    whole, _ = learn(lambda rollout: rollout.usable.fill_(True))
+    assert whole["loss"] != clean["loss"]
+
+
+def test_an_iteration_of_faults_teaches_nothing(make_learner, act) -> None:
+    """Where no trial is usable there is nothing to learn, not even more entropy."""
+    learner = make_learner()
+    rollout, before = act(learner.agent), weights_of(learner)
+    rollout.usable[:] = False
+    learner.update(rollout, rng())
+    assert changed(before, weights_of(learner)) == set()
+
+
+# --------------------------------------------------------------------------------------- control
+
+
+@pytest.mark.parametrize(("kl_stop", "epochs"), [(1e-9, 1), (1e6, 4)])
+def test_kl_stops_the_passes(make_learner, act, kl_stop: float, epochs: int) -> None:
+    learner = make_learner(epochs=4, kl_stop=kl_stop)
+    assert learner.update(act(learner.agent), rng())["epochs"] == epochs
+
+
+def test_kl_counts_the_passes_until_it_is_too_large(make_learner, act) -> None:
+    """Between the extremes: it stops after the first pass whose own KL exceeds the limit."""
+    kls = []
+    for epochs in (1, 2, 3, 4):
+        learner = make_learner(epochs=epochs, learning_rate=0.01)
+        kls.append(learner.update(act(learner.agent), rng())["kl_last"])
+    assert kls == sorted(kls)
+    learner = make_learner(epochs=4, learning_rate=0.01, kl_stop=(kls[1] + kls[2]) / 2)
+    metrics = learner.update(act(learner.agent), rng())
+    assert (metrics["epochs"], metrics["kl_last"]) == (3, kls[2])
+
+
+def test_learning_rate_falls_linearly(make_learner, act) -> None:
+    """And the rate set is the rate used: a tenth of it makes a tenth of Adam's first step."""
+    learner = make_learner(learning_rate=1e-2, final_learning_rate=2e-3)
+    for fraction, rate in ((0.0, 1e-2), (0.5, 6e-3), (1.0, 2e-3), (1.7, 2e-3), (-1, 1e-2)):
+        learner.set_progress(fraction)
+        rates = {group["lr"] for group in learner.optimiser.param_groups}
+        assert rates == {pytest.approx(rate)}
+    moved = []
+    for fraction in (0.0, 1.0):
+        learner = make_learner(
+            learning_rate=1e-2, final_learning_rate=1e-3, epochs=1, minibatches=1
+        )
+        learner.set_progress(fraction)
+        before = learner.agent.memory.net.weight_hh_l0.detach().clone()
+        metrics = learner.update(act(learner.agent), rng())
+        moved.append(learner.agent.memory.net.weight_hh_l0.detach() - before)
+        assert metrics["learning_rate"] == pytest.approx(1e-2 if fraction == 0 else 1e-3)
+    torch.testing.assert_close(moved[1], 0.1 * moved[0], rtol=1e-2, atol=1e-7)
+
+
+def test_the_value_loss_does_not_move_the_policy(make_learner, act) -> None:
+    """The critic knows task and goal; through no gradient and no clipping may that leak."""
+    results = []
+    for weight in (0.5, 50.0):
+        learner = make_learner(value=weight, privileged=False)
+        rollout = act(learner.agent)
+        learner.update(rollout, rng())
+        results.append(weights_of(learner))
+    touched = changed(*results)
+    assert any(name.startswith("critic.body") for name in touched)
+    assert not any(name.startswith("agent") for name in touched)
+
+
+def test_both_parts_learn(make_learner, act) -> None:
+    """Every weight of policy and critic moves; the normaliser, frozen in the update, does not."""
+    learner = make_learner()
+    before = weights_of(learner)
+    learner.update(act(learner.agent), rng())
+    untouched = before.keys() - changed(before, weights_of(learner))
+    frozen = {"agent.encoder.normaliser." + name for name in ("mean", "var", "count")}
+    assert untouched == frozen | {"critic.goal_mean", "critic.goal_scale"}
+
+
+def test_an_extra_loss_is_learnt_from(make_learner, act) -> None:
+    """Long-term memory pulls by it: a pull on one weight moves that weight; zero is bitwise off."""
+    plain, pulled, zero = make_learner(), make_learner(), make_learner()
+    plain.update(act(plain.agent), rng())
+    pulled.update(act(pulled.agent), rng(), lambda: 100 * pulled.agent.head.mean.bias.sum())
+    zero.update(act(zero.agent), rng(), lambda: 0 * zero.agent.head.mean.bias.sum())
+    assert (pulled.agent.head.mean.bias < plain.agent.head.mean.bias).all()
+    assert changed(weights_of(plain), weights_of(zero)) == set()
+
+
+def test_an_update_is_a_function_of_its_arguments(make_learner, act) -> None:
+    """No hidden randomness: torch's global generator has no say."""
+    results = []
+    for seed in (1, 2):
+        learner = make_learner()
+        rollout = act(learner.agent)
+        kept = copy.deepcopy(rollout)
+        torch.manual_seed(seed)
+        learner.update(rollout, rng(5))
+        results.append(weights_of(learner))
+        for field in dataclasses.fields(rollout):
+            value, before = getattr(rollout, field.name), getattr(kept, field.name)
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(before)), field.name
+    assert changed(*results) == set()
+
+
+def test_the_deviation_stays_in_its_bounds(make_learner, act) -> None:
+    """Projected after every step, so that a long push against a bound does not wind up."""
+    learner = make_learner()
+    for seed in range(5):
+        push = learner.agent.head.raw_log_std
+        learner.set_progress(0.0)
+        for group in learner.optimiser.param_groups:
+            group["lr"] = 0.5
+        learner.update(act(learner.agent, seed=seed), rng(), lambda: -1e3 * push.sum())
+        assert (push == learner.agent.head.bounds[1]).all()
+        break
+
+
+@pytest.mark.parametrize("privileged", [True, False])
+def test_the_critic_learns_the_return(make_learner, act, privileged: bool) -> None:
+    """Repeated on one batch the value error falls, or advantages would be noise for ever."""
+    learner = make_learner(privileged=privileged, learning_rate=0.003, epochs=8)
+    rollout = act(learner.agent)
+    errors = [learner.update(rollout, rng(i))["value_loss"] for i in range(12)]
+    assert errors[-1] < 0.5 * errors[0]
