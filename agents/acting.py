@@ -57,7 +57,7 @@ class NumpyActor:
         self.state = np.zeros((self.trials, width), dtype=np.float32)
 
     def mean(self, inputs: np.ndarray) -> np.ndarray:
-        """Mean action (B, 4) for packed inputs (B, 45); advances the memory by one step."""
+        """Mean action (B, 4) for packed inputs (B, 46); advances the memory by one step."""
         x = inputs.copy()
         obs = x[:, OBS]
         obs -= self._mean

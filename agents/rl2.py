@@ -93,7 +93,7 @@ class RL2Agent(nn.Module):
         """Run over packed inputs (see `agents.step_input`) from `state`.
 
         Args:
-            inputs: packed inputs, 45 numbers a step.
+            inputs: packed inputs, 46 numbers a step.
             state: memory before the first step.
             new_trial: steps at which a trial starts and memory is cleared; None: none does.
 

@@ -84,8 +84,8 @@ class TrialStep:
 class TrialRunner:
     """Runs one trial after another on one simulator of one task.
 
-    ``inputs`` always holds the packed RL² input of the next step, (45,) float32: observation,
-    previous (clipped) action, previous reward / 10, previous done.
+    ``inputs`` always holds the packed RL² input of the next step, (46,) float32; its layout is
+    that of `agents.step_input`.
     """
 
     def __init__(self, task: str, *, goal_hidden: bool = True) -> None:
@@ -93,9 +93,10 @@ class TrialRunner:
         self.inputs = np.zeros(INPUT_DIM, dtype=np.float32)
 
     def begin(self, trial: Trial) -> np.ndarray:
-        """Start `trial`; returns its first input (45,), with zero action, reward and done."""
+        """Start `trial`; returns its first input (46,), with zero action, reward and done."""
         self.trial = trial
         self.episode = self.step_in_episode = 0
+        self._last_reward: float | None = None
         self.env.set_goal(np.asarray(trial.goal, dtype=np.float64))
         pack(self.env.reset(), np.zeros(ACTION_DIM, np.float32), 0.0, False, out=self.inputs)
         return self.inputs
@@ -111,12 +112,14 @@ class TrialRunner:
         self.step_in_episode += 1
         done = self.step_in_episode == self.trial.horizon
         obs = result.obs
+        change = 0.0 if self._last_reward is None else result.reward - self._last_reward
+        self._last_reward = None if done else result.reward
         if done:
             self.episode += 1
             self.step_in_episode = 0
             if self.episode < self.trial.episodes:
                 obs = self.env.reset()
-        pack(obs, action, result.reward, done, out=self.inputs)
+        pack(obs, action, result.reward, done, change, out=self.inputs)
         return TrialStep(result.reward, result.success, done, result.fault, result.info)
 
     @property
@@ -128,7 +131,7 @@ class TrialRunner:
 class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
     """Trials as an ordinary Gymnasium environment: one Gymnasium "episode" is one trial.
 
-    Observation: the packed RL² input (45,), so that any recurrent agent can run on it. The trial
+    Observation: the packed RL² input (46,), so that any recurrent agent can run on it. The trial
     ends by truncation after K × H steps. ``info`` holds ``success``, ``episode_done``, ``task``,
     ``goal_index`` and ``physics_fault``.
 

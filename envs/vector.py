@@ -23,7 +23,7 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """Trials in worker processes; one Gymnasium "episode" is one trial, ended by truncation.
 
     Row i runs trials i, i + num_envs, … of `trials`, again from the first after the last.
-    Observations are packed RL² inputs, (B, 45) float32, and infos hold ``success``,
+    Observations are packed RL² inputs, (B, 46) float32, and infos hold ``success``,
     ``episode_done`` (an inner episode ended) and ``physics_fault``. Autoreset is NEXT_STEP.
 
     Args:

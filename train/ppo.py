@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from agents.belief import Belief
 from agents.heads import Critic, gaussian_entropy, gaussian_log_prob
 from agents.rl2 import RL2Agent
 from agents.step_input import OBS
@@ -24,9 +25,9 @@ from train.rollout import Boundary, Rollout, Sequences, gae, normalise_per_task,
 class PPOConfig:
     """How one iteration is learnt from."""
 
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Adam's step size at the start of training."""
-    final_learning_rate: float = 1e-4
+    final_learning_rate: float = 2e-4
     """The same at total_steps; linear in between."""
     gamma: float = 0.99
     """Discount per step."""
@@ -46,6 +47,8 @@ class PPOConfig:
     """Weight of the entropy bonus."""
     value: float = 0.5
     """Weight of the value loss."""
+    belief: float = 1.0
+    """Weight of the belief loss, which teaches the memory to infer the goal (0: plain RL²)."""
     max_grad_norm: float = 1.0
     """Gradient norm limit, for policy and critic separately."""
     kl_stop: float = 0.1
@@ -64,6 +67,7 @@ class PPOConfig:
             "--bptt must be at least 1": self.bptt >= 1,
             "--entropy must be a number from 0 to 1": 0 <= self.entropy <= 1,
             "--value must be a number from 0 to 100": 0 <= self.value <= 100,
+            "--belief must be a number from 0 to 100": 0 <= self.belief <= 100,
             "--max-grad-norm must be a positive number": 0 < self.max_grad_norm < 1e6,
             "--kl-stop must be a positive number": self.kl_stop > 0,
         }
@@ -115,17 +119,21 @@ def policy_loss(
 
 
 class PPO:
-    """Owns the optimiser; the agent and the critic are passed in and changed in place.
+    """Owns the optimiser; the modules are passed in and changed in place.
 
     Args:
         agent: policy to train.
         critic: its critic.
+        belief: its goal readout.
         config: see PPOConfig.
     """
 
-    def __init__(self, agent: RL2Agent, critic: Critic, config: PPOConfig) -> None:
-        self.agent, self.critic, self.config = agent, critic, config
-        self.groups = (list(agent.parameters()), list(critic.parameters()))
+    def __init__(self, agent: RL2Agent, critic: Critic, belief: Belief, config: PPOConfig) -> None:
+        self.agent, self.critic, self.belief, self.config = agent, critic, belief, config
+        self.groups = (
+            [*agent.parameters(), *belief.parameters()],
+            list(critic.parameters()),
+        )
         self.optimiser = torch.optim.Adam(
             [{"params": group} for group in self.groups], lr=config.learning_rate, eps=1e-5
         )
@@ -177,6 +185,7 @@ class PPO:
             targets = cut.cut(self.critic.normalise_targets(targets.to(device), task_ids))
             advantages = cut.cut(normalise_per_task(advantages, rollout.task_ids, usable))
         actions = cut.cut(rollout.actions).to(device)
+        goals = rollout.goals.to(device).repeat(cut.per_trial, 1)
         whole = Batch(
             inputs=inputs,
             actions=actions,
@@ -203,13 +212,16 @@ class PPO:
                 error = self.critic(critic_inputs[:, index], ids[:, index]) - targets[:, index]
                 weight = batch.mask / batch.mask.sum().clamp(min=1.0)
                 value_loss = (error.square() * weight).sum()
-                loss = loss + config.value * value_loss
+                believed = self.belief.errors(outputs.hidden, goals[index], ids[0, index])
+                belief_loss = (believed * weight).sum()
+                loss = loss + config.value * value_loss + config.belief * belief_loss
                 if extra_loss is not None:
                     loss = loss + extra_loss()
                 if epoch == 0 and not kls:
                     metrics.once("first_ratio_error", found["ratio_error"])
                 found.pop("ratio_error")
-                metrics.add({**found, "loss": loss, "value_loss": value_loss, **self._step(loss)})
+                found |= {"loss": loss, "value_loss": value_loss, "belief_loss": belief_loss}
+                metrics.add({**found, **self._step(loss)})
                 kls.append(float(found["kl"]))
             metrics.once("epochs", epoch + 1)
             if np.mean(kls) > config.kl_stop:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents.belief import Belief, goal_statistics
 from agents.heads import Critic
 from agents.rl2 import RL2Agent
 from envs.suites import Suite
@@ -29,7 +30,7 @@ class TrainState:
     """What changes while a run goes on.
 
     Attributes:
-        agent, critic, ppo: the learner, changed in place by `PPO.update`.
+        agent, critic, belief, ppo: the learner, changed in place by `PPO.update`.
         iteration: iterations done.
         steps: environment steps taken.
         best: highest smoothed training success so far.
@@ -38,6 +39,7 @@ class TrainState:
 
     agent: RL2Agent
     critic: Critic
+    belief: Belief
     ppo: PPO
     iteration: int = 0
     steps: int = 0
@@ -63,6 +65,7 @@ class TrainState:
             tensors={
                 "agent": self.agent.state_dict(),
                 "critic": self.critic.state_dict(),
+                "belief": self.belief.state_dict(),
                 "optimiser": _optimiser_tensors(self.ppo.optimiser),
             },
             state={
@@ -80,6 +83,7 @@ class TrainState:
         try:
             self.agent.load_state_dict(saved.tensors["agent"])
             self.critic.load_state_dict(saved.tensors["critic"])
+            self.belief.load_state_dict(saved.tensors["belief"])
             _restore_optimiser(self.ppo.optimiser, saved.tensors["optimiser"])
             for name in ("iteration", "steps", "best", "success"):
                 setattr(self, name, saved.state[name])
@@ -94,17 +98,19 @@ def initialise(config: Config, suite: Suite) -> TrainState:
     torch.manual_seed(config.seed)
     agent = RL2Agent(config.agent)
     goals = torch.stack([pad_goals(suite.train[task]) for task in suite.tasks])
+    mean, scale = goal_statistics(goals)
     critic = Critic(
         len(suite.tasks),
-        goal_mean=goals.mean(dim=1),
-        goal_scale=1 / goals.std(dim=1, correction=0).clamp(min=1e-3),
+        goal_mean=mean,
+        goal_scale=scale,
         memory_width=config.agent.hidden,
         width=config.agent.critic,
         privileged=config.agent.privileged_critic,
     )
-    device = learner_device(config)
-    agent, critic = agent.to(device), critic.to(device)
-    return TrainState(agent, critic, PPO(agent, critic, config.ppo))
+    belief = Belief(len(suite.tasks), goal_mean=mean, goal_scale=scale, hidden=config.agent.hidden)
+    for module in (agent, critic, belief):
+        module.to(learner_device(config))
+    return TrainState(agent, critic, belief, PPO(agent, critic, belief, config.ppo))
 
 
 def load_agent(saved: Checkpoint) -> tuple[RL2Agent, Config]:

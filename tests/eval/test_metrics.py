@@ -74,6 +74,7 @@ def test_iqm_reduces_the_last_two_axes_only() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(mean, metrics.aggregate_mean), (iqm, metrics.aggregate_iqm)]
 )
+@pytest.mark.filterwarnings("ignore:random_state is deprecated")
 def test_intervals_agree_with_rliable(ours, theirs) -> None:
     rng = np.random.default_rng(1)
     scores = rng.normal(loc=np.arange(4)[:, None], scale=[[1], [2], [0.5], [1]], size=(4, 12))

@@ -1,0 +1,319 @@
+"""Our agent behind Meta-World's protocol: what it is shown, what it keeps, and on which goals."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import metaworld
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import SyncVectorEnv
+from metaworld.evaluation import metalearning_evaluation
+
+from agents.acting import NumpyActor
+from agents.rl2 import AgentConfig, RL2Agent
+from agents.step_input import INPUT_DIM, OBS, OBS_DIM, PREV_ACTION, PREV_DONE, PREV_REWARD
+from envs.pool import Policy, WorkerError
+from envs.suites import Suite, _goals, _without_settling, make_suite
+from envs.trial import Trial, TrialRunner
+from eval import official
+from eval.official import (
+    OfficialPlan,
+    official_envs,
+    official_evaluation,
+    official_plan,
+)
+from eval.protocol import OfficialAgent
+from train.collect import acting_policy
+
+HORIZON, ADAPTATION = 5, 2
+REACH = ((0.0, 0.6, 0.02, 0.1, 0.8, 0.1), (0.0, 0.6, 0.02, -0.1, 0.7, 0.2))
+CUSTOM = Suite("custom", 1, train={"reach-v3": REACH[:1]}, test={"reach-v3": REACH})
+
+
+def make_agent(core: str = "gru", log_std: float = -20.0) -> RL2Agent:
+    """With the least σ, so that stochastic actions are the mean to float32 round-off."""
+    torch.manual_seed(0)
+    config = AgentConfig(
+        core=core,  # type: ignore[arg-type]
+        hidden=6,
+        encoder=5,
+        log_std_min=-20.0,
+        log_std_init=log_std,
+    )
+    agent = RL2Agent(config)
+    with torch.no_grad():
+        agent.head.mean.weight.mul_(100)  # actions worth comparing
+    return agent
+
+
+class StubEnvs:
+    """Two environments as Meta-World shows them: SAME_STEP autoreset, info in the observation.
+
+    Environment 0 never succeeds; 1 succeeds at the third step of each episode. Rewards count up.
+    """
+
+    num_envs = 2
+
+    def __init__(self) -> None:
+        self.terminates, self.reward = False, 0.0
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        return {
+            "task_name": ("SawyerReachEnvV3", "SawyerReachEnvV3"),
+            "terminate_on_success": (self.terminates,) * 2,
+        }[name]
+
+    def call(self, name: str, *arguments: Any) -> None:
+        if name == "toggle_terminate_on_success":
+            self.terminates = arguments[0]
+
+    def reset(self) -> tuple[np.ndarray, dict]:
+        self.clock = np.zeros(2, dtype=int)
+        return self._observe(np.zeros((2, 6))), {}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+        self.clock += 1
+        self.reward += 1.0
+        reward = self.reward + np.array([0.0, 0.5])
+        success = (self.clock >= 3) & np.array([False, True])
+        ended = success & self.terminates
+        cut = self.clock == HORIZON
+        done = ended | cut
+        self.clock[done] = 0
+        shown = np.column_stack([actions, reward / 10, np.zeros(2)]) * ~done[:, None]
+        infos = {"final_info": {"episode": {"r": reward}, "success": success}}
+        return self._observe(shown), reward, ended, cut, infos  # type: ignore[return-value]
+
+    def _observe(self, shown: np.ndarray) -> np.ndarray:
+        obs = np.full((2, OBS_DIM), 0.1) + 0.1 * self.clock[:, None]
+        return np.hstack([obs, shown])
+
+
+class Recorder(OfficialAgent):
+    """Keeps what the agent is shown at every step, its memory before it, and what it does."""
+
+    def __init__(self, policy: Policy, environments: int = 2) -> None:
+        self.inputs: list[np.ndarray] = []
+        self.states: list[np.ndarray] = []
+        self.actions: list[np.ndarray] = []
+        super().__init__(policy, environments, seed=0)
+
+    def _pack(self, observations: np.ndarray) -> np.ndarray:
+        packed = super()._pack(observations)
+        self.inputs.append(packed.copy())
+        self.states.append(self._actor.state.copy())
+        return packed
+
+    def adapt_action(self, observations: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        actions, extra = super().adapt_action(observations)
+        self.actions.append(actions)
+        return actions, extra
+
+    def eval_action(self, observations: np.ndarray) -> np.ndarray:
+        self.actions.append(super().eval_action(observations))
+        return self.actions[-1]
+
+
+def drive(agent: Recorder, envs: Any, *, evals: int = 2, episodes: int = 3) -> None:
+    metalearning_evaluation(
+        agent,  # type: ignore[arg-type]
+        envs,
+        num_evals=evals,
+        adaptation_episodes=ADAPTATION,
+        evaluation_episodes=episodes,
+    )
+
+
+@pytest.fixture(scope="module", params=["gru", "lstm", "none"])
+def driven(request: pytest.FixtureRequest) -> tuple[Recorder, RL2Agent]:
+    agent = make_agent(request.param)
+    recorder = Recorder(acting_policy(agent))
+    drive(recorder, StubEnvs())
+    return recorder, agent
+
+
+# Steps of one round: 10 of adaptation; then environment 1 succeeds after 3, 6 and 9 steps, but the
+# third finished episode is that of environment 0 or 1 after 6: 3 (env 1), 5 (env 0), 6 (env 1).
+ROUND, ADAPT = 16, ADAPTATION * HORIZON
+
+
+def test_the_agent_sees_how_its_adaptation_episodes_end(
+    driven: tuple[Recorder, RL2Agent],
+) -> None:
+    inputs, actions = np.stack(driven[0].inputs), np.stack(driven[0].actions)
+    assert len(inputs) == 2 * ROUND
+    for start in (0, ROUND):
+        np.testing.assert_array_equal(inputs[start, :, OBS_DIM:], 0)  # a trial starts
+        boundary = start + HORIZON
+        np.testing.assert_array_equal(inputs[boundary, :, PREV_DONE], 1)
+        reward = boundary + np.array([0.0, 0.5])  # rewards count steps from 1
+        np.testing.assert_allclose(inputs[boundary, :, PREV_REWARD], reward / 10, rtol=1e-6)
+        np.testing.assert_array_equal(inputs[boundary, :, PREV_ACTION], actions[boundary - 1])
+        others = np.delete(inputs[start : start + ADAPT], HORIZON, axis=0)
+        np.testing.assert_array_equal(others[:, :, PREV_DONE], 0)
+
+
+def test_every_evaluation_episode_starts_as_the_next_of_the_trial(
+    driven: tuple[Recorder, RL2Agent],
+) -> None:
+    """Frozen memory, and the input that adaptation left unseen; the other episode goes on."""
+    recorder = driven[0]
+    inputs, states = np.stack(recorder.inputs), np.stack(recorder.states)
+    for start in (0, ROUND):
+        end = start + ADAPT
+        starts = [(end, 0), (end, 1), (end + 3, 1), (end + 5, 0)]
+        for step, row in starts:
+            np.testing.assert_array_equal(states[step, row], states[end, row])
+            np.testing.assert_array_equal(inputs[step, row], inputs[end, row])
+            assert inputs[step, row, PREV_DONE] == 1
+            last = end + 0.5 * row
+            assert inputs[step, row, PREV_REWARD] == pytest.approx(last / 10)
+        for step in range(end, start + ROUND):
+            for row in range(2):
+                if (step, row) not in starts:
+                    assert inputs[step, row, PREV_DONE] == 0
+                    seen = (step + 0.5 * row) / 10
+                    assert inputs[step, row, PREV_REWARD] == pytest.approx(seen)
+                    np.testing.assert_array_equal(
+                        inputs[step, row, PREV_ACTION], recorder.actions[step - 1][row]
+                    )
+
+
+def test_actions_equal_one_unroll_of_the_agent(driven: tuple[Recorder, RL2Agent]) -> None:
+    recorder, agent = driven
+    inputs = torch.from_numpy(np.stack(recorder.inputs))
+    actions = np.stack(recorder.actions)
+    assert np.abs(actions).max() > 0.1
+    for start in (0, ROUND):
+        end = start + ADAPT
+        with torch.no_grad():
+            adapted, memory = agent.unroll(inputs[start:end], agent.initial_state(2))
+            first, _ = agent.unroll(inputs[end : end + 3], memory)
+            second, _ = agent.unroll(inputs[end + 3 : end + 6], memory)
+            other, _ = agent.unroll(inputs[end : end + 5], memory)
+        np.testing.assert_allclose(actions[start:end], adapted.mean.numpy(), atol=1e-5)
+        np.testing.assert_allclose(actions[end : end + 3, 1], first.mean[:, 1].numpy(), atol=1e-5)
+        np.testing.assert_allclose(actions[end + 3 : end + 6, 1], second.mean[:, 1], atol=1e-5)
+        np.testing.assert_allclose(actions[end : end + 5, 0], other.mean[:, 0], atol=1e-5)
+
+
+def test_adaptation_explores_and_evaluation_does_not() -> None:
+    agents = [Recorder(acting_policy(make_agent(log_std=0.0))) for _ in range(2)]
+    observations = np.zeros((2, INPUT_DIM))
+    for agent in agents:
+        agent.eval_action(observations)
+        agent.init()
+        agent.adapt_action(observations)
+    quiet, loud = agents[0].actions
+    assert np.abs(quiet - loud).max() > 0.1
+    assert np.abs(loud).max() <= 1
+    np.testing.assert_array_equal(agents[1].actions, agents[0].actions)  # of equal seeds
+
+
+def test_observations_without_rewards_are_refused() -> None:
+    agent = OfficialAgent(acting_policy(make_agent()), 2, seed=0)
+    with pytest.raises(ValueError, match="recurrent_info_in_obs=True"):
+        agent.adapt_action(np.zeros((2, OBS_DIM)))
+
+
+def test_on_the_simulator_the_protocol_shows_what_a_trial_shows() -> None:
+    """Two adaptation episodes and one of evaluation are one trial of three episodes."""
+    policy = acting_policy(make_agent())
+    recorder = Recorder(policy)
+    plan = OfficialPlan(rounds=1, environments=2, goals=2, horizon=HORIZON)
+    with official_envs(CUSTOM, "test", plan) as envs:
+        drive(recorder, envs, evals=1, episodes=1)
+        vectors = [env.unwrapped._last_rand_vec for env in envs.envs]  # type: ignore[attr-defined]
+    assert sorted(map(tuple, vectors)) == sorted(REACH)
+    for row, vector in enumerate(vectors):
+        runner, actor = TrialRunner("reach-v3"), NumpyActor("gru", policy.weights, 1)
+        goal = tuple(map(float, vector))
+        inputs = runner.begin(Trial("reach-v3", goal, 0, "test", 3, HORIZON, 0))
+        for shown in recorder.inputs:
+            np.testing.assert_allclose(shown[row], inputs, atol=1e-4)
+            runner.step(actor.mean(inputs[None])[0])
+
+
+def test_the_official_environments_are_those_of_meta_world_on_held_out_goals() -> None:
+    suite = make_suite("ML1", task="reach-v3")
+    plan = official_plan(suite, "test")
+    assert plan == OfficialPlan(rounds=5, environments=10, goals=50, horizon=500)
+    with _without_settling():
+        theirs = metaworld.make_ml_envs(
+            "reach-v3",
+            seed=1,
+            meta_batch_size=10,
+            split="test",
+            task_select="pseudorandom",
+            total_tasks_per_cls=50,
+            recurrent_info_in_obs=True,
+        )
+    with official_envs(suite, "test", plan) as ours:
+        assert isinstance(ours, SyncVectorEnv)
+        used = []
+        for envs in (ours, theirs):
+            envs.call("sample_tasks")  # shuffles as well
+            classes = metaworld.ML1.ENV_NAMES and metaworld.ALL_V3_ENVIRONMENTS
+            used.append([_goals(tasks, classes)["reach-v3"] for tasks in envs.get_attr("tasks")])
+        assert used[0] == used[1]
+        assert str(ours.envs[0]) == str(theirs.envs[0])  # type: ignore[attr-defined]
+    theirs.close()
+    every = [goal for goals in used[0] for goal in goals]
+    assert sorted(every) == sorted(suite.test["reach-v3"])
+    assert not set(every) & set(suite.train["reach-v3"])
+
+
+def test_plans_divide_and_cover_every_goal_once() -> None:
+    def suite(name: str, tasks: int, *, hidden: bool = True) -> Suite:
+        goals = {f"t{i}": tuple((float(j),) for j in range(50)) for i in range(tasks)}
+        return Suite(name, 1, goals, goals if hidden else {}, goal_hidden=hidden)
+
+    assert official_plan(suite("ML10", 5), "test") == OfficialPlan(10, 20, 40, 500)
+    assert official_plan(suite("ML10", 10), "train") == OfficialPlan(20, 20, 40, 500)
+    assert official_plan(suite("ML45", 5), "test") == OfficialPlan(5, 45, 45, 500)
+    assert official_plan(suite("ML45", 45), "train") == OfficialPlan(45, 45, 45, 500)
+    assert official_plan(suite("custom", 3), "test", 2, 100) == OfficialPlan(2, 18, 36, 100)
+    with pytest.raises(ValueError, match="ML suites only"):
+        official_plan(suite("MT10", 10, hidden=False), "train")
+
+
+PLAN = OfficialPlan(rounds=1, environments=2, goals=2, horizon=HORIZON)
+
+
+def test_processes_and_none_give_the_same_figure() -> None:
+    policy, figures = acting_policy(make_agent(log_std=0.0)), []
+    for workers in (1, 2):
+        counted: list[int] = []
+        with official_envs(CUSTOM, "test", PLAN, workers=workers) as envs:
+            found = official_evaluation(policy, envs, PLAN, seed=1, on_steps=counted.append)
+        figures.append((found.success, found.mean_return, found.task_success))
+        assert counted[-1] == 2 * HORIZON * 12  # 10 of adaptation, then 3 episodes of 2
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_environment_ends_the_evaluation_soon(
+    signal_number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(official._Processes.step_wait, "__defaults__", (1.0,))
+    pids: list[int] = []
+
+    def run() -> None:
+        with official_envs(CUSTOM, "test", PLAN, workers=2) as envs:
+            pids.extend(process.pid for process in envs.processes)  # type: ignore[attr-defined]
+            envs.call("sample_tasks")
+            envs.reset()
+            os.kill(pids[0], signal_number)
+            for _ in range(HORIZON):
+                envs.step(np.zeros((2, 4), dtype=np.float32))
+
+    began = time.monotonic()
+    with pytest.raises(WorkerError, match="official evaluation"):
+        run()
+    assert time.monotonic() - began < 60
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
