@@ -164,9 +164,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 @functools.lru_cache(maxsize=4096)
-def _fitting(
-    text: str, width: int, size: int
-) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _fitting(text: str, width: int, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The font of `size` or the largest smaller one in which `text` fits into `width` pixels."""
     while size > 6 and _font(size).getlength(text) > width:
         size -= 1

@@ -25,7 +25,9 @@ from envs.trial import Trial
 
 __all__ = ["CAMERAS", "Camera", "GLError", "Stage", "film", "frame_count", "render_trials"]
 
-Camera = Literal["corner4", "corner", "corner2", "corner3", "topview", "behindGripper", "gripperPOV"]
+Camera = Literal[
+    "corner4", "corner", "corner2", "corner3", "topview", "behindGripper", "gripperPOV"
+]
 CAMERAS: Final[tuple[str, ...]] = get_args(Camera)
 MIN_SIZE, MAX_SIZE = 64, 1024
 
@@ -202,9 +204,7 @@ def render_trials(
     """
     play = Playback(policy, trials, lanes=lanes)
     try:
-        frames = film(
-            play, size=size, every=every, camera=camera, columns=columns, title=title
-        )
+        frames = film(play, size=size, every=every, camera=camera, columns=columns, title=title)
         return np.stack(list(frames))
     finally:
         play.close()

@@ -70,8 +70,8 @@ class Config:
     """Where the learner runs; workers always act on the CPU."""
     checkpoint_every: int = 250_000
     """Environment steps between checkpoints."""
-    evaluate_every: int = 0
-    """Environment steps between quick evaluations on the test split (0: only by eval.evaluate)."""
+    evaluate_every: int = 1_000_000
+    """Environment steps between quick evaluations on the test split (0: none)."""
     keep: int = 3
     """Checkpoints to keep besides the best one."""
 

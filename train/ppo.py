@@ -158,9 +158,13 @@ class PPO:
             extra_loss: a further loss added to every minibatch's (long-term memory's pull).
 
         Returns:
-            Metrics, averaged over minibatches unless the name says otherwise.
+            Metrics, averaged over minibatches unless the name says otherwise; none where physics
+            faults left no trial to learn from.
         """
         config, device = self.config, next(self.agent.parameters()).device
+        rollout = rollout.without_faults()
+        if not len(rollout.task_ids):
+            return {}
         cut = Sequences(rollout.steps, rollout.rewards.shape[1], config.bptt)
         inputs = cut.cut(rollout.inputs).to(device)
         task_ids = rollout.task_ids.to(device)
@@ -177,13 +181,9 @@ class PPO:
             )
             advantages = gae(rollout.rewards, values.cpu(), discounts, config.gae_lambda)
             targets = advantages + values.cpu()
-            usable = rollout.usable
-            if usable.any():
-                self.critic.update_targets(
-                    targets[:, usable].to(device), task_ids[usable.to(device)]
-                )
+            self.critic.update_targets(targets.to(device), task_ids)
             targets = cut.cut(self.critic.normalise_targets(targets.to(device), task_ids))
-            advantages = cut.cut(normalise_per_task(advantages, rollout.task_ids, usable))
+            advantages = cut.cut(normalise_per_task(advantages, rollout.task_ids, rollout.usable))
         actions = cut.cut(rollout.actions).to(device)
         goals = rollout.goals.to(device).repeat(cut.per_trial, 1)
         whole = Batch(
@@ -192,7 +192,7 @@ class PPO:
             old_log_probs=gaussian_log_prob(actions, old_mean, old_log_std),
             old_mean=old_mean,
             advantages=advantages.to(device),
-            mask=cut.mask(usable).to(device),
+            mask=cut.mask(rollout.usable).to(device),
         )
         acted = cut.cut(rollout.log_probs).to(device)
         metrics = _Means()

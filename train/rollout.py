@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -78,6 +79,17 @@ class Rollout:
         """Fraction of the episode and of the trial gone before each step, in [0, 1)."""
         t = torch.arange(self.steps, dtype=torch.float32)
         return torch.stack(((t % self.horizon) / self.horizon, t / self.steps), dim=-1)
+
+    def without_faults(self) -> Rollout:
+        """Only the usable trials. Masking the others would not do: 0 × inf is NaN."""
+        keep = self.usable
+        timed = ("inputs", "actions", "log_probs", "rewards", "successes")
+        fixed = ("usable", "task_ids", "goals")
+        return dataclasses.replace(
+            self,
+            **{name: getattr(self, name)[:, keep] for name in timed},
+            **{name: getattr(self, name)[keep] for name in fixed},
+        )
 
     def usable_obs(self) -> Float[Tensor, "n obs"]:
         """Observations of all usable trials, for the normaliser."""

@@ -236,8 +236,8 @@ def test_learning_rate_falls_linearly(make_learner, act) -> None:
     learner = make_learner(learning_rate=1e-2, final_learning_rate=2e-3)
     for fraction, rate in ((0.0, 1e-2), (0.5, 6e-3), (1.0, 2e-3), (1.7, 2e-3), (-1, 1e-2)):
         learner.set_progress(fraction)
-        rates = {group["lr"] for group in learner.optimiser.param_groups}
-        assert rates == {pytest.approx(rate)}
+        for group in learner.optimiser.param_groups:
+            assert group["lr"] == pytest.approx(rate)
     moved = []
     for fraction in (0.0, 1.0):
         learner = make_learner(
@@ -302,15 +302,10 @@ def test_an_update_is_a_function_of_its_arguments(make_learner, act) -> None:
 
 def test_the_deviation_stays_in_its_bounds(make_learner, act) -> None:
     """Projected after every step, so that a long push against a bound does not wind up."""
-    learner = make_learner()
-    for seed in range(5):
-        push = learner.agent.head.raw_log_std
-        learner.set_progress(0.0)
-        for group in learner.optimiser.param_groups:
-            group["lr"] = 0.5
-        learner.update(act(learner.agent, seed=seed), rng(), lambda: -1e3 * push.sum())
-        assert (push == learner.agent.head.bounds[1]).all()
-        break
+    learner = make_learner(learning_rate=0.5)
+    push = learner.agent.head.raw_log_std
+    learner.update(act(learner.agent), rng(), lambda: -1e3 * push.sum())
+    assert (push == learner.agent.head.bounds[1]).all()
 
 
 @pytest.mark.parametrize("privileged", [True, False])

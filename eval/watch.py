@@ -1,0 +1,127 @@
+"""Watch whole trials of an agent: ``python -m eval.watch RUN --task door-close-v3``.
+
+    python -m eval.watch RUN                                 all test tasks, as an mp4
+    python -m eval.watch RUN --task reach-v3 push-v3 --gif   chosen tasks, any of the 50
+    python -m eval.watch --scripted --task assembly-v3       Meta-World's expert, without a run
+    python -m eval.watch RUN --live                          in a window, where there is a display
+
+Each cell of the picture is one trial, exactly as `eval.evaluate` measures it with equal --seed,
+--episodes and --horizon. Exit codes: 0 done, 1 failed, 2 bad input or nothing to render with
+(nothing written), 75 interrupted (nothing written).
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before NumPy comes: the workers' BLAS has one thread, and its number can show in the last digits.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import track
+
+from envs import gl  # before what needs MuJoCo: see there
+from envs.playback import Cell, Playback
+from envs.render import GLError, film, frame_count
+from envs.video import picked, write_gif, write_still, write_video
+from eval.live import watch_live
+from eval.watch_config import STEPS_PER_SECOND, Program, Settings, parse, prepare
+from train.interrupt import INTERRUPTED
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check everything, run and draw the trials, write. Returns the exit code."""
+    settings = parse(sys.argv[1:] if argv is None else argv)
+    program = prepare(settings)
+    banner(settings, program)
+    try:
+        if settings.live:
+            watch_live(program.policy, program.slots, lanes=program.lanes)
+            return 0
+        write(settings, program)
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written; run the same command again", file=sys.stderr)
+        return INTERRUPTED
+    except (GLError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write(settings: Settings, program: Program) -> None:
+    """Run and draw the trials into the video, and what else was asked for.
+
+    Raises:
+        GLError: drawing failed.
+        OSError: a file cannot be written.
+        FloatingPointError: the policy gave an action that is not finite.
+    """
+    every, fps, out = program.every, program.fps, program.out
+    total = frame_count(episodes=settings.episodes, horizon=settings.horizon, every=every)
+    kept = []
+    play = Playback(program.policy, program.slots, lanes=program.lanes)
+    try:
+        order = {task: place for place, task in enumerate(program.tasks)}
+        play.cells.sort(key=lambda cell: (cell.trial.goal_index, order[cell.trial.task]))
+        frames = film(
+            play,
+            size=settings.size,
+            every=every,
+            camera=settings.camera,
+            columns=program.columns,
+            title=program.title,
+        )
+        shown = track(frames, "drawing", total, console=Console(stderr=True), transient=True)
+        wanted = (0, (total - 1) // 2, total - 1)
+        write_video(out, picked(shown, wanted, kept), fps=fps)
+        report(play.cells)
+    finally:
+        play.close()
+    written = [out]
+    if settings.gif:
+        written.append(out.with_suffix(".gif"))
+        write_gif(written[-1], out, fps=fps)
+    if settings.still:
+        written.append(out.with_suffix(".png"))
+        write_still(written[-1], kept)
+    print(
+        f"{total} frames, {total / fps:.1f} s at {every * fps / STEPS_PER_SECOND:.2g} × real time"
+    )
+    for path in written:
+        print(f"written: {path}")
+
+
+def report(cells: Sequence[Cell]) -> None:
+    """Say in words what the video shows: the first successful step of each episode."""
+    for cell in cells:
+        trial = cell.trial
+        curve = "  ".join(
+            f"{number}: {'-' if step is None else f'step {step}'}"
+            for number, step in enumerate(cell.succeeded_at, start=1)
+        )
+        fault = "  (physics fault)" if cell.fault else ""
+        print(
+            f"  {trial.task:<28} {trial.split:>5} goal {trial.goal_index:<3} "
+            f"success in episode  {curve}{fault}"
+        )
+
+
+def banner(settings: Settings, program: Program) -> None:
+    """Say what is about to be watched."""
+    where = "in a window" if settings.live else f"every {program.every} steps, by {gl.backend()}"
+    print(f"Strata watch  {program.title}", flush=True)
+    print(
+        f"  {', '.join(program.tasks)} × {settings.goals} goals × {settings.episodes} episodes × "
+        f"{settings.horizon} steps, {where}",
+        flush=True,
+    )
+    for note in program.notes:
+        print(f"  note: {note}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
