@@ -45,7 +45,7 @@ class Belief(nn.Module):
         nn.init.zeros_(self.out.bias)
         self.register_buffer("goal_mean", goal_mean)
         self.register_buffer("goal_scale", goal_scale)
-        varies = (goal_scale < 1 / SMALLEST_SPREAD).float()
+        varies = (goal_scale * SMALLEST_SPREAD < 0.99).float()  # less than 1, but for round-off
         self.register_buffer("varies", varies / varies.sum(-1, keepdim=True).clamp(min=1.0))
 
     def errors(

@@ -61,7 +61,7 @@ class Stage:
         self.size, self.camera = size, camera
         self._side = size * _OVERSAMPLING
         self._kits: dict[str, tuple[Any, Any]] = {}
-        self._context = gl.context(self._side, self._side)
+        self._context: Any = gl.context(self._side, self._side)
 
     def __enter__(self) -> Stage:
         return self
@@ -195,7 +195,11 @@ def render_trials(
         policy: what acts.
         trials: all of the same episodes and horizon; None holds a place in its block only.
         lanes: trials that act together, as in `envs.pool.WorkerPool.run`.
-        size, every, camera, columns, title: see `film`.
+        size: see `film`, as for what follows.
+        every: steps from one frame to the next.
+        camera: one of `CAMERAS`.
+        columns: cells in a row.
+        title: line at the top.
 
     Raises:
         GLError: nothing can be rendered here.

@@ -1,12 +1,15 @@
 """Suites: named Meta-World tasks with their train and test goals.
 
-Goals come from Meta-World's own seeded benchmark classes (50 per task). ``ML1-train`` here really
-is train: `gymnasium.make_vec("Meta-World/ML1-train")` of Meta-World 3.1.1 returns the test split.
+Goals come from Meta-World's own seeded benchmark classes: 50 per task and split. For training more
+can be drawn by the same task code, because 50 are few enough to be learnt by heart (in reach the
+visible place of the puck gives each away; docs/decisions.md). ``ML1-train`` here really is train:
+`gymnasium.make_vec("Meta-World/ML1-train")` of Meta-World 3.1.1 returns the test split.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,6 +169,7 @@ def make_suite(
     tasks: Sequence[str] = (),
     test_tasks: Sequence[str] = (),
     seed: int = 1,
+    train_goals: int = GOALS_PER_TASK,
 ) -> Suite:
     """Build a suite with the goals that Meta-World's benchmark class draws from `seed`.
 
@@ -176,6 +180,8 @@ def make_suite(
         test_tasks: held-out tasks of a custom suite; without them its training tasks are tested
             on unseen goals, as in ML1.
         seed: seed of the benchmark object.
+        train_goals: goals of each training task. The first 50 are the benchmark's own; further
+            ones are drawn by the task's own reset code.
 
     Raises:
         SuiteError: listing everything wrong with the request.
@@ -183,22 +189,52 @@ def make_suite(
     problems = suite_problems(name, task=task, tasks=tasks, test_tasks=test_tasks)
     if problems:
         raise SuiteError("; ".join(problems))
+    with _without_settling():
+        suite = _official(name, task, tasks, test_tasks, seed)
+        more = max(train_goals - GOALS_PER_TASK, 0)
+        train = {
+            t: (*goals, *_further_goals(t, more, seed))[:train_goals]
+            for t, goals in suite.train.items()
+        }
+    return dataclasses.replace(suite, train=train)
+
+
+def _official(
+    name: str, task: str | None, tasks: Sequence[str], test_tasks: Sequence[str], seed: int
+) -> Suite:
+    """The suite with the goals of Meta-World's benchmark object."""
     import metaworld
 
-    with _without_settling():
-        if name == "custom":
-            drawn = {t: metaworld.ML1(t, seed=seed) for t in dict.fromkeys([*tasks, *test_tasks])}
-            train, test = {}, {}
-            for t in tasks:
-                train |= _goals(drawn[t].train_tasks, drawn[t].train_classes)
-            for t in test_tasks or tasks:
-                test |= _goals(drawn[t].test_tasks, drawn[t].test_classes)
-            return Suite(name, seed, train, test)
-        drawn = metaworld.ML1(task, seed=seed) if name == "ML1" else getattr(metaworld, name)(seed)
-        hidden = name.startswith("ML")
-        train = _goals(drawn.train_tasks, drawn.train_classes, hidden=hidden)
-        test = _goals(drawn.test_tasks, drawn.test_classes, hidden=hidden) if hidden else {}
-        return Suite(name, seed, train, test, goal_hidden=hidden)
+    if name == "custom":
+        drawn = {t: metaworld.ML1(t, seed=seed) for t in dict.fromkeys([*tasks, *test_tasks])}
+        train, test = {}, {}
+        for t in tasks:
+            train |= _goals(drawn[t].train_tasks, drawn[t].train_classes)
+        for t in test_tasks or tasks:
+            test |= _goals(drawn[t].test_tasks, drawn[t].test_classes)
+        return Suite(name, seed, train, test)
+    drawn = metaworld.ML1(task, seed=seed) if name == "ML1" else getattr(metaworld, name)(seed)
+    hidden = name.startswith("ML")
+    train = _goals(drawn.train_tasks, drawn.train_classes, hidden=hidden)
+    test = _goals(drawn.test_tasks, drawn.test_classes, hidden=hidden) if hidden else {}
+    return Suite(name, seed, train, test, goal_hidden=hidden)
+
+
+def _further_goals(task: str, count: int, seed: int) -> list[tuple[float, ...]]:
+    """`count` more goals of `task`, drawn and where needed redrawn by its own `reset_model`."""
+    if not count:
+        return []
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+    env: Any = ALL_V3_ENVIRONMENTS[task]()
+    env._freeze_rand_vec, env.seeded_rand_vec, env._set_task_called = False, True, True
+    env.seed(int(np.random.SeedSequence([seed, TASKS.index(task)]).generate_state(1)[0]))
+    goals = []
+    for _ in range(count):
+        env.reset_model()
+        goals.append(tuple(map(float, env._last_rand_vec)))
+    env.close()
+    return goals
 
 
 def _goals(tasks: Sequence[Any], classes: Mapping[str, type], *, hidden: bool = True) -> Goals:

@@ -72,9 +72,10 @@ def write_gif(path: Path, video: Path, *, fps: float) -> None:
     scaled = f"fps={min(fps, GIF_FPS)},scale='min({GIF_WIDTH},iw)':-1:flags=lanczos"
     palette = "split[a][b];[a]palettegen[p];[b][p]paletteuse=dither=bayer:bayer_scale=5"
     with _replacing(path) as temporary:
+        ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+        inputs, filters = ["-i", str(video)], ["-vf", f"{scaled},{palette}"]
         done = subprocess.run(
-            [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-i", str(video)]
-            + ["-vf", f"{scaled},{palette}", "-f", "gif", str(temporary)],
+            [ffmpeg, "-v", "error", "-y", *inputs, *filters, "-f", "gif", str(temporary)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

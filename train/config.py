@@ -48,6 +48,8 @@ class Config:
     """Held-out tasks of a custom suite; without them it is tested on unseen goals."""
     seed: int = 1
     """Seed of goals, trials, exploration, initial weights and minibatches."""
+    train_goals: int = 1000
+    """Goals of each training task; 50 is Meta-World's own list, which a memory learns by heart."""
     total_steps: int = 20_000_000
     """Environment steps to train for."""
     episodes: int = 2
@@ -95,7 +97,9 @@ class Config:
         found = suite_problems(
             self.suite, task=self.task, tasks=self.tasks, test_tasks=self.test_tasks
         )
-        positive = ("total_steps", "episodes", "horizon", "lanes", "checkpoint_every", "keep")
+        positive = (
+            "train_goals", "total_steps", "episodes", "horizon", "lanes", "checkpoint_every", "keep"
+        )  # fmt: skip
         found += [
             f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}"
             for name in positive

@@ -69,7 +69,7 @@ class PPOConfig:
             "--value must be a number from 0 to 100": 0 <= self.value <= 100,
             "--belief must be a number from 0 to 100": 0 <= self.belief <= 100,
             "--max-grad-norm must be a positive number": 0 < self.max_grad_norm < 1e6,
-            "--kl-stop must be a positive number": self.kl_stop > 0,
+            "--kl-stop must be a positive number": 0 < self.kl_stop < 1e6,
         }
         return [message for message, holds in checks.items() if not holds]
 

@@ -127,6 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         tasks=config.tasks,
         test_tasks=config.test_tasks,
         seed=config.seed,
+        train_goals=config.train_goals,
     )
     if problems := config.validate(len(suite.tasks)):
         stop(problems)
@@ -169,7 +170,8 @@ def _banner(config: Config, suite: Suite, state: TrainState) -> None:
     trials = config.trials_for(len(suite.tasks))
     print(
         f"Strata RL²   {suite.name}: {len(suite.tasks)} training tasks, "
-        f"{len(suite.test)} test tasks, seed {config.seed}\n"
+        f"{len(suite.test)} test tasks, {config.train_goals} training goals each, "
+        f"seed {config.seed}\n"
         f"  agent      {config.arm}, {parameters:,} parameters, learner on "
         f"{learner_device(config)} ({config.threads} threads)\n"
         f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "

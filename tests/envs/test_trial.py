@@ -9,7 +9,17 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common import env_checker as sb3_checker
 
-from agents.step_input import INPUT_DIM, OBS, OBS_DIM, PREV_ACTION, PREV_DONE, PREV_REWARD
+from agents.step_input import (
+    INPUT_DIM,
+    OBS,
+    OBS_DIM,
+    PREV_ACTION,
+    PREV_DONE,
+    PREV_REWARD,
+    REWARD_CHANGE,
+    REWARD_CHANGE_CLIP,
+    pack,
+)
 from envs.stepping import TaskEnv
 from envs.trial import Trial, TrialEnv, TrialRunner
 
@@ -64,6 +74,19 @@ def test_the_agent_sees_how_an_episode_ended(runner: TrialRunner) -> None:
     np.testing.assert_array_equal(inputs[1:, PREV_REWARD], (rewards * 0.1).astype(np.float32))
     assert (rewards[boundary] > 0).all()
     assert np.abs(actions(TRIAL)).max() > 1
+
+
+def test_the_change_of_the_reward_is_within_an_episode(runner: TrialRunner) -> None:
+    """The last step's gain; before an episode's second reward there is nothing to compare."""
+    inputs, steps = run(runner, TRIAL)
+    rewards = np.array([step.reward for step in steps]).reshape(3, 4)
+    gains = np.diff(rewards, axis=1, prepend=rewards[:, :1])
+    assert (gains[:, 1:] != 0).all()
+    np.testing.assert_array_equal(inputs[1:, REWARD_CHANGE], np.float32(gains).ravel())
+    for change, shown in ((-9.5, -REWARD_CHANGE_CLIP), (0.5, 0.5), (9.5, REWARD_CHANGE_CLIP)):
+        out = np.zeros(INPUT_DIM, dtype=np.float32)
+        pack(np.zeros(OBS_DIM), np.zeros(4), 0.0, False, change, out=out)
+        assert out[REWARD_CHANGE] == shown
 
 
 def test_an_inner_boundary_shows_the_next_episode(runner: TrialRunner) -> None:

@@ -68,9 +68,12 @@ def goals(task: str, n: int) -> list[np.ndarray]:
 
 def same(a: object, b: object) -> bool:
     """Equal to the last bit (any NaN equals any NaN, and -0.0 differs from 0.0)."""
-    x, y = np.atleast_1d(np.asarray(a, float)), np.atleast_1d(np.asarray(b, float))
+    x, y = np.asarray(a, float), np.asarray(b, float)
     if x.shape != y.shape:
         return False
+    if x.tobytes() == y.tobytes():
+        return True
+    x, y = np.atleast_1d(x), np.atleast_1d(y)
     nan = np.isnan(x) & np.isnan(y)
     return bool((nan | (x.view(np.int64) == y.view(np.int64))).all())
 

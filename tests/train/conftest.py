@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from agents.acting import NumpyActor
+from agents.belief import Belief
 from agents.heads import GOAL_DIM, Critic
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
 from agents.step_input import ACTION_DIM, INPUT_DIM
@@ -25,20 +26,15 @@ def make_learner() -> Callable[..., PPO]:
     def make(core: Core = "gru", *, privileged: bool = True, seed: int = 0, **ppo: object) -> PPO:
         torch.manual_seed(seed)
         agent = RL2Agent(AgentConfig(core=core, hidden=12, encoder=10))
-        critic = Critic(
-            2,
-            goal_mean=torch.zeros(2, GOAL_DIM),
-            goal_scale=torch.ones(2, GOAL_DIM),
-            memory_width=12,
-            width=16,
-            privileged=privileged,
-        )
+        goals = {"goal_mean": torch.zeros(2, GOAL_DIM), "goal_scale": torch.ones(2, GOAL_DIM)}
+        critic = Critic(2, **goals, memory_width=12, width=16, privileged=privileged)
+        belief = Belief(2, **goals, hidden=12)
         with torch.no_grad():
-            agent.head.mean.weight.normal_()
-            critic.out.weight.normal_()
+            for layer in (agent.head.mean, critic.out, belief.out):
+                layer.weight.normal_()
         agent.encoder.normaliser.update(0.5 + 2 * torch.randn(50, 39))
         options = {"bptt": 5, "minibatches": 3, "epochs": 2, "kl_stop": 1e4, **ppo}
-        return PPO(agent, critic, PPOConfig(**options))  # type: ignore[arg-type]
+        return PPO(agent, critic, belief, PPOConfig(**options))  # type: ignore[arg-type]
 
     return make
 
