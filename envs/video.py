@@ -41,9 +41,9 @@ def write_video(path: Path, frames: Iterable[np.ndarray], *, fps: float) -> int:
         writer = imageio_ffmpeg.write_frames(
             str(temporary),
             (width, height),
-            fps=fps,
+            fps=fps,  # type: ignore[arg-type] - a fraction will do
             codec="libx264",
-            quality=None,
+            quality=None,  # type: ignore[arg-type]
             pix_fmt_out="yuv420p",
             macro_block_size=16,
             output_params=["-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"],

@@ -1,5 +1,7 @@
 """Trials in a window, one after another at the simulation's own speed."""
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco has no stubs)
 from __future__ import annotations
 
 import importlib

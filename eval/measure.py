@@ -111,7 +111,7 @@ def watch(pool: WorkerPool, report: Callable[[int], None]) -> Iterator[None]:
 
 
 def _chunk(steps: int, trials: int, workers: int) -> int:
-    """Trials run at once: within `CHUNK_BYTES` but at least a block per worker, in equal chunks.
+    """Trials run at once, in equal chunks: within `CHUNK_BYTES`, or one block for each worker.
 
     A multiple of `LANES`, so that blocks, and with them the last digits, do not depend on it.
     """

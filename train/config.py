@@ -34,6 +34,9 @@ CHANGEABLE = frozenset(
 except total_steps, which sets where the learning-rate schedule ends."""
 
 
+STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 2505.11289)
+
+
 @dataclass(frozen=True)
 class Config:
     """Train RL² on Meta-World."""
@@ -50,8 +53,8 @@ class Config:
     """Seed of goals, trials, exploration, initial weights and minibatches."""
     train_goals: int = 1000
     """Goals of each training task; 50 is Meta-World's own list, which a memory learns by heart."""
-    total_steps: int = 20_000_000
-    """Environment steps to train for."""
+    total_steps: int | None = None
+    """Environment steps to train for; default: 2 million per training task, 20 million for ML10."""
     episodes: int = 2
     """Episodes of a training trial (K); memory is carried through all of them."""
     horizon: int = 250
@@ -98,7 +101,7 @@ class Config:
             self.suite, task=self.task, tasks=self.tasks, test_tasks=self.test_tasks
         )
         positive = (
-            "train_goals", "total_steps", "episodes", "horizon", "lanes", "checkpoint_every", "keep"
+            "train_goals", "episodes", "horizon", "lanes", "checkpoint_every", "keep"
         )  # fmt: skip
         found += [
             f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}"
@@ -108,6 +111,7 @@ class Config:
         found += [
             f"--{name} must be at least 1, not {value}"
             for name, value in (
+                ("total-steps", self.total_steps),
                 ("trials", self.trials),
                 ("workers", self.workers),
                 ("threads", self.threads),
@@ -127,12 +131,14 @@ class Config:
             )
         return found + self.agent.problems() + self.ppo.problems()
 
-    def resolved(self) -> Config:
-        """The same with machine-dependent defaults filled in."""
+    def resolved(self, tasks: int) -> Config:
+        """The same with all defaults filled in, for `tasks` training tasks on this machine."""
         cores = available_cores()
         return dataclasses.replace(
             self,
             run=self.run_folder,
+            total_steps=self.total_steps or STEPS_PER_TASK * tasks,
+            trials=self.trials_for(tasks),
             workers=self.workers or cores,
             threads=self.threads or cores,
         )

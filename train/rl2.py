@@ -33,14 +33,14 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
     One iteration: collect a batch of trials, update by PPO, renew the normaliser, log, save.
     """
     torch.set_num_threads(config.threads or 1)
-    folder = config.run_folder
+    total = config.total_steps or 0
     log = RunLog(
-        folder, total_steps=config.total_steps, resume_step=state.steps if resumed else None
+        config.run_folder, total_steps=total, resume_step=state.steps if resumed else None
     )
     write_config(config)
     with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
         saved_at = state.steps
-        while state.steps < config.total_steps and not stop_signal.requested:
+        while state.steps < total and not stop_signal.requested:
             began = time.perf_counter()
             trials = suite.sample_trials(
                 config.trials_for(len(suite.tasks)),
@@ -52,7 +52,7 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
             policy = acting_policy(state.agent)
             rollout = collect(pool, policy, trials, tasks=suite.tasks, lanes=config.lanes)
             collected = time.perf_counter()
-            state.ppo.set_progress(state.steps / config.total_steps)
+            state.ppo.set_progress(state.steps / total)
             learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed))
             state.agent.encoder.normaliser.update(rollout.usable_obs())
             state.iteration += 1
@@ -79,7 +79,7 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
                 saved_at = state.steps
         if state.steps > saved_at:
             save(config, state, log)
-    return state.steps >= config.total_steps
+    return state.steps >= total
 
 
 def quick_evaluation(
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     if problems := config.validate(len(suite.tasks)):
         stop(problems)
-    config = config.resolved()
+    config = config.resolved(len(suite.tasks))
     state = initialise(config, suite)
     if resume:
         try:

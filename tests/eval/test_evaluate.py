@@ -124,7 +124,7 @@ def stock(solvable: np.ndarray, per_task: int, rounds: int) -> float:
 def test_strata_is_unbiased_where_the_official_evaluator_is_not() -> None:
     """A tenth of the goals is solvable, quickly: 4 of 25 steps, like 80 of 500."""
     truth, rng = 0.1, np.random.default_rng(0)
-    worlds = [rng.random((len(TASKS), GOALS)) < truth for _ in range(60)]
+    worlds = [rng.random((len(TASKS), GOALS)) < truth for _ in range(40)]
     ours = []
     for world in worlds:
         outcomes = strata(StubPool(world, {}))
@@ -132,15 +132,15 @@ def test_strata_is_unbiased_where_the_official_evaluator_is_not() -> None:
         ours.append(summarise(outcomes).mean.success[-1])
     rates = np.array([interval.value for interval in ours])
     error = rates.std(ddof=1) / len(rates) ** 0.5
-    assert abs(rates.mean() - truth) < 3 * error < 0.02
+    assert abs(rates.mean() - truth) < 3 * error < 0.03
     covered = np.mean([interval.low <= truth <= interval.high for interval in ours])
     assert covered > 0.85
 
-    theirs = np.mean([stock(world, per_task=4, rounds=10) for world in worlds[:4]])
+    theirs = np.mean([stock(world, per_task=4, rounds=10) for world in worlds[:3]])
     assert theirs > 0.25  # reference/metaworld.md §0.1 reports 35%
     # The bias comes from counting over environments that share a task: with one each, none.
-    alone = np.mean([stock(world, per_task=1, rounds=20) for world in worlds[:4]])
-    seen = np.mean([world[:, :20] for world in worlds[:4]])
+    alone = np.mean([stock(world, per_task=1, rounds=10) for world in worlds[:2]])
+    seen = np.mean([world[:, :10] for world in worlds[:2]])
     assert alone == pytest.approx(float(seen))
 
 
@@ -169,9 +169,9 @@ def test_memory_is_bounded_and_chunks_change_nothing(monkeypatch: pytest.MonkeyP
     assert parts.largest % LANES == 0
     np.testing.assert_array_equal(found.success, expected.success)
     np.testing.assert_array_equal(found.returns, expected.returns)
-    crowd = StubPool(world, {}, workers=30)
+    crowd = StubPool(world, {}, workers=50)
     strata(crowd)
-    assert crowd.largest >= 30 * LANES  # a block for everyone, whatever the bound
+    assert crowd.largest == 50 * LANES  # a block for everyone, whatever the bound
     first = strata(StubPool(world, {}), goals=3)
     np.testing.assert_array_equal(first.success, expected.success[:, :3])
 

@@ -177,6 +177,14 @@ def test_equals_official(task):
     compare(task, hidden=True, version="v2", n_goals=2, length=25)
 
 
+@pytest.mark.parametrize("task", ["push-v3", "pick-place-v3"])
+def test_equals_official_with_the_object_in_the_gripper(task):
+    """There the action's float32 enters the reward, and touching the object counts."""
+    pair = Pair(task)
+    pair.episode(goals(task, 2)[0], seed=0, scripted=True, length=100)
+    assert pair.successes
+
+
 @pytest.mark.parametrize(("hidden", "version"), [(False, "v2"), (True, "v1")])
 def test_equals_official_in_other_variants(hidden, version):
     for task in ("door-open-v3", "peg-insert-side-v3"):
