@@ -212,9 +212,19 @@ def _makers(suite: Suite, split: str, plan: OfficialPlan) -> list[Callable[[], g
 class _Processes(AsyncVectorEnv):
     """One process per environment; a wait has an end, and so has closing after a failure."""
 
+    # Gymnasium's own `step`, `reset` and `call` would wait for a hung environment for ever.
+
     def step_wait(self, timeout: float | None = STALL_SECONDS) -> Any:
-        """As in Gymnasium, whose `step` would wait for a hung environment for ever."""
+        """As in Gymnasium, with a deadline."""
         return super().step_wait(timeout)
+
+    def reset_wait(self, timeout: float | None = STALL_SECONDS) -> Any:
+        """As in Gymnasium, with a deadline."""
+        return super().reset_wait(timeout)
+
+    def call_wait(self, timeout: float | None = STALL_SECONDS) -> Any:
+        """As in Gymnasium, with a deadline."""
+        return super().call_wait(timeout)
 
     def kill(self) -> None:
         """End all processes now: after a failure Gymnasium's `close` can wait for ever."""

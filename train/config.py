@@ -144,9 +144,8 @@ class Config:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; `Config.from_json` restores the configuration."""
-        values = dataclasses.asdict(self)
-        return {**values, "run": str(self.run) if self.run else None}
+        """JSON values; `Config.from_json` restores all but the folder, which may move."""
+        return {**dataclasses.asdict(self), "run": None}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:

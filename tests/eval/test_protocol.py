@@ -294,26 +294,33 @@ def test_processes_and_none_give_the_same_figure() -> None:
     assert figures[0] == figures[1]
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    ("signal_number", "wait"),
+    [(signal.SIGKILL, "step"), (signal.SIGSTOP, "step"), (signal.SIGSTOP, "call")],
+)
 def test_a_lost_environment_ends_the_evaluation_soon(
-    signal_number: int, monkeypatch: pytest.MonkeyPatch
+    signal_number: int, wait: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(official._Processes.step_wait, "__defaults__", (1.0,))
     pids: list[int] = []
+    lost = 0.0
 
     def run() -> None:
+        nonlocal lost
         with official_envs(CUSTOM, "test", PLAN, workers=2) as envs:
             pids.extend(process.pid for process in envs.processes)  # type: ignore[attr-defined]
             envs.call("sample_tasks")
             envs.reset()
+            waiting = getattr(official._Processes, f"{wait}_wait")
+            monkeypatch.setattr(waiting, "__defaults__", (1.0,))
             os.kill(pids[0], signal_number)
+            lost = time.monotonic()
             for _ in range(HORIZON):
-                envs.step(np.zeros((2, 4), dtype=np.float32))
+                arguments = np.zeros((2, 4), dtype=np.float32) if wait == "step" else "sample_tasks"
+                getattr(envs, wait)(arguments)
 
-    began = time.monotonic()
     with pytest.raises(WorkerError, match="official evaluation"):
         run()
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - lost < 30
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
