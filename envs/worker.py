@@ -7,6 +7,7 @@ thread; it never imports torch. It ends when its channel closes, so it cannot ou
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ class Worker:
     def __init__(self, channel: Connection, buffer: SharedBuffer, index: int) -> None:
         self.channel, self.buffer, self.index = channel, buffer, index
         self._runners: dict[tuple[str, bool], list[TrialRunner]] = {}
+        self._owner = os.getppid()
         self._where: dict[str, Any] = {}
         self._block: list[TrialRunner] = []
 
@@ -47,7 +49,10 @@ class Worker:
                     "traceback": traceback.format_exc(),
                     "where": self._where,
                 }
-            self.channel.send_bytes(json.dumps(answer).encode())
+            try:
+                self.channel.send_bytes(json.dumps(answer).encode())
+            except OSError:  # the owner is gone
+                return
 
     def _run(
         self,
@@ -71,6 +76,8 @@ class Worker:
         for t in range(steps):
             out.inputs[t, columns] = inputs
             self._where = {"step": t}
+            if os.getppid() != self._owner:
+                raise SystemExit  # killed without a word: nobody waits for this block
             action, log_prob = actor.act(inputs, noise[t])
             out.actions[t, columns] = action
             out.log_probs[t, columns] = log_prob

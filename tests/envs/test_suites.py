@@ -90,6 +90,33 @@ def test_fifty_goals_of_each_kind() -> None:
     assert len(set.union(*drawn)) == 4 * GOALS_PER_TASK
 
 
+def test_further_goals_for_training() -> None:
+    """Fifty goals are learnt by heart; more of the same kind come after the official ones.
+
+    They are drawn by the task itself, so they keep its rules (push: the puck not at the goal), are
+    never goals of the test split, and depend on nothing but task and seed.
+    """
+    official = make_suite("ML1", task="push-v3", seed=3)
+    more = make_suite("ML1", task="push-v3", seed=3, train_goals=130)
+    goals = more.train["push-v3"]
+    assert goals[:GOALS_PER_TASK] == official.train["push-v3"]
+    assert more.test == official.test
+    assert len(set(goals)) == 130
+    assert not set(goals) & set(more.test["push-v3"])
+    low, high = np.min(goals[:GOALS_PER_TASK], axis=0), np.max(goals[:GOALS_PER_TASK], axis=0)
+    margin = 0.1 * (high - low) + 1e-9
+    assert (np.array(goals) >= low - margin).all()
+    assert (np.array(goals) <= high + margin).all()
+    apart = np.linalg.norm(np.subtract(goals, np.roll(goals, 3, axis=1))[:, :2], axis=1)
+    assert apart.min() >= 0.15
+    again = make_suite("custom", tasks=["reach-v3", "push-v3"], seed=3, train_goals=60)
+    assert again.train["push-v3"] == goals[:60]
+    other = make_suite("ML1", task="push-v3", seed=4, train_goals=60)
+    assert not set(other.train["push-v3"]) & set(goals)
+    fewer = make_suite("ML1", task="push-v3", seed=3, train_goals=7)
+    assert fewer.train["push-v3"] == goals[:7]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ML10", "ML25", "ML45", "MT50"])
 def test_all_goals_are_the_official_ones(name: str) -> None:
