@@ -29,7 +29,7 @@ class AgentConfig:
     """Upper bound of the same."""
     log_std_init: float = 0.0
     """Its start."""
-    critic: int = 256
+    critic: int = 128
     """Units of each of the critic's two layers."""
     privileged_critic: bool = True
     """Show the critic (never the policy) task, goal and time during training."""

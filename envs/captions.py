@@ -140,10 +140,9 @@ def _mark(draw: ImageDraw.ImageDraw, cell: Cell, layout: Layout, left: int, top:
         draw.rectangle((left, top, right, bottom), outline=colour, width=border)
     score = lines(cell)[2]
     small = _fitting(score, size - 2 * border - 8, layout.text * 9 // 10)
-    baseline = bottom - border - line
-    draw.text(
-        (left + border + 3, baseline), score, WHITE, small, stroke_width=1, stroke_fill=(0, 0, 0)
-    )
+    x, y = left + border, bottom - border - line
+    draw.rectangle((x, y, x + small.getlength(score) + 8, y + line), PAPER)
+    draw.text((x + 4, y + 2), score, WHITE, small)
     if not word:
         return
     font = _font(layout.text)

@@ -43,11 +43,16 @@ _OFF = ("disable", "disabled", "off", "false", "0")
 _PROBE_SECONDS = 60
 # Ends without clean-up: MuJoCo's contexts complain about the order in which Python frees them.
 _PROBE = """
-import os
-import mujoco
-context = mujoco.GLContext(16, 16)
-context.make_current()
-mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_50)
+import os, sys, traceback
+try:
+    import mujoco
+    context = mujoco.GLContext(16, 16)
+    context.make_current()
+    model = mujoco.MjModel.from_xml_string("<mujoco/>")
+    mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
+except Exception as error:
+    print(*traceback.format_exception_only(error), flush=True)
+    os._exit(1)
 os._exit(0)
 """
 
@@ -121,8 +126,8 @@ def _probe(name: str) -> str:
         return f"it could not be tried ({error})"
     if done.returncode == 0:
         return ""
-    said = [line for line in done.stderr.splitlines() if line and not line.startswith(" ")]
-    return _missing(name) or (said[-1] if said else f"trying it ended with {done.returncode}")
+    said = " ".join(done.stdout.split()) or f"trying it ended with status {done.returncode}"
+    return _missing(name) or said
 
 
 def _missing(name: str) -> str:
@@ -154,7 +159,12 @@ def _explain(failures: dict[str, str], asked: str) -> list[str]:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
     wanted = [_PACKAGES[name] for name in failures if name in _PACKAGES]
     advice = [f"apt-get install {packages}" for packages in wanted]
+    named = os.environ.get("PYOPENGL_PLATFORM", "egl")
+    if named not in BACKENDS:  # what MuJoCo sets by itself is one of them
+        advice.append(f"unset PYOPENGL_PLATFORM (it is {named})")
     if asked and len(BACKENDS) > 1:
         advice.append("unset MUJOCO_GL, and what works will be chosen")
-    lines = [f"{heading} ({reasons})"]
-    return lines + ([f"any of these helps: {'; '.join(advice)}"] if advice else [])
+    return [
+        f"{heading} ({reasons})",
+        f"what may help: {'; or '.join(advice) or 'a display'}; all but watching works without",
+    ]

@@ -32,7 +32,7 @@ CAMERAS: Final[tuple[str, ...]] = get_args(Camera)
 MIN_SIZE, MAX_SIZE = 64, 1024
 
 _GEOMS = 2000  # a task has about a hundred
-_GOAL_RGBA = np.array([0.1, 1.0, 0.2, 0.35], dtype=np.float32)
+_GOAL_RGBA = np.array([0.1, 1.0, 0.2, 0.5], dtype=np.float32)
 _GOAL_RADIUS = 0.025  # metres
 _OVERSAMPLING = 2  # against jagged edges: on Mesa twice as fast as OpenGL's own four samples
 _UPSIDE_DOWN = -0.1  # of the camera's upward direction, the vertical part
@@ -132,6 +132,7 @@ def _mark_goal(scene: Any, place: np.ndarray) -> None:
         np.eye(3).ravel(),
         _GOAL_RGBA,
     )
+    scene.geoms[scene.ngeom].emission = 0.5  # bright in the shade of a shelf, too
     scene.ngeom += 1
 
 

@@ -57,9 +57,9 @@ def write_video(path: Path, frames: Iterable[np.ndarray], *, fps: float) -> int:
         try:  # ffmpeg's own failures, such as a full disk at the very end, are not raised
             written, _ = imageio_ffmpeg.count_frames_and_secs(str(temporary))
         except RuntimeError as error:
-            raise OSError(f"ffmpeg left no readable video: {error}") from error
+            raise OSError(f"ffmpeg left {path} unreadable: is the disk full?") from error
         if written != count:
-            raise OSError(f"ffmpeg wrote {written} of {count} frames: is the disk full?")
+            raise OSError(f"ffmpeg wrote {written} of {count} frames of {path}: is the disk full?")
     return count
 
 

@@ -14,7 +14,7 @@ import tyro
 from agents.rl2 import RL2Agent
 from envs.buffer import MAX_WORKERS
 from envs.stepping import MAX_HORIZON
-from envs.suites import Suite, SuiteError, make_suite
+from envs.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite
 from train import checkpoint
 from train.checkpoint import Checkpoint, CheckpointError
 from train.config import Config, stop
@@ -36,7 +36,7 @@ class Settings:
     preset: Literal["full", "quick"] = "full"
     """Defaults of all options below: full is for results, quick for a look on the way."""
     goals: int = 40
-    """Goals of each task, at most 50."""
+    """Goals of each task, the first of the split's; a test split has 50."""
     episodes: int = 10
     """Episodes of a trial; memory is carried through them."""
     horizon: int = MAX_HORIZON
@@ -81,6 +81,11 @@ class Settings:
         elif self.out is not None and nearest_folder(self.out) is None:
             found.append(f"--out {self.out} cannot be written: name a file elsewhere")
         return found
+
+    @property
+    def train_goals(self) -> int:
+        """Training goals of each task that are needed; drawing a thousand takes its time."""
+        return self.goals if self.split == "train" else 0
 
     def steps(self, suite: Suite) -> int:
         """Environment steps of one policy's evaluation."""
@@ -146,11 +151,12 @@ def load_subject(settings: Settings) -> Subject:
             tasks=config.tasks,
             test_tasks=config.test_tasks,
             seed=config.seed,
+            train_goals=min(config.train_goals, max(GOALS_PER_TASK, settings.train_goals)),
         )
         available = min(map(len, suite.split(settings.split).values()))
         if settings.goals > available:
             problems.append(
-                f"--goals {settings.goals}: {suite.name} has {available} goals per task"
+                f"--goals {settings.goals}: the {settings.split} split has {available} per task"
             )
     except SuiteError as error:
         problems.append(str(error))

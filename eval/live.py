@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from envs.playback import Cell, Playback
 from envs.pool import Policy
 from envs.trial import Trial
 
+_CLOSING_SECONDS = 20.0
 _PROBE = "import glfw, os; os._exit(0 if glfw.init() else 1)"
 
 
@@ -59,16 +61,19 @@ def _show(play: Playback) -> bool:
     cell = play.cells[0]
     env = cell.runner.env.env
     viewer = importlib.import_module("mujoco.viewer")
+    before = set(threading.enumerate())
+    cell.update_pose()
     try:
         window = viewer.launch_passive(
             env.model, cell.pose, show_left_ui=False, show_right_ui=False
         )
     except RuntimeError as error:  # e.g. macOS, where windows need MuJoCo's own interpreter
         raise OSError(f"no window can be opened: {error}") from error
-    with window:
-        window.cam.type = mujoco.mjtCamera.mjCAMERA_FREE
-        window.cam.lookat[:] = 0.0, 0.6, 0.15
-        window.cam.distance, window.cam.azimuth, window.cam.elevation = 1.6, 130, -30
+    try:
+        with window.lock():
+            window.cam.type = mujoco.mjtCamera.mjCAMERA_FREE
+            window.cam.lookat[:] = 0.0, 0.6, 0.15
+            window.cam.distance, window.cam.azimuth, window.cam.elevation = 1.6, 130, -30
         due = time.monotonic()
         for step in play.moments():
             if not window.is_running():
@@ -80,7 +85,12 @@ def _show(play: Playback) -> bool:
             time.sleep(max(0.0, due - time.monotonic()))
             if step == play.horizon:
                 print(_outcome(cell), flush=True)
-    return True
+        return True
+    finally:
+        window.close()
+        # Its thread draws the model until it has ended: a model freed before crashes Python.
+        for thread in set(threading.enumerate()) - before:
+            thread.join(_CLOSING_SECONDS)
 
 
 def _outcome(cell: Cell) -> str:

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 
 from agents.acting import NumpyActor
-from agents.step_input import ACTION_DIM, INPUT_DIM, OBS, PREV_REWARD, REWARD_SCALE, pack
+from agents.step_input import ACTION_DIM, INPUT_DIM, OBS, OBS_DIM, pack
 from envs.pool import Policy
+
+# Meta-World's own layout with recurrent_info_in_obs: observation, action, reward / 10, done.
+OFFICIAL_DIM = OBS_DIM + ACTION_DIM + 2
+OFFICIAL_REWARD = OBS_DIM + ACTION_DIM
+OFFICIAL_REWARD_SCALE = 0.1
 
 
 class OfficialAgent:
@@ -48,11 +53,12 @@ class OfficialAgent:
 
     def init(self) -> None:
         """Start a trial in every environment: cleared memory, no previous action or reward."""
-        self._actor.reset()
         environments = len(self._inputs)
+        self._actor.reset()
         self._action = np.zeros((environments, ACTION_DIM), dtype=np.float32)
-        self._reward = np.zeros(environments)
+        self._reward, self._change = np.zeros(environments), np.zeros(environments)
         self._done = np.zeros(environments, dtype=bool)
+        self._last = np.full(environments, np.nan)  # reward before; NaN: none in this episode
         self._restored = np.zeros(environments, dtype=bool)
         self.adapt()
 
@@ -64,40 +70,47 @@ class OfficialAgent:
 
     def step(self, timestep: Any) -> None:
         """Remember what the next input must show of a `metaworld.evaluation.Timestep`."""
-        self._action = np.clip(timestep.action, -1.0, 1.0)
-        self._reward = timestep.reward
-        self._done = np.logical_or(timestep.terminated, timestep.truncated)
+        self._action[:] = np.clip(timestep.action, -1.0, 1.0)
+        done = np.logical_or(timestep.terminated, timestep.truncated)
+        self._see(timestep.reward, done, np.ones_like(done))
         self._on_step()
 
     def adapt(self) -> None:
         """Freeze what was learnt: RL² adapts in its memory, which is kept from here on."""
-        self._adapted = tuple(
-            np.copy(part) for part in (self._actor.state, self._action, self._reward, self._done)
-        )
+        self._adapted = [part.copy() for part in self._parts()]
 
     def reset(self, env_mask: np.ndarray) -> None:
         """Return environments of `env_mask` (B,) to what `adapt` froze: an episode starts."""
-        memory, action, reward, done = self._adapted
-        self._actor.state = np.where(env_mask[:, None], memory, self._actor.state)
-        self._action = np.where(env_mask[:, None], action, self._action)
-        self._reward = np.where(env_mask, reward, self._reward)
-        self._done = np.where(env_mask, done, self._done)
-        self._restored = self._restored | env_mask
+        for part, adapted in zip(self._parts(), self._adapted, strict=True):
+            part[env_mask] = adapted[env_mask]
+        self._restored |= env_mask
 
     def eval_action(self, observations: np.ndarray) -> np.ndarray:
-        """Mean actions (B, 4) for observations (B, 45), whose rewards are those last seen."""
-        shown = observations[:, PREV_REWARD].astype(np.float64) / REWARD_SCALE
-        self._reward = np.where(self._restored, self._reward, shown)
-        self._done = self._done & self._restored
+        """Mean actions (B, 4) for observations (B, 45), which show the reward of the last step."""
+        shown = observations[:, OFFICIAL_REWARD] / np.float64(OFFICIAL_REWARD_SCALE)
+        self._see(shown, np.zeros_like(self._done), ~self._restored)
         self._restored[:] = False
-        self._action = self._actor.mean(self._pack(observations))
+        actions = self._actor.mean(self._pack(observations))
+        self._action[:] = actions
         self._on_step()
-        return self._action
+        return actions
+
+    def _parts(self) -> list[np.ndarray]:
+        """All that an episode may change: the memory and what the next input will show."""
+        shown = [self._action, self._reward, self._change, self._done, self._last]
+        return [self._actor.state, *shown]
+
+    def _see(self, reward: np.ndarray, done: np.ndarray, rows: np.ndarray) -> None:
+        """Take in the step just taken, in the environments of `rows` (B,)."""
+        change = np.where(np.isnan(self._last), 0.0, reward - self._last)
+        last = np.where(done, np.nan, reward)
+        self._reward[rows], self._change[rows] = reward[rows], change[rows]
+        self._done[rows], self._last[rows] = done[rows], last[rows]
 
     def _pack(self, observations: np.ndarray) -> np.ndarray:
-        if observations.shape[1] != INPUT_DIM:
+        if observations.shape[1] != OFFICIAL_DIM:
             raise ValueError(
-                f"OfficialAgent needs observations of {INPUT_DIM} numbers, not "
+                f"OfficialAgent needs observations of {OFFICIAL_DIM} numbers, not "
                 f"{observations.shape[1]}: make the environments with recurrent_info_in_obs=True"
             )
         for row, obs in enumerate(observations):
@@ -106,6 +119,7 @@ class OfficialAgent:
                 self._action[row],
                 float(self._reward[row]),
                 bool(self._done[row]),
+                float(self._change[row]),
                 out=self._inputs[row],
             )
         return self._inputs

@@ -18,7 +18,9 @@ import os
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -36,9 +38,10 @@ from train.interrupt import INTERRUPTED
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, run and draw the trials, write. Returns the exit code."""
     settings = parse(sys.argv[1:] if argv is None else argv)
-    program = prepare(settings)
-    banner(settings, program)
+    warnings.filterwarnings("ignore", "Constant\\(s\\) may be too high")  # the experts' own
     try:
+        program = prepare(settings)
+        banner(settings, program)
         if settings.live:
             watch_live(program.policy, program.slots, lanes=program.lanes)
             return 0
@@ -75,7 +78,15 @@ def write(settings: Settings, program: Program) -> None:
             columns=program.columns,
             title=program.title,
         )
-        shown = track(frames, "drawing", total, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        shown = track(
+            frames,
+            "drawing",
+            total,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
         wanted = (0, (total - 1) // 2, total - 1)
         write_video(out, picked(shown, wanted, kept), fps=fps)
         report(play.cells)
@@ -124,4 +135,5 @@ def banner(settings: Settings, program: Program) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing half written
     sys.exit(main())

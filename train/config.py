@@ -69,8 +69,9 @@ class Config:
     """Folder of the run; default: runs/<suite>-<arm>-seed<seed>."""
     workers: int | None = None
     """Worker processes; default: one per available core."""
-    threads: int | None = None
-    """Threads of the learner; default: one per available core."""
+    threads: int = 1
+    """Threads of the learner: matrices this small gain little from more, and on a busy machine
+    threads that wait for each other lose several-fold (docs/decisions.md)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the learner runs; workers always act on the CPU."""
     checkpoint_every: int = 250_000
@@ -101,7 +102,7 @@ class Config:
             self.suite, task=self.task, tasks=self.tasks, test_tasks=self.test_tasks
         )
         positive = (
-            "train_goals", "episodes", "horizon", "lanes", "checkpoint_every", "keep"
+            "train_goals", "episodes", "horizon", "lanes", "threads", "checkpoint_every", "keep"
         )  # fmt: skip
         found += [
             f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}"
@@ -114,7 +115,6 @@ class Config:
                 ("total-steps", self.total_steps),
                 ("trials", self.trials),
                 ("workers", self.workers),
-                ("threads", self.threads),
             )
             if value is not None and value < 1
         ]
@@ -133,14 +133,12 @@ class Config:
 
     def resolved(self, tasks: int) -> Config:
         """The same with all defaults filled in, for `tasks` training tasks on this machine."""
-        cores = available_cores()
         return dataclasses.replace(
             self,
             run=self.run_folder,
             total_steps=self.total_steps or STEPS_PER_TASK * tasks,
             trials=self.trials_for(tasks),
-            workers=self.workers or cores,
-            threads=self.threads or cores,
+            workers=self.workers or available_cores(),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
 
     One iteration: collect a batch of trials, update by PPO, renew the normaliser, log, save.
     """
-    torch.set_num_threads(config.threads or 1)
+    torch.set_num_threads(config.threads)
     total = config.total_steps or 0
     log = RunLog(
         config.run_folder, total_steps=total, resume_step=state.steps if resumed else None
@@ -173,7 +173,7 @@ def _banner(config: Config, suite: Suite, state: TrainState) -> None:
         f"{len(suite.test)} test tasks, {config.train_goals} training goals each, "
         f"seed {config.seed}\n"
         f"  agent      {config.arm}, {parameters:,} parameters, learner on "
-        f"{learner_device(config)} ({config.threads} threads)\n"
+        f"{learner_device(config)} ({config.threads} {'thread' if config.threads == 1 else 'threads'})\n"
         f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
         f"{trials * config.episodes * config.horizon:,} steps, {config.workers} workers\n"
         f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",

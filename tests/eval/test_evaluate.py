@@ -23,6 +23,7 @@ from eval import config, evaluate, measure
 from eval.measure import LANES
 from eval.metrics import Outcomes, summarise
 from eval.official import OfficialPlan, official_evaluation
+from eval.protocol import OFFICIAL_DIM
 from train import checkpoint
 from train.collect import acting_policy, collect, success_metrics
 
@@ -84,7 +85,7 @@ class StubEnvs:
 
     def reset(self) -> tuple[np.ndarray, dict]:
         self.clock = np.zeros(self.num_envs, dtype=int)
-        return np.zeros((self.num_envs, INPUT_DIM)), {}
+        return np.zeros((self.num_envs, OFFICIAL_DIM)), {}
 
     def step(self, actions: np.ndarray) -> tuple[Any, ...]:
         self.clock += 1
@@ -94,7 +95,7 @@ class StubEnvs:
         self.clock[ended | cut] = 0
         zeros = np.zeros(self.num_envs)
         infos = {"final_info": {"episode": {"r": zeros}, "success": success}}
-        return np.zeros((self.num_envs, INPUT_DIM)), zeros, ended, cut, infos
+        return np.zeros((self.num_envs, OFFICIAL_DIM)), zeros, ended, cut, infos
 
 
 def tiny_policy() -> Policy:
@@ -309,7 +310,7 @@ def test_every_bad_number_is_named_on_its_own_line(
         "error: --horizon is at most 500, Meta-World's own limit",
         "error: --seed must be 0 or more, not -1",
         f"error: --out {tmp_path} is a folder: name a file in it, e.g. result.json",
-        "error: --goals 51: ML1 has 50 goals per task",
+        "error: --goals 51: the test split has 50 per task",
     ]
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()

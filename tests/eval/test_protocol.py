@@ -14,7 +14,7 @@ from metaworld.evaluation import metalearning_evaluation
 
 from agents.acting import NumpyActor
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import INPUT_DIM, OBS_DIM, PREV_ACTION, PREV_DONE, PREV_REWARD
+from agents.step_input import OBS_DIM, PREV_ACTION, PREV_DONE, PREV_REWARD, REWARD_CHANGE
 from envs.pool import Policy, WorkerError
 from envs.suites import Suite, _goals, _without_settling, make_suite
 from envs.trial import Trial, TrialRunner
@@ -25,7 +25,7 @@ from eval.official import (
     official_evaluation,
     official_plan,
 )
-from eval.protocol import OfficialAgent
+from eval.protocol import OFFICIAL_DIM, OfficialAgent
 from train.collect import acting_policy
 
 HORIZON, ADAPTATION = 5, 2
@@ -49,16 +49,21 @@ def make_agent(core: str = "gru", log_std: float = -20.0) -> RL2Agent:
     return agent
 
 
+def stub_reward(step: int) -> np.ndarray:
+    return step**2 / 50 * np.array([1.0, 1.5])
+
+
 class StubEnvs:
     """Two environments as Meta-World shows them: SAME_STEP autoreset, info in the observation.
 
-    Environment 0 never succeeds; 1 succeeds at the third step of each episode. Rewards count up.
+    Environment 0 never succeeds; 1 succeeds at the third step of each episode. The reward of the
+    n-th step of all is n²/50, and half as much more in environment 1.
     """
 
     num_envs = 2
 
     def __init__(self) -> None:
-        self.terminates, self.reward = False, 0.0
+        self.terminates, self.steps = False, 0
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         return {
@@ -76,8 +81,8 @@ class StubEnvs:
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
         self.clock += 1
-        self.reward += 1.0
-        reward = self.reward + np.array([0.0, 0.5])
+        self.steps += 1
+        reward = stub_reward(self.steps)
         success = (self.clock >= 3) & np.array([False, True])
         ended = success & self.terminates
         cut = self.clock == HORIZON
@@ -149,8 +154,11 @@ def test_the_agent_sees_how_its_adaptation_episodes_end(
         np.testing.assert_array_equal(inputs[start, :, OBS_DIM:], 0)  # a trial starts
         boundary = start + HORIZON
         np.testing.assert_array_equal(inputs[boundary, :, PREV_DONE], 1)
-        reward = boundary + np.array([0.0, 0.5])  # rewards count steps from 1
+        reward, before = stub_reward(boundary), stub_reward(boundary - 1)
         np.testing.assert_allclose(inputs[boundary, :, PREV_REWARD], reward / 10, rtol=1e-6)
+        change = np.minimum(reward - before, 3)
+        np.testing.assert_allclose(inputs[boundary, :, REWARD_CHANGE], change, rtol=1e-5)
+        np.testing.assert_array_equal(inputs[boundary + 1, :, REWARD_CHANGE], 0)
         np.testing.assert_array_equal(inputs[boundary, :, PREV_ACTION], actions[boundary - 1])
         others = np.delete(inputs[start : start + ADAPT], HORIZON, axis=0)
         np.testing.assert_array_equal(others[:, :, PREV_DONE], 0)
@@ -169,14 +177,16 @@ def test_every_evaluation_episode_starts_as_the_next_of_the_trial(
             np.testing.assert_array_equal(states[step, row], states[end, row])
             np.testing.assert_array_equal(inputs[step, row], inputs[end, row])
             assert inputs[step, row, PREV_DONE] == 1
-            last = end + 0.5 * row
+            last = stub_reward(end)[row]
             assert inputs[step, row, PREV_REWARD] == pytest.approx(last / 10)
         for step in range(end, start + ROUND):
             for row in range(2):
                 if (step, row) not in starts:
                     assert inputs[step, row, PREV_DONE] == 0
-                    seen = (step + 0.5 * row) / 10
-                    assert inputs[step, row, PREV_REWARD] == pytest.approx(seen)
+                    seen, before = stub_reward(step)[row], stub_reward(step - 1)[row]
+                    assert inputs[step, row, PREV_REWARD] == pytest.approx(seen / 10)
+                    change = 0 if (step - 1, row) in starts else seen - before
+                    assert inputs[step, row, REWARD_CHANGE] == pytest.approx(change, abs=1e-5)
                     np.testing.assert_array_equal(
                         inputs[step, row, PREV_ACTION], recorder.actions[step - 1][row]
                     )
@@ -202,7 +212,7 @@ def test_actions_equal_one_unroll_of_the_agent(driven: tuple[Recorder, RL2Agent]
 
 def test_adaptation_explores_and_evaluation_does_not() -> None:
     agents = [Recorder(acting_policy(make_agent(log_std=0.0))) for _ in range(2)]
-    observations = np.zeros((2, INPUT_DIM))
+    observations = np.zeros((2, OFFICIAL_DIM))
     for agent in agents:
         agent.eval_action(observations)
         agent.init()
