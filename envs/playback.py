@@ -51,7 +51,7 @@ class Cell:
 
     @classmethod
     def start(cls, trial: Trial, inputs: np.ndarray) -> Cell:
-        """Begin `trial`, with `inputs` (45,) float32 as the place of its packed input."""
+        """Begin `trial`, with `inputs` (46,) float32 as the place of its packed input."""
         runner = TrialRunner(trial.task, goal_hidden=trial.goal_hidden)
         runner.inputs = inputs
         cell = cls(runner, mujoco.MjData(runner.env.env.model))
@@ -88,6 +88,7 @@ class Cell:
         if self.fault:
             self.runner.inputs[:] = 0.0
             self.reward, self.success = 0.0, False
+            self.succeeded_at[-1] = None  # the evaluator counts the whole episode as failed
             return
         self.reward, self.success = float(outcome.reward), outcome.success
         self.total += self.reward

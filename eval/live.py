@@ -17,7 +17,16 @@ from envs.pool import Policy
 from envs.trial import Trial
 
 _CLOSING_SECONDS = 20.0
-_PROBE = "import glfw, os; os._exit(0 if glfw.init() else 1)"
+# In a process of its own: where it fails, MuJoCo's viewer would wait for its window for ever.
+_PROBE = """
+import os
+import glfw
+opened = glfw.init()
+if opened:
+    glfw.window_hint(glfw.VISIBLE, False)
+    opened = glfw.create_window(64, 64, "", None, None)
+os._exit(0 if opened else 1)
+"""
 
 
 def display_problems() -> list[str]:

@@ -28,7 +28,16 @@ from train.ppo import PPOConfig
 from train.sealed import replace_file
 
 CHANGEABLE = frozenset(
-    {"total_steps", "workers", "threads", "device", "checkpoint_every", "evaluate_every", "keep"}
+    {
+        "total_steps",
+        "workers",
+        "threads",
+        "device",
+        "checkpoint_every",
+        "evaluate_every",
+        "video_every",
+        "keep",
+    }
 )
 """Fields that may differ when a run is resumed: they do not change what is learnt up to a step,
 except total_steps, which sets where the learning-rate schedule ends."""
@@ -78,6 +87,8 @@ class Config:
     """Environment steps between checkpoints."""
     evaluate_every: int = 1_000_000
     """Environment steps between quick evaluations on the test split (0: none)."""
+    video_every: int = 0
+    """Environment steps between videos of the agent in TensorBoard (0: none)."""
     keep: int = 3
     """Checkpoints to keep besides the best one."""
 
@@ -120,8 +131,11 @@ class Config:
         ]
         if self.seed < 0 or self.seed >= 2**31:
             found.append(f"--seed must be from 0 to {2**31 - 1}, not {self.seed}")
-        if self.evaluate_every < 0:
-            found.append(f"--evaluate-every must be 0 (never) or more, not {self.evaluate_every}")
+        found += [
+            f"--{name.replace('_', '-')} must be 0 (never) or more, not {getattr(self, name)}"
+            for name in ("evaluate_every", "video_every")
+            if getattr(self, name) < 0
+        ]
         if self.horizon > MAX_HORIZON:
             found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
         if tasks and self.trials and self.trials % tasks:

@@ -14,7 +14,9 @@ import warnings
 
 import torch
 
-from envs.pool import WorkerError, WorkerPool
+from envs.gl import GLError, backend
+from envs.pool import Policy, WorkerError, WorkerPool
+from envs.render import render_trials
 from envs.suites import Suite, make_suite
 from train import checkpoint
 from train.checkpoint import CheckpointError, environment_difference
@@ -63,6 +65,8 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
             learned = time.perf_counter()
             if _due(state.steps, rollout.rewards.numel(), config.evaluate_every) and suite.test:
                 metrics |= quick_evaluation(pool, config, suite, state)
+            if _due(state.steps, rollout.rewards.numel(), config.video_every):
+                film(config, suite, policy, state.steps, log)
             log.write(
                 state.steps,
                 metrics,
@@ -92,6 +96,20 @@ def quick_evaluation(
     return success_metrics(rollout, tasks, "test")
 
 
+def film(config: Config, suite: Suite, policy: Policy, step: int, log: RunLog) -> None:
+    """Show one trial of each of up to six tasks in TensorBoard, held-out ones where there are."""
+    split = "test" if suite.test else "train"
+    trials = suite.evaluation_trials(
+        split, goals=1, episodes=config.episodes, horizon=config.horizon, seed=config.seed
+    )[:6]
+    try:
+        frames = render_trials(policy, trials, lanes=config.lanes, size=160, every=10)
+    except GLError as error:
+        log.message(f"no video: {error}")
+        return
+    log.video(step, f"watch/{split}", frames)
+
+
 def save(config: Config, state: TrainState, log: RunLog) -> None:
     """Checkpoint; a failed save is reported and training goes on from the last good one."""
     try:
@@ -113,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, train. Returns the exit code."""
     config, resume = parse(sys.argv[1:] if argv is None else argv)
     problems = config.validate() + checkpoint.check_run_folder(config.run_folder)
-    problems += _device_problems(config)
+    problems += _machine_problems(config)
     if not resume and (config.run_folder / "checkpoints").exists():
         problems.append(
             f"{config.run_folder} already holds a run: continue it with "
@@ -159,10 +177,17 @@ def main(argv: list[str] | None = None) -> int:
     return INTERRUPTED
 
 
-def _device_problems(config: Config) -> list[str]:
+def _machine_problems(config: Config) -> list[str]:
+    """What this machine cannot do of what is asked for."""
+    problems = []
     if config.device == "cuda" and not torch.cuda.is_available():
-        return ["--device cuda: torch sees no CUDA GPU here; use --device auto or cpu"]
-    return []
+        problems.append("--device cuda: torch sees no CUDA GPU here; use --device auto or cpu")
+    if config.video_every > 0:
+        try:
+            backend()
+        except GLError as error:
+            problems.append(f"--video-every: {error}")
+    return problems
 
 
 def _banner(config: Config, suite: Suite, state: TrainState) -> None:
@@ -173,7 +198,7 @@ def _banner(config: Config, suite: Suite, state: TrainState) -> None:
         f"{len(suite.test)} test tasks, {config.train_goals} training goals each, "
         f"seed {config.seed}\n"
         f"  agent      {config.arm}, {parameters:,} parameters, learner on "
-        f"{learner_device(config)} ({config.threads} {'thread' if config.threads == 1 else 'threads'})\n"
+        f"{learner_device(config)}, {config.threads} thread(s)\n"
         f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
         f"{trials * config.episodes * config.horizon:,} steps, {config.workers} workers\n"
         f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",
