@@ -145,7 +145,7 @@ def _mark(draw: ImageDraw.ImageDraw, cell: Cell, layout: Layout, left: int, top:
     draw.text((x + 4, y + 2), score, WHITE, small)
     if not word:
         return
-    font = _font(layout.text)
+    font = _fitting(word, size - 2 * border - line - 10, layout.text)
     x, y = left + border, top + border
     end = x + font.getlength(word) + line + 8
     filled = cell.success or cell.fault

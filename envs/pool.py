@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -199,13 +200,18 @@ class WorkerPool:
             **dict.fromkeys(ONE_THREAD, "1"),
             "PYTHONPATH": os.pathsep.join(search),
         }
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "envs.worker"]
-            + [str(n) for n in (theirs.fileno(), self.buffer.descriptor, index)],
-            pass_fds=(theirs.fileno(), self.buffer.descriptor),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
+        # Ctrl-C and SIGTERM go to whole sessions; a worker is deaf to them from its first moment.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            popen = subprocess.Popen(
+                [sys.executable, "-m", "envs.worker"]
+                + [str(n) for n in (theirs.fileno(), self.buffer.descriptor, index)],
+                pass_fds=(theirs.fileno(), self.buffer.descriptor),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         theirs.close()
         return _Process(popen, Connection(ours.detach()), moved=time.monotonic())
 

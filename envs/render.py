@@ -29,7 +29,7 @@ Camera = Literal[
     "corner4", "corner", "corner2", "corner3", "topview", "behindGripper", "gripperPOV"
 ]
 CAMERAS: Final[tuple[str, ...]] = get_args(Camera)
-MIN_SIZE, MAX_SIZE = 64, 1024
+MIN_SIZE, MAX_SIZE = 96, 1024  # below that, labels do not fit
 
 _GEOMS = 2000  # a task has about a hundred
 _GOAL_RGBA = np.array([0.1, 1.0, 0.2, 0.5], dtype=np.float32)
@@ -100,8 +100,12 @@ class Stage:
             before = quality.shadowsize, quality.offsamples, area.offwidth, area.offheight
             quality.shadowsize = quality.offsamples = 0
             area.offwidth = area.offheight = self._side
-            resources = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-            quality.shadowsize, quality.offsamples, area.offwidth, area.offheight = before
+            try:
+                resources = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            except mujoco.FatalError as error:  # e.g. no memory left on the GPU
+                raise GLError(f"{task} cannot be drawn: {error}") from error
+            finally:
+                quality.shadowsize, quality.offsamples, area.offwidth, area.offheight = before
             scene = mujoco.MjvScene(model, maxgeom=_GEOMS)
             scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
             scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False

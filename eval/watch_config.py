@@ -28,6 +28,7 @@ from train.config import Config, stop
 from train.state import load_agent
 
 MAX_CELLS = 40
+MAX_COLUMNS = 6
 MAX_SIDE = 4096  # pixels of a frame, the most that common players take
 PICTURES = 1200  # that the default of --every aims at: under a minute on two cores without a GPU
 STEPS_PER_SECOND = 80  # of the simulation
@@ -76,6 +77,12 @@ class Settings:
     """A PNG beside it, of the first, the middle and the last frame."""
     live: bool = False
     """Open a window instead, at the simulation's own speed."""
+
+    @property
+    def who(self) -> str:
+        """What acts, in one word."""
+        kinds = ("random", "scripted", "deterministic")
+        return next((kind for kind in kinds if getattr(self, kind)), "stochastic")
 
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
@@ -174,28 +181,32 @@ def prepare(settings: Settings) -> Program:
     if problems:
         stop(problems)
     if settings.random or settings.scripted or agent is None:
-        policy = Policy(kind="scripted" if settings.scripted else "random")
+        policy = Policy(kind=settings.who)
     else:
         policy = acting_policy(agent, deterministic=settings.deterministic)
     try:
-        suite = _suite(config) if config else None
+        suite = None
+        if config is not None:
+            wanted = {"task": config.task, "tasks": config.tasks, "test_tasks": config.test_tasks}
+            suite = make_suite(config.suite, **wanted, seed=config.seed)
         tasks, notes = _tasks(settings, suite)
         slots = tuple(_slots(settings, suite, tasks))
     except SuiteError as error:
         stop([str(error)])
     cells = len(tasks) * settings.goals
     if cells > MAX_CELLS:
-        stop([f"{len(tasks)} tasks × --goals {settings.goals} are {cells} cells: at most 40"])
-    columns = math.ceil(len(tasks) / math.ceil(len(tasks) / 6)) if len(tasks) > 1 else None
-    columns = columns or min(settings.goals, 6)
+        most = f"at most {MAX_CELLS}"
+        stop([f"{len(tasks)} tasks × --goals {settings.goals} are {cells} cells: {most}"])
+    across = len(tasks) if len(tasks) > 1 else settings.goals
+    columns = math.ceil(across / math.ceil(across / MAX_COLUMNS))
     side = max(Layout(settings.size, columns, -(-cells // columns)).shape)
     if side > MAX_SIDE:
         stop([f"--size {settings.size} makes frames of {side} pixels: at most {MAX_SIDE}"])
     out = settings.out or _default_path(settings, saved, tasks)
     if not settings.live and nearest_folder(out) is None:
         stop([f"{out.parent} cannot be written: choose another place with --out FILE.mp4"])
-    wanted = math.ceil(cells * settings.episodes * settings.horizon / PICTURES)
-    every = settings.every or max(4, wanted)
+    steps = cells * settings.episodes * settings.horizon
+    every = settings.every or max(4, math.ceil(steps / PICTURES))
     return Program(
         policy=policy,
         slots=slots,
@@ -221,16 +232,6 @@ def _chosen_path(source: Path, which: str) -> Path:
             "--which newest"
         )
     return chosen[0]
-
-
-def _suite(config: Config) -> Suite:
-    return make_suite(
-        config.suite,
-        task=config.task,
-        tasks=config.tasks,
-        test_tasks=config.test_tasks,
-        seed=config.seed,
-    )
 
 
 def _tasks(settings: Settings, suite: Suite | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -286,29 +287,21 @@ def _blocks(
     ]
 
 
-def _who(settings: Settings) -> str:
-    for name in ("random", "scripted", "deterministic"):
-        if getattr(settings, name):
-            return name
-    return "stochastic"
-
-
 def _title(settings: Settings, saved: Checkpoint | None, config: Config | None) -> str:
-    if saved is None or config is None or settings.random or settings.scripted:
-        return {"random": "random actions", "scripted": "scripted experts"}[_who(settings)]
+    if settings.random or settings.scripted:
+        return "random actions" if settings.random else "scripted experts"
+    assert saved is not None and config is not None
     name = config.task if config.suite == "ML1" else config.suite
-    return f"{name}   {config.arm}   step {saved.step:,}   {_who(settings)}"
+    return f"{name}   {config.arm}   step {saved.step:,}   {settings.who}"
 
 
 def _default_path(settings: Settings, saved: Checkpoint | None, tasks: Sequence[str]) -> Path:
     names = "+".join(tasks) if len(tasks) <= 3 else f"{len(tasks)}-tasks"
-    who = _who(settings)
-    if saved is None or who in ("random", "scripted"):
-        name = f"watch-{names}-{who}.mp4"
-    else:
-        suffix = "" if who == "stochastic" else f"-{who}"
-        name = f"watch-{names}-{saved.step:012d}{suffix}.mp4"
     if saved is None:
-        return Path(name)
+        return Path(f"watch-{names}-{settings.who}.mp4")
+    parts = ["watch", names]
+    parts += [] if settings.random or settings.scripted else [f"{saved.step:012d}"]
+    parts += [] if settings.who == "stochastic" else [settings.who]
+    name = "-".join(parts) + ".mp4"
     inside = saved.path.parent.name == "checkpoints"  # a checkpoint's own folder is sealed
     return (saved.path.parent.parent if inside else saved.path.parent) / "results" / name

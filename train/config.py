@@ -161,7 +161,7 @@ class Config:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Config:
-        """Inverse of `to_json`. Raises ValueError naming unknown, missing or ill-typed fields."""
+        """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
         return _build(cls, values, "")
 
 
@@ -252,10 +252,10 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
     hints = typing.get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}
     problems = [f"unknown field {prefix}{name}" for name in values if name not in names]
-    problems += [f"missing field {prefix}{name}" for name in names if name not in values]
     if problems:
         raise ValueError("; ".join(problems))
-    return cls(**{n: _convert(hints[n], values[n], f"{prefix}{n}") for n in names})
+    # A field that is younger than the file keeps its default, so that old runs stay readable.
+    return cls(**{n: _convert(hints[n], v, f"{prefix}{n}") for n, v in values.items()})
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:

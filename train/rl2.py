@@ -41,7 +41,7 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
     )
     write_config(config)
     with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
-        saved_at = state.steps
+        saved_at = state.steps if resumed else -1
         while state.steps < total and not stop_signal.requested:
             began = time.perf_counter()
             trials = suite.sample_trials(
@@ -78,7 +78,7 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
                     "workers_replaced": pool.respawned,
                 },
             )
-            if state.steps - saved_at >= config.checkpoint_every:
+            if _due(state.steps, rollout.rewards.numel(), config.checkpoint_every):
                 save(config, state, log)
                 saved_at = state.steps
         if state.steps > saved_at:
@@ -112,13 +112,15 @@ def film(config: Config, suite: Suite, policy: Policy, step: int, log: RunLog) -
 
 def save(config: Config, state: TrainState, log: RunLog) -> None:
     """Checkpoint; a failed save is reported and training goes on from the last good one."""
+    best = state.best
+    state.best = max(best, -1.0 if state.success is None else state.success)
     try:
         log.sync()
         path = state.save(config)
-        if state.success is not None and state.success > state.best:
-            state.best = state.success
+        if state.best > best:
             checkpoint.mark_best(path.parent, state.steps, state.best)
     except (CheckpointError, OSError) as error:
+        state.best = best
         warnings.warn(f"NOT SAVED: {error}", stacklevel=2)
 
 

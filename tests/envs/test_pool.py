@@ -296,18 +296,30 @@ def test_an_error_in_the_environment_is_named(lone) -> None:
 
 
 def test_workers_do_not_outlive_their_owner() -> None:
-    """An owner that was killed cannot close anything: its workers must notice by themselves."""
-    program = "from envs.pool import WorkerPool\nimport time\np = WorkerPool(2)\n"
-    program += "print(*[x.popen.pid for x in p._pool], flush=True)\ntime.sleep(60)"
+    """An owner that was killed cannot close anything: its workers must notice by themselves.
+
+    One of them is in the middle of a long block, one waits for work.
+    """
+    program = """
+from envs.pool import Policy, WorkerPool
+from envs.trial import Trial
+pool = WorkerPool(2)
+print(*[process.popen.pid for process in pool._pool], flush=True)
+goal = (0.0, 0.6, 0.02, 0.1, 0.8, 0.1)
+pool.run([Trial("reach-v3", goal, 0, "train", 1000, 500, 0)], Policy("random"), lanes=1)
+"""
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as owner:
         assert owner.stdout is not None
         pids = [int(pid) for pid in owner.stdout.readline().split()]
-        assert len(pids) == 2
+        while not all(Path(f"/proc/{pid}/maps").read_text().count("mujoco") for pid in pids):
+            time.sleep(0.1)  # until both have started
+        time.sleep(1.0)
+        assert all(cmdline(pid) for pid in pids)
         owner.kill()
     deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{pid}/cmdline").exists() and cmdline(pid) for pid in pids):
+    while any(cmdline(pid) for pid in pids):
         assert time.monotonic() < deadline, "workers live on without their owner"
         time.sleep(0.1)
 

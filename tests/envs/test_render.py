@@ -68,9 +68,9 @@ def played(play: Playback) -> dict[str, np.ndarray]:
 class TestPlayback:
     def test_an_agent_plays_as_in_the_pool(self, pool: WorkerPool, agent: Policy) -> None:
         """To the last bit, also where only some trials of a block are watched."""
-        trials = [REACH, PUSH, REACH, PUSH, REACH]
+        trials = [REACH, PUSH, REACH, PUSH]
         measured = pool.run(trials, agent, lanes=3)
-        for watched in ([0, 1, 2, 3, 4], [1, 4]):
+        for watched in ([0, 1, 2, 3], [1, 3]):
             slots = [trial if place in watched else None for place, trial in enumerate(trials)]
             seen = played(Playback(agent, slots, lanes=3))
             np.testing.assert_array_equal(
@@ -159,6 +159,7 @@ def expert_film(pool: WorkerPool) -> tuple[np.ndarray, Layout, np.ndarray]:
 
 
 @drawing
+@pytest.mark.filterwarnings("ignore:Constant")
 class TestFrames:
     def test_shape_and_number(self, expert_film) -> None:
         frames, layout, _ = expert_film
@@ -234,7 +235,7 @@ class TestStage:
     def test_pictures_are_upright_and_not_mirrored(
         self, camera: str, cells: list[Cell], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A goal that moves up, or to where the camera has its right, moves so in the picture."""
+        """A goal that moves up, or to where the camera has its left, moves so in the picture."""
         cell = cells[0]
         cell.update_pose()
         frame = cell.pose.cam_xmat[cell.pose.cam(camera).id].reshape(3, 3)
@@ -242,7 +243,7 @@ class TestStage:
         if camera == "topview":
             up = np.array([0.0, 1.0, 0.0])
         right = np.cross(forward, up)
-        middle = np.array([0.0, 0.7, 0.3])
+        middle = cell.pose.cam(camera).xpos + 0.5 * forward
         with Stage(SIZE, camera) as stage:
 
             def seen_at(place: np.ndarray) -> np.ndarray:
@@ -254,10 +255,10 @@ class TestStage:
             def where(place: np.ndarray) -> np.ndarray:
                 return np.argwhere(np.abs(seen_at(place) - empty).max(-1) > 30).mean(axis=0)
 
-            start, higher = where(middle), where(middle + 0.08 * up)
-            beside = where(middle + 0.08 * right / np.linalg.norm(right))
+            start, higher = where(middle), where(middle + 0.05 * up)
+            beside = where(middle - 0.05 * right / np.linalg.norm(right))
         assert higher[0] < start[0] - 2
-        assert beside[1] > start[1] + 2
+        assert beside[1] < start[1] - 2
 
     def test_models_do_not_disturb_each_other(self, cells: list[Cell]) -> None:
         """Several models share one context: each picture is as if it were drawn alone."""
@@ -274,6 +275,17 @@ class TestStage:
         assert model.vis.quality.shadowsize > 0
         assert model.vis.quality.offsamples > 0
 
+    def test_a_failing_driver_is_a_gl_error(
+        self, cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise gl.mujoco.FatalError("no memory")
+
+        monkeypatch.setattr(gl.mujoco, "MjrContext", full)
+        with Stage(SIZE) as stage, pytest.raises(gl.GLError, match="reach-v3 .* no memory"):
+            stage.picture(cells[0])
+        assert cells[0].runner.env.env.model.vis.quality.shadowsize > 0
+
     def test_closing_twice_is_harmless(self) -> None:
         stage = Stage(SIZE)
         stage.close()
@@ -281,7 +293,7 @@ class TestStage:
 
     @pytest.mark.parametrize("wrong", [{"camera": "corner9"}, {"size": 8}, {"size": 5000}])
     def test_bad_arguments_are_refused(self, wrong: dict) -> None:
-        with pytest.raises(ValueError, match=r"corner4|from 64 to 1024"):
+        with pytest.raises(ValueError, match=r"corner4|from 96 to 1024"):
             Stage(**wrong)
 
     def test_frames_need_a_step(self) -> None:
@@ -310,7 +322,7 @@ def test_words_say_which_trial_and_how_it_stands() -> None:
     assert badge(cell_at()) == ""
 
 
-@pytest.mark.parametrize("size", [64, 96, 240, 500])
+@pytest.mark.parametrize("size", [96, 240, 500])
 def test_what_is_written_stays_in_its_cell(size: int) -> None:
     cells = [cell_at(step=500, total=4900.0, success=True, succeeded_at=[500])] * 4
     layout = Layout(size, 2, 2)

@@ -1,0 +1,320 @@
+"""Watching from the command line: what is shown is what is measured; mistakes cost nothing."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from envs import gl
+from envs.playback import Playback
+from envs.pool import Policy, WorkerPool
+from envs.suites import make_suite
+from eval import watch, watch_config
+from eval.live import display_problems
+from eval.measure import LANES, measure
+from eval.watch_config import Settings, prepare
+from train.config import Config
+from train.interrupt import INTERRUPTED
+from train.state import initialise
+
+ROOT = Path(__file__).resolve().parents[2]
+SHORT = ["--horizon", "60", "--size", "96", "--every", "20"]
+
+
+def why_not() -> str:
+    try:
+        gl.backend()
+    except gl.GLError as error:
+        return f"nothing can be rendered here: {error}"
+    return ""
+
+
+NO_GL = why_not()
+drawing = pytest.mark.skipif(bool(NO_GL), reason=NO_GL)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has just begun."""
+    folder = tmp_path_factory.mktemp("runs") / "reach"
+    config = Config(suite="ML1", task="reach-v3", run=folder, train_goals=50).resolved(1)
+    suite = make_suite("ML1", task="reach-v3", seed=config.seed)
+    state = initialise(config, suite)
+    state.steps = 1000
+    state.save(config)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with WorkerPool(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_need_to_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what comes before drawing: they run where nothing can be rendered, too."""
+    monkeypatch.setattr(watch_config.gl, "backend", lambda: "egl")
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def refused(argv: list[str], capsys: pytest.CaptureFixture) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        watch.main(argv)
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+@drawing
+def test_a_video_of_chosen_tasks(run: Path, capsys: pytest.CaptureFixture) -> None:
+    """Also of a task that the run's suite lacks; with a GIF and a contact sheet beside it."""
+    before = files(run)
+    chosen = ["--task", "reach-v3", "push-v3", "--goals", "1", "--episodes", "2"]
+    assert watch.main([str(run), *chosen, *SHORT, "--gif", "--still"]) == 0
+    stem = "results/watch-reach-v3+push-v3-000000001000"
+    assert files(run) - before == {"results", *(f"{stem}.{kind}" for kind in ("mp4", "gif", "png"))}
+    count, seconds = imageio_ffmpeg.count_frames_and_secs(str(run / f"{stem}.mp4"))
+    assert (count, round(seconds, 2)) == (8, 0.8)
+    assert Image.open(run / f"{stem}.png").size[1] % 3 == 0
+    said = capsys.readouterr().out
+    assert f"written: {run / stem}.mp4\n" in said
+    assert "every 20 steps" in said
+
+
+@drawing
+@pytest.mark.filterwarnings("ignore:Constant")
+def test_experts_without_a_run(
+    anywhere: Path, capsys: pytest.CaptureFixture, pool: WorkerPool
+) -> None:
+    """What is said in words is what a pool measures on the suite's own trials."""
+    assert watch.main(["--scripted", "--task", "reach-v3", "--episodes", "1", *SHORT]) == 0
+    assert files(anywhere) == {"watch-reach-v3-scripted.mp4"}
+    said = capsys.readouterr().out
+    trials = make_suite("ML1", task="reach-v3", seed=1).evaluation_trials(
+        "test", goals=2, episodes=1, horizon=60, seed=1
+    )
+    successes = pool.run(trials, Policy("scripted"), lanes=2).successes
+    assert successes.any(axis=0).all()
+    for trial, first in zip(trials, successes.argmax(axis=0) + 1, strict=True):
+        line = next(line for line in said.splitlines() if f"goal {trial.goal_index} " in line)
+        assert line.endswith(f"1: step {first}")
+
+
+def test_trials_are_the_evaluators(run: Path, no_need_to_draw: None, pool: WorkerPool) -> None:
+    """The same trials in the same blocks: equal successes and returns, goal by goal."""
+    program = prepare(Settings(run, goals=3, episodes=2, horizon=25, seed=7))
+    play = Playback(program.policy, program.slots, lanes=program.lanes)
+    totals = []
+    for step in play.moments():
+        if step == 25:
+            totals.append([cell.total for cell in play.cells])
+    suite = make_suite("ML1", task="reach-v3", seed=1)
+    outcomes = measure(
+        program.policy, suite, "test", goals=4, episodes=2, horizon=25, seed=7, pool=pool
+    )
+    assert [cell.trial.goal_index for cell in play.cells] == [0, 1, 2]
+    np.testing.assert_allclose(np.array(totals).T, outcomes.returns[0, :3], rtol=1e-6)
+    won = [[step is not None for step in cell.succeeded_at] for cell in play.cells]
+    assert won == outcomes.success[0, :3].tolist()
+
+
+def test_every_trial_keeps_its_place_in_its_block() -> None:
+    suite = make_suite("custom", tasks=["reach-v3", "push-v3", "sweep-v3"], seed=1)
+    settings = Settings(goals=3, episodes=2, horizon=5, seed=4)
+    slots = watch_config._slots(settings, suite, ["push-v3"])
+    whole = suite.evaluation_trials("test", goals=40, episodes=2, horizon=5, seed=4)
+    assert len(slots) % LANES == 0
+    assert [place for place, slot in enumerate(slots) if slot] == [1, 4, 7]
+    assert all(slot in (None, trial) for slot, trial in zip(slots, whole, strict=False))
+
+
+def test_tasks_have_the_goals_of_the_split_they_are_in() -> None:
+    """Test goals where there are some, else training goals, else the task's own benchmark's."""
+    suite = make_suite("custom", tasks=["reach-v3"], test_tasks=["push-v3"], seed=3)
+
+    def trials(split: str | None, task: str) -> list:
+        settings = Settings(goals=2, episodes=1, horizon=5, split=split)
+        return [slot for slot in watch_config._slots(settings, suite, [task]) if slot]
+
+    assert [t.goal for t in trials(None, "push-v3")] == list(suite.test["push-v3"][:2])
+    assert [t.goal for t in trials(None, "reach-v3")] == list(suite.train["reach-v3"][:2])
+    assert {t.split for t in trials(None, "reach-v3")} == {"train"}
+    own = make_suite("ML1", task="sweep-v3", seed=3)
+    assert [t.goal for t in trials(None, "sweep-v3")] == list(own.test["sweep-v3"][:2])
+    assert [t.goal for t in trials("train", "sweep-v3")] == list(own.train["sweep-v3"][:2])
+
+
+def test_an_agent_that_sees_goals_is_shown_them() -> None:
+    """Also in tasks that its suite lacks; a suite without a test split is watched in training."""
+    suite = make_suite("custom", tasks=["reach-v3"], seed=1)
+    suite = dataclasses.replace(suite, test={}, goal_hidden=False)
+    settings = Settings(goals=1, episodes=1, horizon=5)
+    slots = watch_config._slots(settings, suite, ["reach-v3", "sweep-v3"])
+    watched = [(trial.split, trial.goal_hidden) for trial in slots if trial]
+    assert watched == [("train", False), ("test", False)]
+    assert watch_config._tasks(settings, suite) == (("reach-v3",), ())
+
+
+def test_every_mistake_is_reported_at_once(
+    run: Path, capsys: pytest.CaptureFixture, no_need_to_draw: None
+) -> None:
+    before = files(run)
+    wrong = "--task rech-v3 push-v3 push-v3 --goals 0 --episodes 0 --horizon 900 --every -1"
+    more = "--size 5 --fps 0 --seed -1 --random --scripted --out film.avi"
+    said = refused([str(run), *wrong.split(), *more.split()], capsys)
+    for part in (
+        "did you mean reach-v3",
+        "each task once",
+        "--goals must be at least 1",
+        "--episodes must be at least 1",
+        "--horizon is at most 500",
+        "--every must be at least 1",
+        "--size must be from",
+        "--fps must be from",
+        "--seed must be",
+        "exclude each other",
+        "ends in .mp4",
+    ):
+        assert said.count(part) == 1, part
+    assert "Traceback" not in said
+    assert files(run) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "name a run folder"),
+        (["--random"], "without a run, name tasks"),
+        (["nowhere"], "no checkpoint at nowhere"),
+        (["nowhere", "--which", "best"], "names no best checkpoint"),
+        (["--random", "--task", "reach-v3", "--goals", "41"], "41 cells: at most 40"),
+        (["--random", "--task", "reach-v3", "--size", "1000", "--goals", "30"], "at most 4096"),
+        (["--random", "--task", "reach-v3", "--camera", "up"], "corner4"),
+    ],
+)
+def test_bad_requests_say_what_to_type(
+    argv: list[str], says: str, anywhere: Path, capsys: pytest.CaptureFixture, no_need_to_draw: None
+) -> None:
+    assert says in refused(argv, capsys)
+    assert files(anywhere) == set()
+
+
+def test_a_damaged_checkpoint_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture, no_need_to_draw: None
+) -> None:
+    damaged = tmp_path / "000000001000"
+    damaged.mkdir()
+    for path in (run / "checkpoints" / damaged.name).iterdir():
+        data = bytearray(path.read_bytes())
+        if path.name == "agent.safetensors":
+            data[-1] ^= 1
+        (damaged / path.name).write_bytes(data)
+    assert "agent.safetensors" in refused([str(damaged)], capsys)
+
+
+def test_defaults_keep_the_number_of_pictures_in_bounds(run: Path, no_need_to_draw: None) -> None:
+    one = prepare(Settings(run, goals=1))
+    assert (one.every, one.fps) == (4, 20)  # real time: 80 steps a second
+    many = prepare(Settings(run, goals=20))
+    assert many.every * watch_config.PICTURES >= 20 * 3 * 500
+    assert many.fps == 10
+    assert one.out == run / "results" / "watch-reach-v3-000000001000.mp4"
+    checkpoint = run / "checkpoints" / "000000001000"
+    program = prepare(Settings(checkpoint, deterministic=True))
+    assert program.out == run / "results" / "watch-reach-v3-000000001000-deterministic.mp4"
+    assert program.policy.deterministic
+
+
+@drawing
+def test_an_interrupted_video_leaves_nothing(
+    anywhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    whole = watch.film
+
+    def interrupted(*args: object, **options: object):
+        frames = whole(*args, **options)
+        yield next(frames)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "film", interrupted)
+    argv = ["--random", "--task", "reach-v3", "--goals", "1", *SHORT, "--out", "new/x.mp4"]
+    assert watch.main(argv) == INTERRUPTED
+    assert "nothing was written" in capsys.readouterr().err
+    assert files(anywhere) <= {"new"}
+
+
+@drawing
+def test_a_video_that_cannot_be_written_is_an_error(
+    anywhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(watch, "write_video", full)
+    assert watch.main(["--random", "--task", "reach-v3", "--goals", "1", *SHORT]) == 1
+    assert capsys.readouterr().err == "error: No space left on device\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have a display")
+def test_live_says_where_there_is_no_display(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert "there is no display here" in refused([str(run), "--live"], capsys)
+    monkeypatch.setenv("DISPLAY", ":314")
+    assert "cannot be opened" in display_problems()[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MUJOCO_GL is for Linux")
+def test_a_broken_choice_of_renderer(run: Path) -> None:
+    """The very command, with a MUJOCO_GL with which MuJoCo cannot even be imported."""
+    before = files(run)
+    done = subprocess.run(
+        [sys.executable, "-m", "eval.watch", str(run), "--goals", "0"],
+        cwd=ROOT,
+        env={**os.environ, "MUJOCO_GL": "bogus"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "MUJOCO_GL=bogus is none of egl, osmesa, glfw" in done.stderr
+    assert "--goals must be at least 1" in done.stderr  # reported together
+    assert "Traceback" not in done.stderr
+    assert files(run) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="MUJOCO_GL is for Linux")
+def test_where_nothing_can_be_rendered(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Each renderer is really tried, and really fails."""
+    before = files(run)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYOPENGL_PLATFORM", "bogus")
+    gl.backend.cache_clear()
+    try:
+        said = refused([str(run)], capsys)
+    finally:
+        gl.backend.cache_clear()
+    for part in ("nothing here can render", "apt-get install libegl1 libgl1", "no display"):
+        assert part in said
+    assert files(run) == before

@@ -1,0 +1,280 @@
+"""Stopping and going on: a resumed run is the uninterrupted run, to the last bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import metaworld
+import pytest
+import torch
+
+from envs.suites import Suite
+from train import checkpoint, rl2
+from train.config import Config
+from train.interrupt import StopSignal
+from train.log import RunLog
+from train.rl2 import main
+from train.state import TrainState, initialise
+
+ROOT = Path(__file__).resolve().parents[2]
+PER_ITERATION = 20  # 2 trials × 2 episodes × 5 steps
+TINY = [
+    *("--suite", "ML1", "--task", "reach-v3", "--train-goals", "6", "--trials", "2"),
+    *("--lanes", "1", "--episodes", "2", "--horizon", "5", "--hidden", "8", "--encoder", "8"),
+    *("--critic", "8", "--bptt", "4", "--minibatches", "2", "--epochs", "2", "--device", "cpu"),
+    *("--evaluate-every", "0", "--video-every", "0", "--checkpoint-every", "40"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _few_goals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(metaworld, "_N_GOALS", 6)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sends this process a real SIGTERM in the middle of the given iteration, once."""
+
+    def arrange(iterations: int) -> None:
+        original, seen = rl2.collect, []
+
+        def collect(*args: Any, **options: Any) -> Any:
+            seen.append(1)
+            if len(seen) == iterations:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(*args, **options)
+
+        monkeypatch.setattr(rl2, "collect", collect)
+
+    return arrange
+
+
+def lines(run: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(one: str, other: str) -> None:
+    """Tensors, counters and metrics alike; only the number of workers may differ."""
+    first, second = checkpoint.load(Path(one)), checkpoint.load(Path(other))
+    assert first.state == second.state
+    assert first.tensors.keys() == second.tensors.keys()
+    for group, tensors in first.tensors.items():
+        assert tensors.keys() == second.tensors[group].keys()
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, second.tensors[group][name]), f"{group}.{name}"
+    metrics = [(Path(run) / "metrics.jsonl").read_bytes() for run in (one, other)]
+    assert metrics[0] == metrics[1]
+    differing = {k for k in first.config if first.config[k] != second.config[k]}
+    assert differing <= {"workers"}
+
+
+def test_six_iterations_are_three_and_three(stop_after, capfd) -> None:
+    """Interrupted in the third iteration by SIGTERM, resumed with another number of workers.
+
+    The learning rate falls towards total_steps, so both runs have the same total. Saving at the
+    interruption, in between the regular saves, must leave no trace.
+    """
+    total = ["--total-steps", str(6 * PER_ITERATION)]
+    assert main([*TINY, *total, "--run", "whole", "--workers", "1"]) == 0
+    stop_after(3)
+    assert main([*TINY, *total, "--run", "parts", "--workers", "2"]) == rl2.INTERRUPTED == 75
+    assert "--resume parts" in capfd.readouterr().out
+    half = checkpoint.load(Path("parts"))
+    assert (half.step, half.state["iteration"]) == (3 * PER_ITERATION, 3)
+    assert [line["step"] for line in lines("parts")] == [20, 40, 60]
+    assert main(["--resume", "parts", "--workers", "1"]) == 0
+    assert [line["step"] for line in lines("whole")] == [20, 40, 60, 80, 100, 120]
+    assert lines("whole")[5]["ppo/learning_rate"] < lines("whole")[0]["ppo/learning_rate"]
+    assert_same_run("whole", "parts")
+
+
+def test_metrics_beyond_the_checkpoint_are_written_again(stop_after) -> None:
+    """A run that was killed between two saves has logged what it then forgets: each step once."""
+    total = ["--total-steps", str(4 * PER_ITERATION)]
+    stop_after(2)
+    assert main([*TINY, *total, "--run", "mine", "--workers", "1"]) == 75
+    with (Path("mine") / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 60, "train/success": 9.0}\n{"step": 80, "train/su')
+    assert main(["--resume", "mine"]) == 0
+    assert [line["step"] for line in lines("mine")] == [20, 40, 60, 80]
+    assert all(line["train/success"] <= 1 for line in lines("mine"))
+
+
+def test_stopped_before_anything_was_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch system may preempt a job as it starts; `--resume` must work then too."""
+
+    class Impatient(StopSignal):
+        def __init__(self) -> None:
+            self.requested = True
+
+    total = ["--total-steps", str(PER_ITERATION)]
+    with monkeypatch.context() as patch:
+        patch.setattr(rl2, "StopSignal", Impatient)
+        assert main([*TINY, *total, "--run", "mine", "--workers", "1"]) == 75
+    assert checkpoint.load(Path("mine")).step == 0
+    assert main(["--resume", "mine"]) == 0
+    assert main([*TINY, *total, "--run", "other", "--workers", "1"]) == 0
+    assert_same_run("mine", "other")
+
+
+# ------------------------------------------------------------------------------- which one is best
+
+
+class NoLog(RunLog):
+    def __init__(self) -> None: ...
+
+    def sync(self) -> None: ...
+
+
+@pytest.fixture
+def learner(tmp_path: Path) -> tuple[Config, TrainState]:
+    goals = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
+    config = Config(suite="ML1", task="reach-v3", run=tmp_path / "mine", keep=1)
+    return config, initialise(config, Suite("ML1", 1, goals, goals))
+
+
+def test_the_best_checkpoint_survives_a_resume(learner) -> None:
+    """What was best before the interruption is not forgotten for something worse after it."""
+    config, state = learner
+    folder = config.run_folder / "checkpoints"
+    for steps, success in ((10, 0.2), (20, 0.5), (30, 0.4)):
+        state.steps, state.success = steps, success
+        rl2.save(config, state, NoLog())
+    assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.5)
+    state.best = state.success = None
+    state.restore(checkpoint.load(config.run_folder))
+    assert (state.best, state.success, state.steps) == (0.5, 0.4, 30)
+    state.steps, state.success = 40, 0.45
+    rl2.save(config, state, NoLog())
+    assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.5)
+    assert checkpoint.load(folder / f"{20:012d}").step == 20  # kept though keep = 1
+    assert not (folder / f"{30:012d}").exists()
+
+
+def test_a_failed_save_is_told_and_the_best_stays(learner, monkeypatch) -> None:
+    """Training goes on; what could not be written was never best."""
+    config, state = learner
+    folder = config.run_folder / "checkpoints"
+    state.steps, state.success = 10, 0.2
+    rl2.save(config, state, NoLog())
+
+    def full(*_: object, **__: object) -> None:
+        raise checkpoint.CheckpointError("no space left")
+
+    state.steps, state.success = 20, 0.9
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        with pytest.warns(UserWarning, match="NOT SAVED: no space left"):
+            rl2.save(config, state, NoLog())
+    assert checkpoint.best(folder) == (folder / f"{10:012d}", 0.2)
+    rl2.save(config, state, NoLog())
+    assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.9)
+
+
+def test_success_is_smoothed_and_nan_left_out(learner) -> None:
+    _, state = learner
+    for value in (float("nan"), 0.5, 1.0, float("nan")):
+        state.note_success(value, 0.1)
+    assert state.success == pytest.approx(0.55)
+
+
+# ------------------------------------------------------------------------------------ from outside
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts a training program in a session of its own, as a terminal would; none may survive."""
+    started: list[subprocess.Popen] = []
+
+    def run(*argv: str) -> subprocess.Popen:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "train.rl2", *TINY, "--run", "mine", "--workers", "2", *argv],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(program)
+        return program
+
+    yield run
+    for program in started:
+        left = session(program.pid)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        program.wait()
+        assert not left, "the program or its workers are still there"
+
+
+def session(leader: int) -> list[int]:
+    """Living processes of the session that `leader` started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, sid = path.read_text().rpartition(")")[2].split()[:4]
+        except FileNotFoundError:
+            continue
+        if int(sid) == leader and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_for_lines(run: Path, count: int, program: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not (run / "metrics.jsonl").exists() or len(lines(run)) < count:
+        assert program.poll() is None, program.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_sigterm_saves_at_the_end_of_the_iteration(start, tmp_path: Path) -> None:
+    """The batch system's way: the whole session gets the signal, code 75 asks to be queued again.
+
+    The checkpoint stands at the end of an iteration, and the run goes on from there.
+    """
+    program = start("--total-steps", "1000000")
+    wait_for_lines(tmp_path / "mine", 2, program)
+    os.killpg(program.pid, signal.SIGTERM)
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode == 75, output
+    assert "Traceback" not in output
+    assert "--resume mine" in output
+    saved = checkpoint.load(tmp_path / "mine")
+    assert saved.step == lines(tmp_path / "mine")[-1]["step"]
+    assert saved.step == saved.state["iteration"] * PER_ITERATION
+    more = str(saved.step + PER_ITERATION)
+    assert main(["--resume", "mine", "--total-steps", more, "--workers", "1"]) == 0
+    assert lines(tmp_path / "mine")[-1]["step"] == int(more)
+
+
+def test_a_second_ctrl_c_stops_at_once(start, tmp_path: Path) -> None:
+    """Not even the iteration is finished: here it would last for minutes.
+
+    A terminal sends Ctrl-C to the workers as well; they are caught while they start up.
+    """
+    long = ["--total-steps", "1000000", "--trials", "100", "--episodes", "20", "--horizon", "500"]
+    program = start(*long)
+    for line in program.stdout:
+        if line.startswith("  run"):
+            break
+    while len(session(program.pid)) < 3:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    os.killpg(program.pid, signal.SIGINT)
+    for line in program.stdout:
+        if line.startswith("stopping"):
+            break
+    os.killpg(program.pid, signal.SIGINT)
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode == 75
+    assert "Traceback" not in output
+    assert lines(tmp_path / "mine") == []
