@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
@@ -151,12 +151,10 @@ class Program:
     lanes: int = LANES
 
 
-_Arguments = Annotated[Settings, tyro.conf.FlagCreatePairsOff]
-
-
 def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; ends with exit code 2 where it cannot be read."""
-    return tyro.cli(_Arguments, args=argv, prog="python -m eval.watch")
+    config = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(Settings, args=argv, config=config, prog="python -m eval.watch")
 
 
 def prepare(settings: Settings) -> Program:
@@ -223,9 +221,8 @@ def prepare(settings: Settings) -> Program:
 def _chosen_path(source: Path, which: str) -> Path:
     if which == "newest":
         return source
-    chosen = checkpoint.best(
-        source / "checkpoints" if (source / "checkpoints").is_dir() else source
-    )
+    inside = source / "checkpoints"
+    chosen = checkpoint.best(inside if inside.is_dir() else source)
     if chosen is None:
         raise CheckpointError(
             f"--which best: {source} names no best checkpoint; give a run folder, or use "
@@ -252,10 +249,7 @@ def _slots(settings: Settings, suite: Suite | None, tasks: Sequence[str]) -> lis
     strangers = []
     for task in tasks:
         having = [s for s in splits if suite is not None and task in getattr(suite, s)]
-        if having:
-            groups.setdefault(having[0], []).append(task)
-        else:
-            strangers.append(task)
+        (groups.setdefault(having[0], []) if having else strangers).append(task)
     slots: list[Trial | None] = []
     for split, names in groups.items():
         assert suite is not None
@@ -290,7 +284,8 @@ def _blocks(
 def _title(settings: Settings, saved: Checkpoint | None, config: Config | None) -> str:
     if settings.random or settings.scripted:
         return "random actions" if settings.random else "scripted experts"
-    assert saved is not None and config is not None
+    assert saved is not None
+    assert config is not None
     name = config.task if config.suite == "ML1" else config.suite
     return f"{name}   {config.arm}   step {saved.step:,}   {settings.who}"
 

@@ -232,7 +232,7 @@ def _await_new_second(board_folder: Path) -> None:
 def _numbers(values: Mapping[str, float]) -> _Numbers:
     if "step" in values:
         raise ValueError('"step" is the key of the step itself; name the number otherwise')
-    numbers = {name: float(values[name]) for name in sorted(values)}
+    numbers = {name: float(values[name]) for name in values}
     finite: _Numbers = {name: value if isfinite(value) else None for name, value in numbers.items()}
     lost = sum(value is None for value in finite.values())
     return finite | ({_NON_FINITE: float(lost)} if lost else {})
@@ -307,7 +307,8 @@ class _Terminal:
             if name.startswith(_PER_TASK) and value is not None
         ]
         table = Columns(tasks, equal=True, padding=(0, 3))
-        self._live.update(Group(self._progress, table) if len(tasks) > 1 else self._progress)
+        shown = Group(self._progress, table) if len(tasks) > 1 else self._progress
+        self._live.update(shown, refresh=True)
 
     def message(self, text: str) -> None:
         self._live.console.print(text, markup=False, highlight=False)

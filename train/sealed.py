@@ -128,10 +128,7 @@ def _well_formed(manifest: Mapping[str, Any]) -> bool:
         and isinstance(environment, dict)
         and all(_MEMBER.fullmatch(name) and name != MANIFEST for name in files)
         and all(
-            isinstance(entry, dict)
-            and type(entry.get("size")) is int
-            and entry["size"] >= 0
-            and isinstance(entry.get("sha256"), str)
+            isinstance(entry, dict) and type(entry.get("size")) is int and "sha256" in entry
             for entry in files.values()
         )
     )

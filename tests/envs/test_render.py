@@ -282,7 +282,7 @@ class TestStage:
             raise gl.mujoco.FatalError("no memory")
 
         monkeypatch.setattr(gl.mujoco, "MjrContext", full)
-        with Stage(SIZE) as stage, pytest.raises(gl.GLError, match="reach-v3 .* no memory"):
+        with Stage(SIZE) as stage, pytest.raises(gl.GLError, match=r"reach-v3 .* no memory"):
             stage.picture(cells[0])
         assert cells[0].runner.env.env.model.vis.quality.shadowsize > 0
 

@@ -117,7 +117,7 @@ def test_experts_without_a_run(
 
 
 def test_trials_are_the_evaluators(run: Path, no_need_to_draw: None, pool: WorkerPool) -> None:
-    """The same trials in the same blocks: equal successes and returns, goal by goal."""
+    """The same trials in the same blocks: equal outcomes, also of the first of more episodes."""
     program = prepare(Settings(run, goals=3, episodes=2, horizon=25, seed=7))
     play = Playback(program.policy, program.slots, lanes=program.lanes)
     totals = []
@@ -126,12 +126,12 @@ def test_trials_are_the_evaluators(run: Path, no_need_to_draw: None, pool: Worke
             totals.append([cell.total for cell in play.cells])
     suite = make_suite("ML1", task="reach-v3", seed=1)
     outcomes = measure(
-        program.policy, suite, "test", goals=4, episodes=2, horizon=25, seed=7, pool=pool
+        program.policy, suite, "test", goals=4, episodes=3, horizon=25, seed=7, pool=pool
     )
     assert [cell.trial.goal_index for cell in play.cells] == [0, 1, 2]
-    np.testing.assert_allclose(np.array(totals).T, outcomes.returns[0, :3], rtol=1e-6)
+    np.testing.assert_allclose(np.array(totals).T, outcomes.returns[0, :3, :2], rtol=1e-6)
     won = [[step is not None for step in cell.succeeded_at] for cell in play.cells]
-    assert won == outcomes.success[0, :3].tolist()
+    assert won == outcomes.success[0, :3, :2].tolist()
 
 
 def test_every_trial_keeps_its_place_in_its_block() -> None:
