@@ -141,7 +141,8 @@ def load_subject(settings: Settings) -> Subject:
         saved = checkpoint.load(_chosen_path(settings))
         agent, config = load_agent(saved)
     except CheckpointError as error:
-        stop(problems + str(error).splitlines())
+        told = [line.strip() for line in str(error).splitlines()]
+        stop(problems + told, "name a run folder or a checkpoint that this Strata has written")
     if invalid := config.validate():
         stop(problems + [f"{saved.path / 'config.json'}: {problem}" for problem in invalid])
     try:

@@ -122,5 +122,3 @@ def _chunk(steps: int, trials: int, workers: int) -> int:
     most = max(CHUNK_BYTES // (2 * trial_bytes) // LANES, workers) * LANES
     chunks = -(-trials // most)
     return -(-trials // (chunks * LANES)) * LANES
-
-

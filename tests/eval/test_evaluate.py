@@ -360,9 +360,10 @@ def test_a_split_or_a_best_checkpoint_that_is_not_there(
     assert refused([str(folder), "--split", "test"], capsys) == [
         "error: suite MT10 has no split 'test': use --split train"
     ]
-    (line,) = refused([str(folder), "--which", "best"], capsys)
+    line, hint = refused([str(folder), "--which", "best"], capsys)
     assert "names no best checkpoint" in line
     assert "--which newest" in line
+    assert hint == "name a run folder or a checkpoint that this Strata has written"
     assert refused(["--split", "tset"], capsys)
 
 
