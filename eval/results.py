@@ -174,8 +174,8 @@ class Evaluation:
         if self.official:
             plan = self.official.plan
             notes.append(
-                f"* Meta-World's own metalearning_evaluation ({plan.rounds} rounds of "
-                f"{plan.environments} environments, deterministic after 10 adaptation episodes): "
+                f"* Meta-World's own metalearning_evaluation (rounds: {plan.rounds}, environments: "
+                f"{plan.environments}; deterministic after 10 adaptation episodes): "
                 f"{100 * self.official.success:.1f}%. It {OVER_REPORTS}. For comparison with "
                 "published tables only."
             )

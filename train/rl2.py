@@ -36,9 +36,7 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
     """
     torch.set_num_threads(config.threads)
     total = config.total_steps or 0
-    log = RunLog(
-        config.run_folder, total_steps=total, resume_step=state.steps if resumed else None
-    )
+    log = RunLog(config.run_folder, total_steps=total, resume_step=state.steps if resumed else None)
     write_config(config)
     with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
         saved_at = state.steps if resumed else -1
