@@ -205,7 +205,7 @@ class WorkerPool:
         try:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "envs.worker"]
-                + [str(n) for n in (theirs.fileno(), self.buffer.descriptor, index)],
+                + [str(n) for n in (theirs.fileno(), self.buffer.descriptor, index, os.getpid())],
                 pass_fds=(theirs.fileno(), self.buffer.descriptor),
                 env=environment,
                 stdin=subprocess.DEVNULL,

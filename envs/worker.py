@@ -1,7 +1,8 @@
 """A worker process: owns simulators, runs whole blocks of trials with its own copy of the policy.
 
-Started as ``python -m envs.worker CHANNEL BUFFER INDEX`` by `envs.pool` with BLAS pinned to one
-thread; it never imports torch. It ends when its channel closes, so it cannot outlive its owner.
+Started as ``python -m envs.worker CHANNEL BUFFER INDEX OWNER`` by `envs.pool`, with BLAS pinned to
+one thread; it never imports torch. It ends when its channel closes or its owner is no longer its
+parent, so it cannot outlive its owner.
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ from envs.trial import Trial, TrialRunner
 class Worker:
     """Serves one channel. Commands and answers are JSON; arrays travel in the shared buffer."""
 
-    def __init__(self, channel: Connection, buffer: SharedBuffer, index: int) -> None:
-        self.channel, self.buffer, self.index = channel, buffer, index
+    def __init__(self, channel: Connection, buffer: SharedBuffer, index: int, owner: int) -> None:
+        self.channel, self.buffer, self.index, self.owner = channel, buffer, index, owner
         self._runners: dict[tuple[str, bool], list[TrialRunner]] = {}
-        self._owner = os.getppid()
         self._where: dict[str, Any] = {}
         self._block: list[TrialRunner] = []
 
@@ -76,7 +76,7 @@ class Worker:
         for t in range(steps):
             out.inputs[t, columns] = inputs
             self._where = {"step": t}
-            if os.getppid() != self._owner:
+            if os.getppid() != self.owner:
                 raise SystemExit  # killed without a word: nobody waits for this block
             action, log_prob = actor.act(inputs, noise[t])
             out.actions[t, columns] = action
@@ -196,8 +196,8 @@ def main() -> None:
     """Entry point: the owner alone decides when a worker ends, so signals for it are ignored."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    channel, buffer, index = map(int, sys.argv[1:4])
-    Worker(Connection(channel), SharedBuffer(buffer), index).serve()
+    channel, buffer, index, owner = map(int, sys.argv[1:5])
+    Worker(Connection(channel), SharedBuffer(buffer), index, owner).serve()
 
 
 if __name__ == "__main__":

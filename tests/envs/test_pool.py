@@ -368,7 +368,7 @@ def test_a_physics_fault_ends_its_trial_only(monkeypatch: pytest.MonkeyPatch, ki
     monkeypatch.setattr(worker_module, "TrialRunner", FaultyRunner)
     trials = [dataclasses.replace(SHORT[0], split=split) for split in ("sound", kind)]
     buffer = SharedBuffer()
-    worker = Worker(None, buffer, 0)  # type: ignore[arg-type] - nothing is sent
+    worker = Worker(None, buffer, 0, os.getppid())  # type: ignore[arg-type] - nothing is sent
     spec = TrialBatch.spec(16, 2)
     worker._run({"kind": "random"}, [], [16, 2], 0, [trial.to_json() for trial in trials])
     batch = TrialBatch(**buffer.arrays(spec)).copy()

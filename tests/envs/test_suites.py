@@ -176,6 +176,15 @@ def test_drawing_goals_leaves_the_world_as_it_was(monkeypatch: pytest.MonkeyPatc
     assert SawyerXYZEnv._reset_hand is original
 
 
+@pytest.mark.slow
+def test_further_goals_of_all_tasks() -> None:
+    """In no task do further training goals repeat or meet a test goal."""
+    suite = make_suite("custom", tasks=TASKS, train_goals=300)
+    for task in TASKS:
+        assert len(set(suite.train[task])) == 300, task
+        assert not set(suite.train[task]) & set(suite.test[task]), task
+
+
 # ------------------------------------------------------------------------------------- sampling
 
 

@@ -91,6 +91,26 @@ def test_stretches_start_from_the_memory_of_the_whole_trial(
         assert starts[6:].abs().min(dim=0).values.max() > 1e-3
 
 
+def test_every_pass_starts_from_the_memory_of_the_present_weights(make_learner, act) -> None:
+    """Weights move between passes: starts of an earlier pass would be another agent's memory."""
+    learner = make_learner(epochs=3, learning_rate=0.01, minibatches=1)
+    seen, original = [], learner.agent.unroll
+
+    def unroll(inputs: torch.Tensor, state: torch.Tensor) -> object:
+        with torch.no_grad():
+            cut = Sequences(rollout.steps, 6, 5)
+            seen.append((state.clone(), learner._sweep(cut, cut.cut(rollout.inputs))[1]))
+        return original(inputs, state)
+
+    rollout = act(learner.agent)
+    learner.agent.unroll = unroll  # type: ignore[method-assign]
+    learner.update(rollout, rng())
+    assert len(seen) == 3
+    for used, present in seen:  # one shuffled minibatch: compared without their order
+        torch.testing.assert_close(used.sort(dim=0).values, present.sort(dim=0).values)
+    assert not torch.allclose(seen[0][1], seen[2][1], atol=1e-3)
+
+
 # ------------------------------------------------------------------------------------ policy loss
 
 
