@@ -19,19 +19,9 @@ def test_reach_is_learnt(tmp_path: Path) -> None:
     The floor leaves room for another seed or machine, not for a broken memory: without it, or with
     the goal not inferred, success stays near chance (0.2 to 0.35 in the first 600,000 steps).
     """
+    options = "--suite ML1 --task reach-v3 --run reach --seed 1 --total-steps 1000000"
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "train.rl2",
-            "--suite",
-            "ML1",
-            "--task",
-            "reach-v3",
-            "--run",
-            "reach",
-        ]
-        + ["--total-steps", "1000000", "--evaluate-every", "1000000", "--seed", "1"],
+        [sys.executable, "-m", "train.rl2", *options.split(), "--evaluate-every", "1000000"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
