@@ -148,13 +148,13 @@ class Critic(nn.Module):
         return values.gather(-1, task_ids.unsqueeze(-1)).squeeze(-1)
 
     def to_reward_units(
-        self, values: Float[Tensor, "*batch"], task_ids: Int[Tensor, "*batch"]
+        self, values: Float[Tensor, "*batch"], task_ids: Int[Tensor, "*#batch"]
     ) -> Float[Tensor, "*batch"]:
         """Value in units of discounted reward."""
         return values * self.target_std[task_ids] + self.target_mean[task_ids]
 
     def normalise_targets(
-        self, targets: Float[Tensor, "*batch"], task_ids: Int[Tensor, "*batch"]
+        self, targets: Float[Tensor, "*batch"], task_ids: Int[Tensor, "*#batch"]
     ) -> Float[Tensor, "*batch"]:
         """Inverse of `to_reward_units`."""
         return (targets - self.target_mean[task_ids]) / self.target_std[task_ids]

@@ -13,11 +13,12 @@ from train.ppo import PPOConfig
 def trained(core: Core) -> RL2Agent:
     """Plain RL²: no belief loss, so that reinforcement alone has to teach the memory."""
     agent = AgentConfig(core=core, hidden=32, encoder=32, critic=32)
-    rates = {"learning_rate": 3e-3, "final_learning_rate": 6e-4}
+    rates = {"learning_rate": 5e-3, "final_learning_rate": 1e-3}
     ppo = PPOConfig(**rates, belief=0.0, minibatches=4, bptt=EPISODES * HORIZON)
-    return train(agent, ppo, iterations=40, trials=48)
+    return train(agent, ppo, iterations=30, trials=48)
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("core", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_a_recurrent_agent_remembers_across_episodes(core: Core) -> None:
     """Chance in the first episode, where nothing can be known, and certainty in the others.
@@ -31,6 +32,7 @@ def test_a_recurrent_agent_remembers_across_episodes(core: Core) -> None:
     assert last >= 0.95
 
 
+@pytest.mark.timeout(1200)
 def test_without_memory_it_stays_at_chance() -> None:
     """The same training with `none`: the toy has no other way from one episode to the next."""
     assert success_by_episode(trained("none"))[-1] < 0.65

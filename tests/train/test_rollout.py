@@ -131,7 +131,7 @@ def test_equal_advantages_teach_nothing(value: float) -> None:
 def test_every_step_is_learnt_from_exactly_once(steps: int, length: int) -> None:
     """Also where L does not divide T: the reference implementation drops 150 of 5000 steps."""
     sequences = Sequences(steps, TRIALS, length)
-    names = 1 + torch.arange(steps * TRIALS).reshape(steps, TRIALS)
+    names = 1 + torch.arange(float(steps * TRIALS)).reshape(steps, TRIALS)
     cut, mask = sequences.cut(names), sequences.mask(torch.ones(TRIALS, dtype=torch.bool))
     assert sorted(cut[mask == 1].tolist()) == list(range(1, steps * TRIALS + 1))
     assert (cut[mask == 0] == 0).all()
@@ -144,7 +144,8 @@ def test_a_stretch_is_a_stretch_of_one_trial(steps: int, length: int) -> None:
     """Stretch n is trial n mod B from step (n div B) × L on: the memory's starts rely on it."""
     sequences = Sequences(steps, TRIALS, length)
     place = torch.stack(
-        torch.meshgrid(torch.arange(steps), torch.arange(TRIALS), indexing="ij"), dim=-1
+        torch.meshgrid(torch.arange(float(steps)), torch.arange(float(TRIALS)), indexing="ij"),
+        dim=-1,
     )
     cut, mask = sequences.cut(place), sequences.mask(torch.ones(TRIALS, dtype=torch.bool))
     for n in range(sequences.count):
