@@ -92,7 +92,7 @@ class SharedBuffer:
             offset += -(-size // ALIGN) * ALIGN
         if offset > len(self._map):
             if os.fstat(self.descriptor).st_size < offset:
-                os.truncate(self.descriptor, offset)
+                _reserve(self.descriptor, offset)
             self._map = mmap.mmap(self.descriptor, 0)
         return {
             name: np.frombuffer(self._map, kind, int(np.prod(shape)), place).reshape(shape)
@@ -103,3 +103,18 @@ class SharedBuffer:
         """Give the memory back once no view is left."""
         if self._file is not None:
             self._file.close()
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Grow the file and its memory at once: a page that finds no room later kills by SIGBUS."""
+    if not hasattr(os, "posix_fallocate"):  # not everywhere
+        os.truncate(descriptor, size)
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"no room for {size >> 20} MiB of shared memory ({error.strerror}): run fewer trials "
+            "at once or enlarge /dev/shm (docker: --shm-size)",
+        ) from error

@@ -2,6 +2,14 @@
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+import tests.typecheck  # noqa: F401 - so that jaxtyping finds it by its name
+
+# Signatures promise shapes and types; while tests run, every call is held to them.
+install_import_hook(
+    ["agents", "memory", "train.ppo", "train.rollout", "train.collect"], "tests.typecheck.check"
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

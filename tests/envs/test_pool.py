@@ -5,6 +5,7 @@ a second) to be hit in the middle, and every test checks that it did hit.
 """
 
 import dataclasses
+import errno
 import itertools
 import os
 import signal
@@ -409,6 +410,27 @@ def test_views_stay_valid_while_memory_grows() -> None:
     theirs.progress[5] = 9
     assert owner.progress[5] == 9
     owner.close()
+
+
+def test_memory_is_reserved_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker gives 64 MB of /dev/shm: a page without room would kill the learner by SIGBUS.
+
+    Refused in words instead, and what was there before can still be used.
+    """
+    buffer = SharedBuffer()
+    small = buffer.arrays([("a", "int64", (3,))])["a"]
+    buffer.arrays([("a", "float32", (1000, 1000))])
+    assert os.fstat(buffer.descriptor).st_blocks * 512 >= 4_000_000
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"no room for 61 MiB of shared memory .*--shm-size"):
+        buffer.arrays([("a", "float32", (4000, 4000))])
+    small[:] = 7
+    assert buffer.arrays([("a", "int64", (3,))])["a"].tolist() == [7, 7, 7]
+    buffer.close()
 
 
 def test_arrays_do_not_overlap() -> None:
