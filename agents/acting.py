@@ -40,6 +40,7 @@ class NumpyActor:
         self._mean, self._scale = w["obs.mean"], w["obs.scale"]
         self._encoder = np.ascontiguousarray(w["encoder.weight"].T), w["encoder.bias"]
         self._head = np.ascontiguousarray(w["head.weight"].T), w["head.bias"]
+        self._limit = w["head.limit"]
         self.log_std = w["head.log_std"]
         self.std = np.exp(self.log_std)
         if core == "none":
@@ -66,7 +67,7 @@ class NumpyActor:
         x[:, :OBS_DIM] = obs
         features = np.tanh(x @ self._encoder[0] + self._encoder[1])
         hidden = getattr(self, f"_{self.core}")(features)
-        return np.tanh(hidden @ self._head[0] + self._head[1])
+        return self._limit * np.tanh((hidden @ self._head[0] + self._head[1]) / self._limit)
 
     def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions (B, 4), unclipped, and their log-probabilities (B,), from noise (B, 4)."""

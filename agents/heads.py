@@ -15,20 +15,30 @@ LOG_TWO_PI = math.log(2 * math.pi)
 
 
 class GaussianHead(nn.Module):
-    """Mean bounded by tanh to the action box, state-independent bounded standard deviation.
+    """Bounded mean, state-independent bounded standard deviation.
 
     Bounds keep exploration alive and keep noise from being mistaken for skill: with an unbounded
-    σ a policy can succeed at reach-like tasks by chance.
+    σ a policy can succeed at reach-like tasks by chance. The mean may leave the action box, which
+    clips what is sampled: far outside of it an action is certain although σ is shared by all
+    states, as a pull or a firm grip needs.
 
     Args:
         inputs: width of the memory's output.
+        mean_limit: bound of the mean, by tanh; 1 keeps it inside the box.
         log_std_min, log_std_max, log_std_init: bounds and start of log σ.
     """
 
     def __init__(
-        self, inputs: int, *, log_std_min: float, log_std_max: float, log_std_init: float
+        self,
+        inputs: int,
+        *,
+        mean_limit: float,
+        log_std_min: float,
+        log_std_max: float,
+        log_std_init: float,
     ) -> None:
         super().__init__()
+        self.mean_limit = mean_limit
         self.bounds = (log_std_min, log_std_max)
         self.mean = nn.Linear(inputs, ACTION_DIM)
         nn.init.orthogonal_(self.mean.weight, 0.01)
@@ -40,8 +50,8 @@ class GaussianHead(nn.Module):
         return self.raw_log_std.clamp(*self.bounds)
 
     def forward(self, hidden: Float[Tensor, "*batch hidden"]) -> Float[Tensor, "*batch action"]:
-        """Mean action in (-1, 1)."""
-        return torch.tanh(self.mean(hidden))
+        """Mean action in (-mean_limit, mean_limit)."""
+        return self.mean_limit * torch.tanh(self.mean(hidden) / self.mean_limit)
 
     def project(self) -> None:
         """Clamp the parameter itself after an optimiser step, so that its gradient never dies."""

@@ -23,6 +23,8 @@ class AgentConfig:
     """Units of the short-term memory."""
     encoder: int = 128
     """Units of the tanh layer before it."""
+    mean_limit: float = 3.0
+    """Bound of the mean action; the box is [-1, 1], so beyond 1 an action gets certain."""
     log_std_min: float = -2.0
     """Lower bound of the exploration noise's log standard deviation."""
     log_std_max: float = 0.7
@@ -41,6 +43,8 @@ class AgentConfig:
             for name in ("hidden", "encoder", "critic")
             if getattr(self, name) < 1
         ]
+        if not 0 < self.mean_limit <= 100:
+            found.append("--mean-limit must be above 0 and at most 100")
         if not -20 <= self.log_std_min <= self.log_std_init <= self.log_std_max <= 5:
             found.append("need -20 <= --log-std-min <= --log-std-init <= --log-std-max <= 5")
         return found
@@ -51,7 +55,7 @@ class Unrolled:
     """What one unroll gives: time-major tensors.
 
     Attributes:
-        mean: mean actions in (-1, 1).
+        mean: mean actions, before they are clipped to the box.
         log_std: log standard deviation per action dimension.
         hidden: output of the short-term memory.
     """
@@ -75,6 +79,7 @@ class RL2Agent(nn.Module):
         self.memory = ShortTermMemory(config.core, config.encoder, config.hidden)
         self.head = GaussianHead(
             config.hidden,
+            mean_limit=config.mean_limit,
             log_std_min=config.log_std_min,
             log_std_max=config.log_std_max,
             log_std_init=config.log_std_init,
@@ -127,6 +132,7 @@ def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
         **core,
         "head.weight": agent.head.mean.weight,
         "head.bias": agent.head.mean.bias,
+        "head.limit": torch.tensor([agent.head.mean_limit]),
         "head.log_std": agent.head.log_std(),
     }
     return {name: w.detach().to("cpu", torch.float32).contiguous() for name, w in weights.items()}

@@ -29,6 +29,8 @@ class PPOConfig:
     """Adam's step size at the start of training."""
     final_learning_rate: float = 2e-4
     """The same at total_steps; linear in between."""
+    critic_learning_rate: float = 3e-3
+    """The critic's own, on the same schedule: a critic that lags leaves advantages full of noise."""
     gamma: float = 0.99
     """Discount per step."""
     gae_lambda: float = 0.95
@@ -59,6 +61,7 @@ class PPOConfig:
         checks = {
             "--learning-rate must be a positive number": 0 < self.learning_rate < 1,
             "--final-learning-rate must be a number from 0 to 1": 0 <= self.final_learning_rate < 1,
+            "--critic-learning-rate must be a positive number": 0 < self.critic_learning_rate < 1,
             "--gamma must be in (0, 1]": 0 < self.gamma <= 1,
             "--gae-lambda must be in [0, 1]": 0 <= self.gae_lambda <= 1,
             "--clip must be in (0, 1)": 0 < self.clip < 1,
@@ -139,10 +142,12 @@ class PPO:
         )
 
     def set_progress(self, fraction: float) -> None:
-        """Set the learning rate for `fraction` of training done, linearly."""
+        """Set both learning rates for `fraction` of training done, linearly."""
         start, end = self.config.learning_rate, self.config.final_learning_rate
-        for group in self.optimiser.param_groups:
-            group["lr"] = start + (end - start) * min(max(fraction, 0.0), 1.0)
+        now = start + (end - start) * min(max(fraction, 0.0), 1.0)
+        policy, critic = self.optimiser.param_groups
+        policy["lr"] = now
+        critic["lr"] = now / start * self.config.critic_learning_rate
 
     def update(
         self,

@@ -49,11 +49,19 @@ def test_densities_are_those_of_torch() -> None:
     torch.testing.assert_close(gaussian_entropy(log_std), normal.entropy()[0, 0])
 
 
-def test_mean_and_deviation_are_bounded() -> None:
-    """Whatever the memory says, the mean stays in the action box and σ where noise is no skill."""
+def make_head(mean_limit: float = 3.0) -> GaussianHead:
+    return GaussianHead(
+        HIDDEN, mean_limit=mean_limit, log_std_min=-2.0, log_std_max=0.7, log_std_init=0.0
+    )
+
+
+@pytest.mark.parametrize("limit", [1.0, 3.0])
+def test_mean_and_deviation_are_bounded(limit: float) -> None:
+    """Whatever the memory says, the mean stays in its bounds and σ where noise is no skill."""
     torch.manual_seed(0)
-    head = GaussianHead(HIDDEN, log_std_min=-2.0, log_std_max=0.7, log_std_init=0.0)
-    assert head(1e6 * torch.randn(100, HIDDEN)).abs().max() <= 1.0
+    head = make_head(limit)
+    furthest = head(1e6 * torch.randn(100, HIDDEN)).abs().max()
+    torch.testing.assert_close(furthest, torch.tensor(limit))
     with torch.no_grad():
         head.raw_log_std.copy_(torch.tensor([-9.0, -1.0, 0.5, 9.0]))
     torch.testing.assert_close(head.log_std(), torch.tensor([-2.0, -1.0, 0.5, 0.7]))
@@ -61,7 +69,7 @@ def test_mean_and_deviation_are_bounded() -> None:
 
 def test_deviation_at_its_bound_can_come_back() -> None:
     """Clamping alone kills the gradient beyond the bound; `project` is what keeps it alive."""
-    head = GaussianHead(HIDDEN, log_std_min=-2.0, log_std_max=0.7, log_std_init=0.0)
+    head = make_head()
     with torch.no_grad():
         head.raw_log_std.fill_(0.9)
     (gradient,) = torch.autograd.grad(head.log_std().sum(), head.raw_log_std)
@@ -160,4 +168,5 @@ def test_the_policy_holds_nothing_of_the_critic() -> None:
     assert policy.isdisjoint(weight.data_ptr() for weight in critic.parameters())
     sent = sum(weight.numel() for weight in actor_weights(agent).values())
     own = sum(p.numel() for p in agent.parameters()) + 2 * OBS_DIM  # and the normaliser
+    own += 1  # and the bound of the mean
     assert sent == own
