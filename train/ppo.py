@@ -30,7 +30,7 @@ class PPOConfig:
     final_learning_rate: float = 2e-4
     """The same at total_steps; linear in between."""
     critic_learning_rate: float = 3e-3
-    """The critic's own, on the same schedule: a critic that lags leaves advantages full of noise."""
+    """The same of the critic: one that lags leaves the advantages full of noise."""
     gamma: float = 0.99
     """Discount per step."""
     gae_lambda: float = 0.95
@@ -137,9 +137,8 @@ class PPO:
             [*agent.parameters(), *belief.parameters()],
             list(critic.parameters()),
         )
-        self.optimiser = torch.optim.Adam(
-            [{"params": group} for group in self.groups], lr=config.learning_rate, eps=1e-5
-        )
+        self.optimiser = torch.optim.Adam([{"params": group} for group in self.groups], eps=1e-5)
+        self.set_progress(0.0)
 
     def set_progress(self, fraction: float) -> None:
         """Set both learning rates for `fraction` of training done, linearly."""

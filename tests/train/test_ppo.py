@@ -255,11 +255,12 @@ def test_kl_counts_the_passes_until_it_is_too_large(make_learner, act) -> None:
 
 def test_learning_rate_falls_linearly(make_learner, act) -> None:
     """And the rate set is the rate used: a tenth of it makes a tenth of Adam's first step."""
-    learner = make_learner(learning_rate=1e-2, final_learning_rate=2e-3)
+    learner = make_learner(learning_rate=1e-2, final_learning_rate=2e-3, critic_learning_rate=3e-2)
     for fraction, rate in ((0.0, 1e-2), (0.5, 6e-3), (1.0, 2e-3), (1.7, 2e-3), (-1.0, 1e-2)):
         learner.set_progress(fraction)
-        for group in learner.optimiser.param_groups:
-            assert group["lr"] == pytest.approx(rate)
+        policy, critic = learner.optimiser.param_groups
+        assert policy["lr"] == pytest.approx(rate)
+        assert critic["lr"] == pytest.approx(3 * rate)
     moved = []
     for fraction in (0.0, 1.0):
         learner = make_learner(
