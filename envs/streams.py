@@ -85,12 +85,14 @@ class Stream:
         tasks: the distinct tasks, in order of first appearance.
         cycles: how often the order is gone through.
         phase_steps: environment steps of each phase.
+        per_iteration: environment steps of an iteration, of which phases have a whole number.
     """
 
     name: str
     tasks: tuple[str, ...]
     cycles: int
     phase_steps: int
+    per_iteration: int = 1
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -112,14 +114,14 @@ class Stream:
 
     def evaluation_steps(self) -> tuple[int, ...]:
         """Steps at which all tasks are evaluated: untrained, midway in each phase, at its end."""
-        middle = self.phase_steps // 2
+        middle = self.phase_steps // self.per_iteration // 2 * self.per_iteration
         points = {0, *(phase.start + middle for phase in self.phases)}
         return tuple(sorted(points | {phase.end for phase in self.phases}))
 
     def rounded(self, per_iteration: int) -> Stream:
         """The same with phases of whole iterations of `per_iteration` steps, rounded up."""
-        iterations = -(-self.phase_steps // per_iteration)
-        return dataclasses.replace(self, phase_steps=iterations * per_iteration)
+        steps = -(-self.phase_steps // per_iteration) * per_iteration
+        return dataclasses.replace(self, phase_steps=steps, per_iteration=per_iteration)
 
 
 def make_stream(

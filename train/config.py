@@ -14,14 +14,14 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import tyro
 
 from agents.rl2 import AgentConfig
 from envs.pool import available_cores
 from envs.stepping import MAX_HORIZON
-from envs.suites import suite_problems
+from envs.suites import Suite, make_suite, suite_problems
 from train import checkpoint
 from train.checkpoint import Checkpoint, CheckpointError
 from train.ppo import PPOConfig
@@ -107,11 +107,30 @@ class Config:
         """Trials of one iteration when the suite trains on `tasks` tasks."""
         return self.trials or -(-40 // tasks) * tasks
 
-    def validate(self, tasks: int | None = None) -> list[str]:
-        """Everything wrong with this configuration; `tasks` is the number of training tasks."""
-        found = suite_problems(
+    def suite_problems(self) -> list[str]:
+        """Everything wrong with the tasks that are asked for."""
+        return suite_problems(
             self.suite, task=self.task, tasks=self.tasks, test_tasks=self.test_tasks
         )
+
+    def make_suite(self, train_goals: int | None = None) -> Suite:
+        """The run's tasks and goals; of each training task only `train_goals` where given.
+
+        Raises:
+            SuiteError: there is no such suite.
+        """
+        return make_suite(
+            self.suite,
+            task=self.task,
+            tasks=self.tasks,
+            test_tasks=self.test_tasks,
+            seed=self.seed,
+            train_goals=self.train_goals if train_goals is None else train_goals,
+        )
+
+    def validate(self, tasks: int | None = None) -> list[str]:
+        """Everything wrong with this configuration; `tasks` is the number of training tasks."""
+        found = self.suite_problems()
         positive = (
             "train_goals", "episodes", "horizon", "lanes", "threads", "checkpoint_every", "keep"
         )  # fmt: skip
@@ -145,7 +164,7 @@ class Config:
             )
         return found + self.agent.problems() + self.ppo.problems()
 
-    def resolved(self, tasks: int) -> Config:
+    def resolved(self, tasks: int) -> Self:
         """The same with all defaults filled in, for `tasks` training tasks on this machine."""
         return dataclasses.replace(
             self,
@@ -160,12 +179,12 @@ class Config:
         return {**dataclasses.asdict(self), "run": None}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Config:
+    def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
         return _build(cls, values, "")
 
 
-_Arguments = Annotated[Config, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes]
+_Kind = TypeVar("_Kind", bound=Config)
 
 
 def difference(old: Config, new: Config) -> list[str]:
@@ -177,24 +196,33 @@ def difference(old: Config, new: Config) -> list[str]:
     ]
 
 
-def parse(argv: Sequence[str]) -> tuple[Config, Checkpoint | None]:
+def parse(
+    argv: Sequence[str], kind: type[_Kind] = Config, program: str = "train.rl2"
+) -> tuple[_Kind, Checkpoint | None]:
     """Read the command line; with ``--resume RUN`` the run's own configuration is the default.
 
     Ends with exit code 2 and a message where the line cannot be read, a checkpoint is unusable, or
     a resumed run would be changed.
+
+    Args:
+        argv: arguments after the program's name.
+        kind: the program's configuration.
+        program: its name, for messages.
     """
+    flat = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
     rest = list(argv)
     folder = _take(rest, "--resume")
     if folder is None:
-        return tyro.cli(_Arguments, args=rest, prog="python -m train.rl2"), None
+        return tyro.cli(kind, args=rest, prog=f"python -m {program}", config=flat), None
     try:
         saved = checkpoint.load(Path(folder))
-        old = Config.from_json(saved.config)
+        old = kind.from_json(saved.config)
     except (CheckpointError, ValueError) as error:
         stop([f"--resume {folder}: {error}"])
     run = Path(folder).parent.parent if saved.path == Path(folder) else Path(folder)
     old = dataclasses.replace(old, run=run)
-    new = tyro.cli(_Arguments, args=rest, default=old, prog="python -m train.rl2 --resume RUN")
+    prog = f"python -m {program} --resume RUN"
+    new = tyro.cli(kind, args=rest, default=old, prog=prog, config=flat)
     changed = difference(old, new)
     if changed:
         stop(

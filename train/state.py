@@ -20,9 +20,13 @@ from agents.rl2 import RL2Agent
 from envs.suites import Suite
 from train import checkpoint
 from train.checkpoint import Checkpoint, CheckpointError
+from train.compress import ProgressAndCompress
 from train.config import Config
+from train.long_term import LongTerm
 from train.ppo import PPO
+from train.reference import L2, OnlineEWC
 from train.rollout import pad_goals
+from train.stream_config import StreamConfig, read_config
 
 
 @dataclass
@@ -35,6 +39,7 @@ class TrainState:
         steps: environment steps taken.
         best: highest smoothed training success so far.
         success: exponentially smoothed training success.
+        long_term: what keeps old knowledge, if the arm has any.
     """
 
     agent: RL2Agent
@@ -45,10 +50,19 @@ class TrainState:
     steps: int = 0
     best: float = -1.0
     success: float | None = None
+    long_term: LongTerm | None = None
 
     def minibatch_rng(self, seed: int) -> np.random.Generator:
         """The generator that shuffles this iteration's minibatches."""
         return np.random.default_rng([seed, self.iteration, 2])
+
+    def memory_rng(self, seed: int) -> np.random.Generator:
+        """The generator of this iteration's consolidation."""
+        return np.random.default_rng([seed, self.iteration, 4])
+
+    def boundary_rng(self, seed: int) -> np.random.Generator:
+        """The generator of what is done at a phase's end."""
+        return np.random.default_rng([seed, self.iteration, 5])
 
     def note_success(self, value: float, rate: float) -> None:
         """Smooth the training success that chooses the best checkpoint; NaN is left out."""
@@ -59,21 +73,21 @@ class TrainState:
 
     def save(self, config: Config) -> Path:
         """Write a checkpoint into the run folder. Raises CheckpointError if it cannot."""
+        tensors = {
+            "agent": self.agent.state_dict(),
+            "critic": self.critic.state_dict(),
+            "belief": self.belief.state_dict(),
+            "optimiser": _optimiser_tensors(self.ppo.optimiser),
+        }
+        counters = {name: getattr(self, name) for name in ("iteration", "steps", "best", "success")}
+        if self.long_term is not None:
+            tensors["memory"] = self.long_term.tensors()
+            counters["memory"] = self.long_term.state()
         return checkpoint.save(
             config.run_folder / "checkpoints",
             self.steps,
-            tensors={
-                "agent": self.agent.state_dict(),
-                "critic": self.critic.state_dict(),
-                "belief": self.belief.state_dict(),
-                "optimiser": _optimiser_tensors(self.ppo.optimiser),
-            },
-            state={
-                "iteration": self.iteration,
-                "steps": self.steps,
-                "best": self.best,
-                "success": self.success,
-            },
+            tensors=tensors,
+            state=counters,
             config=config.to_json(),
             keep=config.keep,
         )
@@ -87,6 +101,8 @@ class TrainState:
             _restore_optimiser(self.ppo.optimiser, saved.tensors["optimiser"])
             for name in ("iteration", "steps", "best", "success"):
                 setattr(self, name, saved.state[name])
+            if self.long_term is not None:
+                self.long_term.restore(saved.tensors["memory"], saved.state["memory"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"{saved.path} does not fit its configuration: {error}"
@@ -110,7 +126,21 @@ def initialise(config: Config, suite: Suite) -> TrainState:
     belief = Belief(len(suite.tasks), goal_mean=mean, goal_scale=scale, hidden=config.agent.hidden)
     for module in (agent, critic, belief):
         module.to(learner_device(config))
-    return TrainState(agent, critic, belief, PPO(agent, critic, belief, config.ppo))
+    ppo = PPO(agent, critic, belief, config.ppo)
+    return TrainState(agent, critic, belief, ppo, long_term=make_long_term(config, agent))
+
+
+def make_long_term(config: Config, agent: RL2Agent) -> LongTerm | None:
+    """What keeps old knowledge in the arm of `config`; None: nothing does."""
+    if isinstance(config, StreamConfig):
+        reference = config.reference
+        if config.arm == "l2":
+            return L2(reference.l2)
+        if config.arm == "ewc":
+            return OnlineEWC(reference.ewc, reference.ewc_decay)
+        if config.arm == "progress-compress":
+            return ProgressAndCompress(agent, reference)
+    return None
 
 
 def load_agent(saved: Checkpoint) -> tuple[RL2Agent, Config]:
@@ -120,7 +150,7 @@ def load_agent(saved: Checkpoint) -> tuple[RL2Agent, Config]:
         CheckpointError: the checkpoint is not one of ours or does not fit its configuration.
     """
     try:
-        config = Config.from_json(saved.config)
+        config = read_config(saved.config)
         agent = RL2Agent(config.agent)
         agent.load_state_dict(saved.tensors["agent"])
     except (KeyError, RuntimeError, ValueError) as error:

@@ -54,7 +54,9 @@ def test_evaluations_are_at_the_start_midway_and_at_ends() -> None:
 def test_phases_are_rounded_up_to_whole_iterations() -> None:
     stream = make_stream("custom", tasks=["reach-v3", "push-v3"], phase_steps=101)
     assert stream.rounded(20).phase_steps == 120
-    assert stream.rounded(101) == stream
+    assert stream.rounded(20).evaluation_steps() == (0, 60, 120, 180, 240)
+    assert stream.rounded(40).evaluation_steps() == (0, 40, 120, 160, 240)
+    assert stream.rounded(101).phase_steps == 101
 
 
 def test_a_phase_trains_on_one_task_and_is_tested_on_all() -> None:

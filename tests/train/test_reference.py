@@ -49,7 +49,9 @@ def test_fisher_is_the_gaussian_formula(make_learner, act, core) -> None:
             assert found == pytest.approx(expected.numpy(), rel=0.3)
         elif large.any():
             # Single entries are noisy; what they sum to over a tensor is not.
-            assert float(found[large].sum()) == pytest.approx(float(expected[large].sum()), rel=0.15)
+            assert float(found[large].sum()) == pytest.approx(
+                float(expected[large].sum()), rel=0.15
+            )
             stacked = torch.stack((found[large].log(), expected[large].log()))
             if large.sum() > 20:
                 assert torch.corrcoef(stacked)[0, 1] > 0.8

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from envs.suites import Suite
-from train import checkpoint, rl2
+from train import checkpoint, loop, rl2
 from train.config import Config
 from train.interrupt import StopSignal
 from train.log import RunLog
@@ -43,7 +43,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sends this process a real SIGTERM in the middle of the given iteration, once."""
 
     def arrange(iterations: int) -> None:
-        original, seen = rl2.collect, []
+        original, seen = loop.collect, []
 
         def collect(*args: Any, **options: Any) -> Any:
             seen.append(1)
@@ -51,7 +51,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 os.kill(os.getpid(), signal.SIGTERM)
             return original(*args, **options)
 
-        monkeypatch.setattr(rl2, "collect", collect)
+        monkeypatch.setattr(loop, "collect", collect)
 
     return arrange
 
