@@ -32,7 +32,7 @@ SMOOTHING = 0.1  # of training success, which decides which checkpoint is best
 def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> bool:
     """Run until `total_steps`; True when finished, False when interrupted.
 
-    One iteration: collect a batch of trials, update by PPO, renew the normaliser, log, save.
+    One iteration: collect trials, update by PPO, renew the normaliser, consolidate, log, save.
     """
     torch.set_num_threads(config.threads)
     total = config.total_steps or 0
@@ -49,17 +49,19 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
                 iteration=state.iteration,
                 seed=config.seed,
             )
+            trials = state.guarded(trials, config)
             policy = acting_policy(state.agent)
             rollout = collect(pool, policy, trials, tasks=suite.tasks, lanes=config.lanes)
             collected = time.perf_counter()
             state.ppo.set_progress(state.steps / total)
-            learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed))
+            learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed), state.long_term)
             state.agent.encoder.normaliser.update(rollout.usable_obs())
+            kept = state.consolidate(rollout, config.seed)
             state.iteration += 1
             state.steps += rollout.rewards.numel()
             metrics = success_metrics(rollout, suite.tasks, "train")
             state.note_success(metrics["train/success"], SMOOTHING)
-            metrics |= {f"ppo/{name}": value for name, value in learnt.items()}
+            metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept
             learned = time.perf_counter()
             if _due(state.steps, rollout.rewards.numel(), config.evaluate_every) and suite.test:
                 metrics |= quick_evaluation(pool, config, suite, state)
@@ -191,13 +193,13 @@ def _machine_problems(config: Config) -> list[str]:
 
 
 def _banner(config: Config, suite: Suite, state: TrainState) -> None:
-    parameters = sum(p.numel() for p in state.agent.parameters())
+    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
     trials = config.trials_for(len(suite.tasks))
     print(
         f"Strata RL²   {suite.name}: {len(suite.tasks)} training tasks, "
         f"{len(suite.test)} test tasks, {config.train_goals} training goals each, "
         f"seed {config.seed}\n"
-        f"  agent      {config.arm}, {parameters:,} parameters, learner on "
+        f"  agent      {config.label}, {parameters:,} parameters, learner on "
         f"{learner_device(config)}, {config.threads} thread(s)\n"
         f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
         f"{trials * config.episodes * config.horizon:,} steps, {config.workers} workers\n"
