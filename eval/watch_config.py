@@ -287,7 +287,7 @@ def _title(settings: Settings, saved: Checkpoint | None, config: Config | None) 
     assert saved is not None
     assert config is not None
     name = config.task if config.suite == "ML1" else config.suite
-    return f"{name}   {config.arm}   step {saved.step:,}   {settings.who}"
+    return f"{name}   {config.label}   step {saved.step:,}   {settings.who}"
 
 
 def _default_path(settings: Settings, saved: Checkpoint | None, tasks: Sequence[str]) -> Path:

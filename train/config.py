@@ -23,6 +23,7 @@ from envs.pool import available_cores
 from envs.stepping import MAX_HORIZON
 from envs.suites import Suite, make_suite, suite_problems
 from train import checkpoint
+from train.arms import ARMS, Arm, ArmName, MemoryConfig, network
 from train.checkpoint import Checkpoint, CheckpointError
 from train.ppo import PPOConfig
 from train.sealed import replace_file
@@ -50,6 +51,9 @@ STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 250
 class Config:
     """Train RL² on Meta-World."""
 
+    arm: ArmName = "short"
+    """Memory of the agent: none, short (flat RL²), short-wide, short+replay, long, cascade,
+    cascade+replay, episodic, or hierarchical (all of it); see docs/memory.md."""
     suite: str = "ML10"
     """ML1 (with --task), ML10, ML25, ML45, MT10, MT50, or custom (with --tasks)."""
     task: str | None = None
@@ -74,6 +78,7 @@ class Config:
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     run: Path | None = None
     """Folder of the run; default: runs/<suite>-<arm>-seed<seed>."""
     workers: int | None = None
@@ -93,14 +98,24 @@ class Config:
     """Checkpoints to keep besides the best one."""
 
     @property
-    def arm(self) -> str:
-        """Name of the memory configuration."""
-        return {"gru": "short", "lstm": "short-lstm", "none": "none"}[self.agent.core]
+    def levels(self) -> Arm:
+        """The levels of memory that the arm has."""
+        return ARMS[self.arm]
+
+    @property
+    def network(self) -> AgentConfig:
+        """The agent that the arm makes of `agent`."""
+        return network(self.levels, self.agent, self.memory)
+
+    @property
+    def label(self) -> str:
+        """Name of the arm, with the core where it is not the usual one."""
+        return self.arm + ("-lstm" if self.network.core == "lstm" else "")
 
     @property
     def run_folder(self) -> Path:
         """Where this run is written."""
-        name = f"{self.task if self.suite == 'ML1' else self.suite}-{self.arm}-seed{self.seed}"
+        name = f"{self.task if self.suite == 'ML1' else self.suite}-{self.label}-seed{self.seed}"
         return self.run or Path("runs") / name
 
     def trials_for(self, tasks: int) -> int:
@@ -162,7 +177,9 @@ class Config:
             found.append(
                 f"--trials {self.trials} does not divide among {tasks} tasks: try {nearest}"
             )
-        return found + self.agent.problems() + self.ppo.problems()
+        if self.agent.core == "none" and self.levels.short:
+            found.append(f"--core none has no memory for arm {self.arm}: use --arm none or long")
+        return found + self.agent.problems() + self.ppo.problems() + self.memory.problems()
 
     def resolved(self, tasks: int) -> Self:
         """The same with all defaults filled in, for `tasks` training tasks on this machine."""
@@ -181,6 +198,10 @@ class Config:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
+        if isinstance(values, dict) and "arm" not in values:  # older than arms: the core said it
+            agent = values.get("agent")
+            bare = isinstance(agent, dict) and agent.get("core") == "none"
+            values = {**values, "arm": "none" if bare else "short"}
         return _build(cls, values, "")
 
 

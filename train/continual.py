@@ -42,7 +42,7 @@ def train(
     the arms that use boundaries; evaluate all tasks where it is due; log, save.
     """
     torch.set_num_threads(config.threads)
-    parameters = sum(p.numel() for p in state.agent.parameters())
+    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
     record = Record.open(config, stream, parameters, state.steps)
     resume_step = state.steps if resumed else None
     log = RunLog(config.run_folder, total_steps=stream.total_steps, resume_step=resume_step)
@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _banner(config: StreamConfig, stream: Stream, state: TrainState) -> None:
-    parameters = sum(p.numel() for p in state.agent.parameters())
+    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
     per_iteration = config.trials_for(len(stream.tasks)) * config.episodes * config.horizon
     print(
         f"Strata stream   {stream.name}: {len(stream.phases)} phases of {stream.phase_steps:,} "

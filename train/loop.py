@@ -69,17 +69,16 @@ def iterate(
         iteration=state.iteration,
         seed=config.seed,
     )
+    trials = state.guarded(trials, config)
     policy = acting_policy(state.agent)
     rollout = collect(pool, policy, trials, tasks=tasks, lanes=config.lanes)
     collected = time.perf_counter()
     state.ppo.set_progress(progress)
     learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed), state.long_term)
     state.agent.encoder.normaliser.update(rollout.usable_obs())
+    kept = state.consolidate(rollout, config.seed)
     metrics = success_metrics(rollout, tasks, "train")
-    metrics |= {f"ppo/{name}": value for name, value in learnt.items()}
-    if state.long_term is not None:
-        rng = state.memory_rng(config.seed)
-        metrics |= state.long_term.consolidate(state.agent, rollout, rng)
+    metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept
     state.iteration += 1
     state.steps += rollout.rewards.numel()
     learned = time.perf_counter()

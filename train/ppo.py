@@ -132,7 +132,7 @@ class PPO:
     def __init__(self, agent: RL2Agent, critic: Critic, belief: Belief, config: PPOConfig) -> None:
         self.agent, self.critic, self.belief, self.config = agent, critic, belief, config
         self.groups = (
-            [*agent.parameters(), *belief.parameters()],
+            [w for w in (*agent.parameters(), *belief.parameters()) if w.requires_grad],
             list(critic.parameters()),
         )
         self.optimiser = torch.optim.Adam(
@@ -170,7 +170,7 @@ class PPO:
         inputs = cut.cut(rollout.inputs).to(device)
         task_ids = rollout.task_ids.to(device)
         with torch.no_grad():
-            hidden, starts = self._sweep(cut, inputs)
+            hidden, starts = self._sweep(cut, inputs, rollout.recall)
             old_mean = self.agent.head(hidden)
             old_log_std = self.agent.head.log_std().clone()
             critic_inputs = self._critic_inputs(rollout, cut, inputs, hidden)
@@ -205,7 +205,7 @@ class PPO:
         for epoch in range(config.epochs):
             if epoch:
                 with torch.no_grad():
-                    starts = self._sweep(cut, inputs)[1]
+                    starts = self._sweep(cut, inputs, rollout.recall)[1]
             kls = []
             minibatches = cut.minibatches(config.minibatches, rng)
             for number, index in enumerate(minibatches):
@@ -239,14 +239,16 @@ class PPO:
         metrics.once("learning_rate", self.optimiser.param_groups[0]["lr"])
         return metrics.result()
 
-    def _sweep(self, cut: Sequences, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _sweep(
+        self, cut: Sequences, inputs: Tensor, recall: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One pass over whole trials: the memory's outputs (L, N, H) and each stretch's start."""
         states, outputs = [], []
-        state = self.agent.initial_state(cut.trials)
+        state = self.agent.initial_state(cut.trials, recall)
         for number in range(cut.per_trial):
             states.append(state)
             stretch = inputs[:, number * cut.trials : (number + 1) * cut.trials]
-            hidden, state = self.agent.memory(self.agent.encoder(stretch), state)
+            hidden, state = self.agent.remember(stretch, state)
             outputs.append(hidden)
         return torch.cat(outputs, dim=1), torch.cat(states)
 

@@ -32,8 +32,7 @@ SMOOTHING = 0.1  # of training success, which decides which checkpoint is best
 def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> bool:
     """Run until `total_steps`; True when finished, False when interrupted.
 
-    One iteration: collect a batch of trials, update by PPO, renew the normaliser, consolidate
-    (`train.loop.iterate`), log, save.
+    One iteration: collect trials, update by PPO, renew the normaliser, consolidate, log, save.
     """
     torch.set_num_threads(config.threads)
     total = config.total_steps or 0
@@ -130,13 +129,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _banner(config: Config, suite: Suite, state: TrainState) -> None:
-    parameters = sum(p.numel() for p in state.agent.parameters())
+    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
     trials = config.trials_for(len(suite.tasks))
     print(
         f"Strata RL²   {suite.name}: {len(suite.tasks)} training tasks, "
         f"{len(suite.test)} test tasks, {config.train_goals} training goals each, "
         f"seed {config.seed}\n"
-        f"  agent      {config.arm}, {parameters:,} parameters, learner on "
+        f"  agent      {config.label}, {parameters:,} parameters, learner on "
         f"{learner_device(config)}, {config.threads} thread(s)\n"
         f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
         f"{trials * config.episodes * config.horizon:,} steps, {config.workers} workers\n"

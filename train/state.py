@@ -7,6 +7,7 @@ run draws what the uninterrupted one would have drawn.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ from agents.belief import Belief, goal_statistics
 from agents.heads import Critic
 from agents.rl2 import RL2Agent
 from envs.suites import Suite
+from envs.trial import Trial
+from memory.consolidation import chosen
 from train import checkpoint
 from train.checkpoint import Checkpoint, CheckpointError
 from train.compress import ProgressAndCompress
 from train.config import Config
+from train.hierarchy import Hierarchy, guarded
 from train.long_term import LongTerm
 from train.ppo import PPO
 from train.reference import L2, OnlineEWC
-from train.rollout import pad_goals
+from train.rollout import Rollout, pad_goals
 from train.stream_config import StreamConfig, read_config
 
 
@@ -39,7 +43,7 @@ class TrainState:
         steps: environment steps taken.
         best: highest smoothed training success so far.
         success: exponentially smoothed training success.
-        long_term: what keeps old knowledge, if the arm has any.
+        long_term: what keeps old knowledge, in the arms that have it.
     """
 
     agent: RL2Agent
@@ -52,13 +56,20 @@ class TrainState:
     success: float | None = None
     long_term: LongTerm | None = None
 
+    def guarded(self, trials: Sequence[Trial], config: Config) -> list[Trial]:
+        """Training trials with what of episodic memory each may see."""
+        return list(trials) if self.agent.recall is None else guarded(trials, config.memory)
+
+    def consolidate(self, rollout: Rollout, seed: int) -> dict[str, float]:
+        """Let long-term memory, where there is one, take in an iteration that has been learnt."""
+        if self.long_term is None:
+            return {}
+        rng = np.random.default_rng([seed, self.iteration, 4])
+        return self.long_term.consolidate(self.agent, rollout, rng)
+
     def minibatch_rng(self, seed: int) -> np.random.Generator:
         """The generator that shuffles this iteration's minibatches."""
         return np.random.default_rng([seed, self.iteration, 2])
-
-    def memory_rng(self, seed: int) -> np.random.Generator:
-        """The generator of this iteration's consolidation."""
-        return np.random.default_rng([seed, self.iteration, 4])
 
     def boundary_rng(self, seed: int) -> np.random.Generator:
         """The generator of what is done at a phase's end."""
@@ -73,21 +84,24 @@ class TrainState:
 
     def save(self, config: Config) -> Path:
         """Write a checkpoint into the run folder. Raises CheckpointError if it cannot."""
-        tensors = {
-            "agent": self.agent.state_dict(),
-            "critic": self.critic.state_dict(),
-            "belief": self.belief.state_dict(),
-            "optimiser": _optimiser_tensors(self.ppo.optimiser),
-        }
-        counters = {name: getattr(self, name) for name in ("iteration", "steps", "best", "success")}
-        if self.long_term is not None:
-            tensors["memory"] = self.long_term.tensors()
-            counters["memory"] = self.long_term.state()
+        kept = {} if self.long_term is None else self.long_term.tensors()
         return checkpoint.save(
             config.run_folder / "checkpoints",
             self.steps,
-            tensors=tensors,
-            state=counters,
+            tensors={
+                "agent": self.agent.state_dict(),
+                "critic": self.critic.state_dict(),
+                "belief": self.belief.state_dict(),
+                "optimiser": _optimiser_tensors(self.ppo.optimiser),
+                **({"long_term": kept} if kept else {}),
+            },
+            state={
+                "iteration": self.iteration,
+                "steps": self.steps,
+                "best": self.best,
+                "success": self.success,
+                "long_term": None if self.long_term is None else self.long_term.state(),
+            },
             config=config.to_json(),
             keep=config.keep,
         )
@@ -102,7 +116,8 @@ class TrainState:
             for name in ("iteration", "steps", "best", "success"):
                 setattr(self, name, saved.state[name])
             if self.long_term is not None:
-                self.long_term.restore(saved.tensors["memory"], saved.state["memory"])
+                kept = saved.tensors.get("long_term", {})
+                self.long_term.restore(kept, saved.state["long_term"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"{saved.path} does not fit its configuration: {error}"
@@ -112,18 +127,19 @@ class TrainState:
 def initialise(config: Config, suite: Suite) -> TrainState:
     """A new learner: weights are a function of the seed."""
     torch.manual_seed(config.seed)
-    agent = RL2Agent(config.agent)
+    network = config.network
+    agent = RL2Agent(network)
     goals = torch.stack([pad_goals(suite.train[task]) for task in suite.tasks])
     mean, scale = goal_statistics(goals)
     critic = Critic(
         len(suite.tasks),
         goal_mean=mean,
         goal_scale=scale,
-        memory_width=config.agent.hidden,
-        width=config.agent.critic,
-        privileged=config.agent.privileged_critic,
+        memory_width=network.hidden,
+        width=network.critic,
+        privileged=network.privileged_critic,
     )
-    belief = Belief(len(suite.tasks), goal_mean=mean, goal_scale=scale, hidden=config.agent.hidden)
+    belief = Belief(len(suite.tasks), goal_mean=mean, goal_scale=scale, hidden=network.hidden)
     for module in (agent, critic, belief):
         module.to(learner_device(config))
     ppo = PPO(agent, critic, belief, config.ppo)
@@ -132,27 +148,43 @@ def initialise(config: Config, suite: Suite) -> TrainState:
 
 def make_long_term(config: Config, agent: RL2Agent) -> LongTerm | None:
     """What keeps old knowledge in the arm of `config`; None: nothing does."""
-    if isinstance(config, StreamConfig):
-        reference = config.reference
-        if config.arm == "l2":
-            return L2(reference.l2)
-        if config.arm == "ewc":
-            return OnlineEWC(reference.ewc, reference.ewc_decay)
-        if config.arm == "progress-compress":
-            return ProgressAndCompress(agent, reference)
+    arm = config.levels
+    if arm.long_term:
+        shape = {"episodes": config.episodes, "horizon": config.horizon}
+        return Hierarchy(agent, arm, config.memory, config.ppo, **shape)
+    if not isinstance(config, StreamConfig):
+        return None
+    reference = config.reference
+    if config.arm == "l2":
+        return L2(reference.l2)
+    if config.arm == "ewc":
+        return OnlineEWC(reference.ewc, reference.ewc_decay)
+    if config.arm == "progress-compress":
+        return ProgressAndCompress(agent, reference)
     return None
 
 
-def load_agent(saved: Checkpoint) -> tuple[RL2Agent, Config]:
+def load_agent(saved: Checkpoint, *, level: int = 1) -> tuple[RL2Agent, Config]:
     """The agent of a checkpoint and the configuration of its run, for evaluation.
+
+    Args:
+        saved: a checkpoint.
+        level: 1 for the policy that learns, 2, 3, … for a slow policy of the cascade, which acts
+            without reading episodic memory.
 
     Raises:
         CheckpointError: the checkpoint is not one of ours or does not fit its configuration.
     """
     try:
         config = read_config(saved.config)
-        agent = RL2Agent(config.agent)
-        agent.load_state_dict(saved.tensors["agent"])
+        network, tensors = config.network, saved.tensors["agent"]
+        if level != 1:
+            network = dataclasses.replace(network, entries=0)
+            tensors = chosen(saved.tensors.get("long_term", {}), f"level{level}.")
+            if not tensors:
+                raise ValueError(f"arm {config.arm} has no policy of level {level}")
+        agent = RL2Agent(network)
+        agent.load_state_dict(tensors)
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{saved.path} does not hold a Strata agent: {error}") from error
     return agent.eval(), dataclasses.replace(config, device="cpu")

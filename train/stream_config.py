@@ -11,12 +11,12 @@ import tyro
 from envs.stepping import MAX_HORIZON
 from envs.streams import Stream, make_stream, stream_problems
 from envs.suites import GOALS_PER_TASK, Suite, make_suite
+from train.arms import ARMS, Arm, ArmName
 from train.config import Config
 from train.reference import ReferenceConfig
 
-StreamArm = Literal[
-    "none", "short", "fine-tuning", "ewc", "l2", "progress-compress", "joint", "single"
-]
+Reference = Literal["fine-tuning", "ewc", "l2", "progress-compress", "joint", "single"]
+StreamArm = Literal[ArmName, Reference]
 
 ALIASES = {"fine-tuning": "short"}
 """Other names of arms in the literature on continual learning."""
@@ -26,9 +26,9 @@ ALIASES = {"fine-tuning": "short"}
 class StreamConfig(Config):
     """Train on tasks that come one after another."""
 
-    arm: StreamArm = "short"  # pyright: ignore[reportIncompatibleMethodOverride]
-    """What learns: a memory configuration (none, short), a reference learner (ewc, l2,
-    progress-compress; fine-tuning is short), all tasks at once (joint), or each alone (single)."""
+    arm: StreamArm = "short"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """What learns: a memory configuration of train.rl2, or a reference: ewc, l2, progress-compress,
+    fine-tuning (another name of short), joint (all tasks at once), single (each task alone)."""
     suite: str = "CL5x2"
     """CW10, CW20, CL5x2 (five quickly learnable tasks, twice), or custom (with --tasks)."""
     tasks: tuple[str, ...] = ()
@@ -52,6 +52,11 @@ class StreamConfig(Config):
     total_steps: tyro.conf.Suppress[int | None] = None
     evaluate_every: tyro.conf.Suppress[int] = 0
     video_every: tyro.conf.Suppress[int] = 0
+
+    @property
+    def levels(self) -> Arm:
+        """The levels of memory that the arm has; references have short-term memory."""
+        return ARMS.get(self.arm, ARMS["short"])  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def suite_problems(self) -> list[str]:
         """Everything wrong with the stream that is asked for."""
@@ -97,10 +102,8 @@ class StreamConfig(Config):
     def resolved(self, tasks: int) -> Self:
         """The same with all defaults filled in."""
         stream = self.stream()
-        core = "none" if self.arm == "none" else self.agent.core
         return dataclasses.replace(
             super().resolved(tasks),
-            agent=dataclasses.replace(self.agent, core=core),
             cycles=stream.cycles,
             phase_steps=stream.phase_steps,
             total_steps=stream.total_steps,

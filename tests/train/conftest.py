@@ -49,7 +49,7 @@ def act() -> Callable[..., Rollout]:
         inputs = rng.standard_normal((steps, trials, INPUT_DIM), dtype=np.float32)
         noise = rng.standard_normal((steps, trials, ACTION_DIM), dtype=np.float32)
         weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-        actor = NumpyActor(agent.config.core, weights, trials)
+        actor = NumpyActor(agent.config.core, weights, trials, recall=[0, 1, 2, 2, 1, 0])
         taken = [actor.act(x, n) for x, n in zip(inputs, noise, strict=True)]
         return Rollout(
             inputs=torch.from_numpy(inputs),
@@ -61,6 +61,7 @@ def act() -> Callable[..., Rollout]:
             task_ids=torch.tensor(TASK_IDS),
             goals=torch.from_numpy(rng.random((trials, GOAL_DIM)).astype(np.float32)),
             episodes=EPISODES,
+            recall=torch.tensor([0, 1, 2, 2, 1, 0]),
         )
 
     return make
