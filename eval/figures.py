@@ -184,7 +184,7 @@ def retention(runs: Mapping[str, Sequence[StreamRun]]) -> Figure:
     groups = {arm: group for arm, group in runs.items() if arm != "single"} or dict(runs)
     first = next(iter(groups.values()))[0]
     tasks, length = first.matrix.tasks, first.phase_steps
-    figure, axes = _panels(len(tasks), 5, 2.5, 2.1)
+    figure, axes = _panels(len(tasks), 3, 3.5, 2.3)
     palette = colours(list(runs))
     for index, axis in enumerate(axes):
         for number, task in enumerate(first.matrix.phases):
@@ -249,7 +249,7 @@ def heat_maps(runs: Mapping[str, Sequence[StreamRun]]) -> Figure:
 
 def adaptation_curves(runs: Mapping[str, Sequence[StreamRun]]) -> Figure:
     """Success at the end of the stream by episode of the trial, mean over tasks."""
-    figure, axis = plt.subplots(figsize=(5.2, 3.3), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7.0, 3.3), layout="constrained")
     palette = colours(list(runs))
     arms = [arm for arm in ordered(list(runs)) if arm != "single"]
     for number, arm in enumerate(arms):
@@ -266,5 +266,6 @@ def adaptation_curves(runs: Mapping[str, Sequence[StreamRun]]) -> Figure:
     axis.set_xticks(range(1, len(found) + 1))
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    _legend(figure, axis)
+    if len(arms) > 1:
+        figure.legend(loc="outside right upper", frameon=False)
     return figure

@@ -85,7 +85,7 @@ class Page:
                     f'<figure><img alt="{caption}" src="{source}">'
                     f"<figcaption>{caption}</figcaption></figure>"
                 )
-                text.append(f"![{part.caption}](figures/{part.name}.png)\n\n{part.caption}")
+                text.append(f"![{part.name}](figures/{part.name}.png)\n\n*{part.caption}*")
             elif isinstance(part, Table):
                 page.append(_html_table(part))
                 text.append(_markdown_table(part))

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from agents.step_input import ACTION_DIM, INPUT_DIM
+from envs.pool import Policy
 from envs.streams import make_stream
+from envs.suites import Suite
+from envs.trial import Trial
 from tests.train.test_resume import assert_same_run, lines
 from train import checkpoint, continual, loop
 from train.continual import main
 from train.record import Evaluation, Record
+from train.rollout import Rollout, pad_goals
 from train.state import TrainState, load_agent
 from train.stream_config import StreamConfig, read_config
 
@@ -31,15 +36,64 @@ TINY = [
 ]
 
 
+class NoPool:
+    """Stands in for workers where trials are made up."""
+
+    respawned = 0
+
+    def __init__(self, workers: int | None) -> None: ...
+
+    def __enter__(self) -> "NoPool":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def made_up(pool: Any, policy: Policy, trials: Sequence[Trial], **options: Any) -> Rollout:
+    """A rollout that is a function of its trials alone, like a real one but without a simulator."""
+    steps, tasks = trials[0].steps, list(options["tasks"])
+    rngs = [np.random.default_rng(trial.seed) for trial in trials]
+
+    def columns(*shape: int) -> torch.Tensor:
+        drawn = [rng.standard_normal((steps, *shape), dtype=np.float32) for rng in rngs]
+        return torch.from_numpy(np.stack(drawn, axis=1))
+
+    return Rollout(
+        inputs=columns(INPUT_DIM),
+        actions=columns(ACTION_DIM),
+        log_probs=columns(),
+        rewards=columns(),
+        successes=columns() > 1.5,
+        usable=torch.ones(len(trials), dtype=torch.bool),
+        task_ids=torch.tensor([tasks.index(trial.task) for trial in trials]),
+        goals=pad_goals([trial.goal for trial in trials]),
+        episodes=trials[0].episodes,
+    )
+
+
 @pytest.fixture(autouse=True)
-def _few_goals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(metaworld, "_N_GOALS", 6)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
+def no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of made-up trials on made-up goals: what is tested is the stream, not the physics."""
+
+    def suite(self: StreamConfig, train_goals: int | None = None) -> Suite:
+        rng = np.random.default_rng(0)
+        goals = {t: tuple(map(tuple, rng.random((6, 6)).tolist())) for t in self.stream().tasks}
+        return Suite("custom", self.seed, goals, goals)
+
+    monkeypatch.setattr(StreamConfig, "make_suite", suite)
+    monkeypatch.setattr(continual, "WorkerPool", NoPool)
+    for module in (continual, loop):
+        monkeypatch.setattr(module, "collect", made_up)
+
+
+@pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
-    """A real SIGTERM in the middle of the given iteration, once; returns what undoes it."""
+    """A real SIGTERM in the middle of the given iteration, once."""
 
     def arrange(iterations: int) -> None:
         original, seen = loop.collect, []
@@ -59,8 +113,7 @@ def retention(run: str) -> dict[str, Any]:
     return json.loads((Path(run) / "results" / "retention.json").read_bytes())
 
 
-@pytest.mark.parametrize("arm", ["short", "ewc", "progress-compress", "single", "joint"])
-def test_six_iterations_are_three_and_three(stop_after, capfd, arm) -> None:
+def check_three_and_three(arm: str, stop_after: Callable[[int], None]) -> None:
     """Interrupted in the middle of the second of three phases; then a boundary is crossed.
 
     Every array of the checkpoint, every log line and every evaluation are those of the run that
@@ -70,7 +123,6 @@ def test_six_iterations_are_three_and_three(stop_after, capfd, arm) -> None:
     assert main([*command, "--run", "whole"]) == 0
     stop_after(3)
     assert main([*command, "--run", "parts"]) == continual.INTERRUPTED == 75
-    assert "python -m train.continual --resume parts" in capfd.readouterr().out
     assert checkpoint.load(Path("parts")).step == 3 * PER_ITERATION
     assert [e["step"] for e in retention("parts")["evaluations"]] == [0, 30, 60, 90]
     assert main(["--resume", "parts"]) == 0
@@ -80,8 +132,21 @@ def test_six_iterations_are_three_and_three(stop_after, capfd, arm) -> None:
     assert [line["step"] for line in lines("whole")] == [30, 60, 90, 120, 150, 180]
 
 
+@pytest.mark.parametrize(
+    "arm", ["short", "ewc", "l2", "progress-compress", "single", "joint", "hierarchical"]
+)
+def test_six_iterations_are_three_and_three(no_simulator, stop_after, capfd, arm) -> None:
+    check_three_and_three(arm, stop_after)
+    assert "python -m train.continual --resume parts" in capfd.readouterr().out
+
+
+def test_so_they_are_in_the_simulator(stop_after, monkeypatch) -> None:
+    monkeypatch.setattr(metaworld, "_N_GOALS", 6)
+    check_three_and_three("progress-compress", stop_after)
+
+
 @pytest.fixture
-def finished(tmp_path: Path) -> str:
+def finished(no_simulator) -> str:
     assert main([*TINY, "--run", "mine"]) == 0
     return "mine"
 
@@ -118,7 +183,7 @@ def test_the_policy_is_not_told_the_task(finished) -> None:
     assert agent.config.hidden == 8
 
 
-def test_evaluation_trials_are_the_same_for_all_arms_and_moments(monkeypatch) -> None:
+def test_evaluation_trials_are_the_same_for_all_arms_and_moments(no_simulator, monkeypatch) -> None:
     """Same goals, same exploration noise: what differs is the agent."""
     seen: dict[str, list[list[Any]]] = {}
     original = continual.collect
@@ -137,7 +202,7 @@ def test_evaluation_trials_are_the_same_for_all_arms_and_moments(monkeypatch) ->
     assert {trial.split for trial in first} == {"test"}
 
 
-def test_single_starts_each_task_from_the_initial_weights(monkeypatch) -> None:
+def test_single_starts_each_task_from_the_initial_weights(no_simulator, monkeypatch) -> None:
     starts = []
     original = continual.iterate
 
@@ -154,13 +219,13 @@ def test_single_starts_each_task_from_the_initial_weights(monkeypatch) -> None:
     assert not torch.equal(starts[0][1], starts[1][1])
 
 
-def test_joint_trains_on_all_tasks_at_once() -> None:
+def test_joint_trains_on_all_tasks_at_once(no_simulator) -> None:
     assert main([*TINY, "--arm", "joint", "--run", "joint"]) == 0
     assert {f"train/success/{task}" for task in TASKS} <= set(lines("joint")[0])
     assert len(lines("joint")) == 6  # the same budget
 
 
-def test_boundaries_are_told_once_and_only_to_arms_that_use_them(monkeypatch) -> None:
+def test_each_phase_ends_once(no_simulator, monkeypatch) -> None:
     told = []
 
     class Spy:
@@ -218,7 +283,7 @@ def test_a_finished_or_foreign_folder_is_refused(finished, capsys) -> None:
     assert "phase_steps" in capsys.readouterr().err
 
 
-def test_fine_tuning_is_short() -> None:
+def test_fine_tuning_is_short(no_simulator) -> None:
     assert main([*TINY, "--arm", "fine-tuning", "--run", "mine"]) == 0
     assert retention("mine")["arm"] == "short"
 
