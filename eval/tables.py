@@ -139,7 +139,9 @@ def cost_table(groups: Mapping[str, Sequence[Run]]) -> Table:
     arms = ordered(list(groups))
     columns: dict[str, list[str]] = {"arm": arms}
     columns["seeds"] = [" ".join(str(run.seed) for run in groups[arm]) for arm in arms]
-    columns["policy parameters"] = [f"{groups[arm][0].parameters:,}" for arm in arms]
+    columns["policy parameters"] = [
+        f"{groups[arm][0].parameters:,}" if groups[arm][0].parameters else UNKNOWN for arm in arms
+    ]
     columns["environment steps"] = [
         " ".join(dict.fromkeys(f"{run.steps:,}" for run in groups[arm])) for arm in arms
     ]

@@ -185,8 +185,7 @@ def prepare(settings: Settings) -> Program:
     try:
         suite = None
         if config is not None:
-            wanted = {"task": config.task, "tasks": config.tasks, "test_tasks": config.test_tasks}
-            suite = make_suite(config.suite, **wanted, seed=config.seed)
+            suite = config.make_suite(GOALS_PER_TASK)
         tasks, notes = _tasks(settings, suite)
         slots = tuple(_slots(settings, suite, tasks))
     except SuiteError as error:
