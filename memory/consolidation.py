@@ -203,11 +203,11 @@ class Cascade:
     @torch.no_grad()
     def _average(self, fast: nn.Module) -> None:
         below = [fast, *self.levels[:-1]]
-        before = [[w.clone() for w in policy.parameters()] for policy in below]
+        before = [{n: w.clone() for n, w in policy.named_parameters()} for policy in below]
         for level, source, life in zip(self.levels, before, self.config.half_lives, strict=True):
             keep = 0.5 ** (1 / life)
-            for weight, new in zip(level.parameters(), source, strict=True):
-                weight.mul_(keep).add_(new, alpha=1 - keep)
+            for name, weight in level.named_parameters():  # the fast one may have more
+                weight.mul_(keep).add_(source[name], alpha=1 - keep)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and buffers of every slow level, and their optimisers' moments."""
