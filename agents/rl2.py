@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+import tyro
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from agents.features import Encoder
 from agents.heads import GaussianHead
+from agents.recall import Recall
+from agents.step_input import ACTION_DIM, INPUT_DIM
 from memory.short_term import Core, ShortTermMemory
 
 
@@ -35,12 +38,17 @@ class AgentConfig:
     """Units of each of the critic's two layers."""
     privileged_critic: bool = True
     """Show the critic (never the policy) task, goal and time during training."""
+    read_every: int = 50
+    """Steps between reads of episodic memory (arms episodic and hierarchical), besides those at the
+    start of every later episode."""
+    entries: tyro.conf.Suppress[int] = 0
+    """Trials that episodic memory holds; set by the arm (`Config.network`), 0: none."""
 
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
         found = [
-            f"--{name} must be at least 1"
-            for name in ("hidden", "encoder", "critic")
+            f"--{name.replace('_', '-')} must be at least 1"
+            for name in ("hidden", "encoder", "critic", "read_every")
             if getattr(self, name) < 1
         ]
         if not 0 < self.mean_limit <= 100:
@@ -84,10 +92,23 @@ class RL2Agent(nn.Module):
             log_std_max=config.log_std_max,
             log_std_init=config.log_std_init,
         )
+        self.recall: Recall | None = None
+        if config.entries:
+            self.recall = Recall(
+                self.encoder, self.memory, entries=config.entries, every=config.read_every
+            )
 
-    def initial_state(self, trials: int) -> Float[Tensor, "trial state"]:
-        """Cleared memory for `trials` trials."""
-        return self.memory.initial_state(trials)
+    def initial_state(
+        self, trials: int, recall: Int[Tensor, " trial"] | None = None
+    ) -> Float[Tensor, "trial state"]:
+        """Cleared memory for `trials` trials.
+
+        Args:
+            trials: how many.
+            recall: what of episodic memory each may see (`memory.episodic`); None: all of it.
+        """
+        core = self.memory.initial_state(trials)
+        return core if self.recall is None else self.recall.initial_state(core, recall)
 
     def unroll(
         self,
@@ -105,34 +126,72 @@ class RL2Agent(nn.Module):
         Returns:
             Policy outputs and the memory after the last step.
         """
-        hidden, state = self.memory(self.encoder(inputs), state, new_trial)
+        hidden, state = self.remember(inputs, state, new_trial)
         return Unrolled(self.head(hidden), self.head.log_std(), hidden), state
 
-    def recur(
-        self, inputs: Float[Tensor, "time trial input"], state: Float[Tensor, "trial state"]
-    ) -> Float[Tensor, "trial state"]:
-        """Only the memory after the last step: what a later stretch starts from."""
-        return self.memory(self.encoder(inputs), state)[1]
+    def remember(
+        self,
+        inputs: Float[Tensor, "time trial input"],
+        state: Float[Tensor, "trial state"],
+        new_trial: Bool[Tensor, "time trial"] | None = None,
+    ) -> tuple[Float[Tensor, "time trial hidden"], Float[Tensor, "trial state"]]:
+        """`unroll` without the head: the memory's output at each step, and the state after."""
+        features = self.encoder(inputs)
+        if self.recall is None:
+            return self.memory(features, state, new_trial)
+        return self.recall(self.memory, features, inputs, state, new_trial)
 
 
 @torch.no_grad()
 def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
     """The weights that `agents.acting` needs, with the normaliser, as float32 CPU tensors."""
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    core = (
-        {"core.weight": agent.memory.net.weight, "core.bias": agent.memory.net.bias}
-        if agent.config.core == "none"
-        else {f"core.{name}": getattr(agent.memory.net, name) for name in names}
-    )
     weights = {
-        "obs.mean": agent.encoder.normaliser.mean,
-        "obs.scale": agent.encoder.normaliser.scale(),
-        "encoder.weight": agent.encoder.layer.weight,
-        "encoder.bias": agent.encoder.layer.bias,
-        **core,
+        **_net_weights(agent.encoder, agent.memory),
         "head.weight": agent.head.mean.weight,
         "head.bias": agent.head.mean.bias,
         "head.limit": torch.tensor([agent.head.mean_limit]),
         "head.log_std": agent.head.log_std(),
     }
+    if agent.recall is not None:
+        slow, store = agent.recall, agent.recall.store
+        weights |= {
+            f"recall.{name}": w for name, w in _net_weights(slow.encoder, slow.memory).items()
+        }
+        weights |= {
+            "recall.every": torch.tensor([float(slow.every)]),
+            "recall.centre": store.centre,
+            "recall.keys": store.keys,
+            "recall.values": store.values @ store.from_value.T,
+            "recall.all": store.filled,
+            "recall.old": store.filled & ~store.recent,
+            "recall.gate": store.gate,
+            "recall.gate_bias": store.gate_bias,
+            "recall.sharpness": torch.exp(-store.log_temperature)[None],
+            "recall.null": store.null[None],
+        }
     return {name: w.detach().to("cpu", torch.float32).contiguous() for name, w in weights.items()}
+
+
+def _net_weights(encoder: Encoder, memory: ShortTermMemory) -> dict[str, Tensor]:
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    core = ("weight", "bias") if memory.core == "none" else names
+    return {
+        "obs.mean": encoder.normaliser.mean,
+        "obs.scale": encoder.normaliser.scale(),
+        "encoder.weight": encoder.layer.weight,
+        "encoder.bias": encoder.layer.bias,
+        **{f"core.{name}": getattr(memory.net, name) for name in core},
+    }
+
+
+def parameter_count(config: AgentConfig) -> int:
+    """Learnt parameters of an agent, without making one."""
+    inputs, width, hidden = INPUT_DIM, config.encoder, config.hidden
+    core = {
+        "none": hidden * (width + 1),
+        "gru": 3 * hidden * (width + hidden + 2),
+        "lstm": 4 * hidden * (width + hidden + 2),
+    }[config.core]
+    head = ACTION_DIM * (hidden + 2)
+    read = hidden * (hidden + 2 * hidden + 2) + 2 if config.entries else 0
+    return width * (inputs + 1) + core + head + read

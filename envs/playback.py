@@ -148,7 +148,11 @@ class _Block:
             actor = ScriptedActor(runners)
         else:
             actor = NumpyActor(
-                policy.core, policy.weights, len(trials), deterministic=policy.deterministic
+                policy.core,
+                policy.weights,
+                len(trials),
+                deterministic=policy.deterministic,
+                recall=[2 if trial is None else trial.recall for trial in trials],
             )
         return cls(cells, inputs, noise, actor)
 

@@ -135,15 +135,15 @@ def suite_problems(
     """Everything wrong with a suite request, each a sentence that says what to type instead."""
     problems = []
     if name not in SUITES:
-        problems.append(f"unknown suite {name!r}{_nearest(name, SUITES)}")
+        problems.append(f"unknown suite {name!r}{nearest(name, SUITES)}")
     for flag, names in (("--task", [task] if task else []), ("--tasks", tasks)):
         problems += [
-            f"{flag}: unknown task {name!r}{_nearest(name, TASKS)}"
+            f"{flag}: unknown task {name!r}{nearest(name, TASKS)}"
             for name in names
             if name not in TASKS
         ]
     problems += [
-        f"--test-tasks: unknown task {name!r}{_nearest(name, TASKS)}"
+        f"--test-tasks: unknown task {name!r}{nearest(name, TASKS)}"
         for name in test_tasks
         if name not in TASKS
     ]
@@ -251,7 +251,8 @@ def _goals(tasks: Sequence[Any], classes: Mapping[str, type], *, hidden: bool = 
     return {name: tuple(vectors) for name, vectors in goals.items()}
 
 
-def _nearest(name: str, choices: Sequence[str]) -> str:
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """What was probably meant by an unknown `name`, as the end of a sentence."""
     found = difflib.get_close_matches(name, choices, n=2, cutoff=0.5)
     if not found:
         return f": choose from {', '.join(choices)}"

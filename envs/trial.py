@@ -31,6 +31,7 @@ class Trial:
         horizon: H, environment steps of each episode (at most 500).
         seed: seed of the exploration noise of this trial.
         goal_hidden: whether the observation hides the goal (ML) or shows it (MT).
+        recall: what of episodic memory the trial may see: 0 nothing, 1 what is not recent, 2 all.
     """
 
     task: str
@@ -41,6 +42,7 @@ class Trial:
     horizon: int
     seed: int
     goal_hidden: bool = True
+    recall: int = 2
 
     @property
     def steps(self) -> int:

@@ -172,7 +172,11 @@ class Worker:
         if policy["kind"] == "scripted":
             return ScriptedActor(runners)
         return NumpyActor(
-            policy["core"], weights, len(runners), deterministic=policy["deterministic"]
+            policy["core"],
+            weights,
+            len(runners),
+            deterministic=policy["deterministic"],
+            recall=[runner.trial.recall for runner in runners],
         )
 
 

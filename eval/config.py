@@ -14,7 +14,7 @@ import tyro
 from agents.rl2 import RL2Agent
 from envs.buffer import MAX_WORKERS
 from envs.stepping import MAX_HORIZON
-from envs.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite
+from envs.suites import GOALS_PER_TASK, Suite, SuiteError
 from train import checkpoint
 from train.checkpoint import Checkpoint, CheckpointError
 from train.config import Config, stop
@@ -146,14 +146,8 @@ def load_subject(settings: Settings) -> Subject:
     if invalid := config.validate():
         stop(problems + [f"{saved.path / 'config.json'}: {problem}" for problem in invalid])
     try:
-        suite = make_suite(
-            config.suite,
-            task=config.task,
-            tasks=config.tasks,
-            test_tasks=config.test_tasks,
-            seed=config.seed,
-            train_goals=min(config.train_goals, max(GOALS_PER_TASK, settings.train_goals)),
-        )
+        goals = max(GOALS_PER_TASK, settings.train_goals)
+        suite = config.make_suite(min(config.train_goals, goals))
         available = min(map(len, suite.split(settings.split).values()))
         if settings.goals > available:
             problems.append(

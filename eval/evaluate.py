@@ -70,7 +70,7 @@ def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
     if settings.untrained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(subject.config.seed)  # as the run began: train.state.initialise
-            chosen["untrained"] = acting_policy(RL2Agent(subject.config.agent))
+            chosen["untrained"] = acting_policy(RL2Agent(subject.config.network))
     if settings.random:
         chosen["random"] = Policy(kind="random")
     if settings.scripted:
@@ -146,7 +146,7 @@ def banner(settings: Settings, subject: Subject) -> None:
     """Say what is about to be measured, and what is not."""
     tasks, saved = len(subject.suite.split(settings.split)), subject.saved
     print(
-        f"Strata evaluation of {saved.path} ({subject.config.arm}, step {saved.step:,})\n"
+        f"Strata evaluation of {saved.path} ({subject.config.label}, step {saved.step:,})\n"
         f"  {subject.suite.name} {settings.split}: {tasks} {'task' if tasks == 1 else 'tasks'} × "
         f"{settings.goals} goals × {settings.episodes} episodes × {settings.horizon} steps; "
         + ", ".join(policies(settings, subject)),

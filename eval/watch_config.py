@@ -185,8 +185,7 @@ def prepare(settings: Settings) -> Program:
     try:
         suite = None
         if config is not None:
-            wanted = {"task": config.task, "tasks": config.tasks, "test_tasks": config.test_tasks}
-            suite = make_suite(config.suite, **wanted, seed=config.seed)
+            suite = config.make_suite(GOALS_PER_TASK)
         tasks, notes = _tasks(settings, suite)
         slots = tuple(_slots(settings, suite, tasks))
     except SuiteError as error:
@@ -287,7 +286,7 @@ def _title(settings: Settings, saved: Checkpoint | None, config: Config | None) 
     assert saved is not None
     assert config is not None
     name = config.task if config.suite == "ML1" else config.suite
-    return f"{name}   {config.arm}   step {saved.step:,}   {settings.who}"
+    return f"{name}   {config.label}   step {saved.step:,}   {settings.who}"
 
 
 def _default_path(settings: Settings, saved: Checkpoint | None, tasks: Sequence[str]) -> Path:

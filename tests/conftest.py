@@ -8,7 +8,11 @@ import tests.typecheck  # noqa: F401 - so that jaxtyping finds it by its name
 
 # Signatures promise shapes and types; while tests run, every call is held to them.
 install_import_hook(
-    ["agents", "memory", "train.ppo", "train.rollout", "train.collect"], "tests.typecheck.check"
+    [
+        *("agents", "memory", "train.ppo", "train.rollout", "train.collect", "train.long_term"),
+        "train.hierarchy",
+    ],
+    "tests.typecheck.check",
 )
 
 

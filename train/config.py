@@ -14,15 +14,16 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 import tyro
 
 from agents.rl2 import AgentConfig
 from envs.pool import available_cores
 from envs.stepping import MAX_HORIZON
-from envs.suites import suite_problems
+from envs.suites import Suite, make_suite, suite_problems
 from train import checkpoint
+from train.arms import ARMS, Arm, ArmName, MemoryConfig, network
 from train.checkpoint import Checkpoint, CheckpointError
 from train.ppo import PPOConfig
 from train.sealed import replace_file
@@ -50,6 +51,9 @@ STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 250
 class Config:
     """Train RL² on Meta-World."""
 
+    arm: ArmName = "short"
+    """Memory of the agent: none, short (flat RL²), short-wide, short+replay, long, cascade,
+    cascade+replay, episodic, or hierarchical (all of it); see docs/memory.md."""
     suite: str = "ML10"
     """ML1 (with --task), ML10, ML25, ML45, MT10, MT50, or custom (with --tasks)."""
     task: str | None = None
@@ -74,6 +78,7 @@ class Config:
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     run: Path | None = None
     """Folder of the run; default: runs/<suite>-<arm>-seed<seed>."""
     workers: int | None = None
@@ -93,25 +98,54 @@ class Config:
     """Checkpoints to keep besides the best one."""
 
     @property
-    def arm(self) -> str:
-        """Name of the memory configuration."""
-        return {"gru": "short", "lstm": "short-lstm", "none": "none"}[self.agent.core]
+    def levels(self) -> Arm:
+        """The levels of memory that the arm has."""
+        return ARMS[self.arm]
+
+    @property
+    def network(self) -> AgentConfig:
+        """The agent that the arm makes of `agent`."""
+        return network(self.levels, self.agent, self.memory)
+
+    @property
+    def label(self) -> str:
+        """Name of the arm, with the core where it is not the usual one."""
+        return self.arm + ("-lstm" if self.network.core == "lstm" else "")
 
     @property
     def run_folder(self) -> Path:
         """Where this run is written."""
-        name = f"{self.task if self.suite == 'ML1' else self.suite}-{self.arm}-seed{self.seed}"
+        name = f"{self.task if self.suite == 'ML1' else self.suite}-{self.label}-seed{self.seed}"
         return self.run or Path("runs") / name
 
     def trials_for(self, tasks: int) -> int:
         """Trials of one iteration when the suite trains on `tasks` tasks."""
         return self.trials or -(-40 // tasks) * tasks
 
-    def validate(self, tasks: int | None = None) -> list[str]:
-        """Everything wrong with this configuration; `tasks` is the number of training tasks."""
-        found = suite_problems(
+    def suite_problems(self) -> list[str]:
+        """Everything wrong with the tasks that are asked for."""
+        return suite_problems(
             self.suite, task=self.task, tasks=self.tasks, test_tasks=self.test_tasks
         )
+
+    def make_suite(self, train_goals: int | None = None) -> Suite:
+        """The run's tasks and goals; of each training task only `train_goals` where given.
+
+        Raises:
+            SuiteError: there is no such suite.
+        """
+        return make_suite(
+            self.suite,
+            task=self.task,
+            tasks=self.tasks,
+            test_tasks=self.test_tasks,
+            seed=self.seed,
+            train_goals=self.train_goals if train_goals is None else train_goals,
+        )
+
+    def validate(self, tasks: int | None = None) -> list[str]:
+        """Everything wrong with this configuration; `tasks` is the number of training tasks."""
+        found = self.suite_problems()
         positive = (
             "train_goals", "episodes", "horizon", "lanes", "threads", "checkpoint_every", "keep"
         )  # fmt: skip
@@ -143,9 +177,11 @@ class Config:
             found.append(
                 f"--trials {self.trials} does not divide among {tasks} tasks: try {nearest}"
             )
-        return found + self.agent.problems() + self.ppo.problems()
+        if self.agent.core == "none" and self.levels.short:
+            found.append(f"--core none has no memory for arm {self.arm}: use --arm none or long")
+        return found + self.agent.problems() + self.ppo.problems() + self.memory.problems()
 
-    def resolved(self, tasks: int) -> Config:
+    def resolved(self, tasks: int) -> Self:
         """The same with all defaults filled in, for `tasks` training tasks on this machine."""
         return dataclasses.replace(
             self,
@@ -160,12 +196,16 @@ class Config:
         return {**dataclasses.asdict(self), "run": None}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Config:
+    def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
+        if isinstance(values, dict) and "arm" not in values:  # older than arms: the core said it
+            agent = values.get("agent")
+            bare = isinstance(agent, dict) and agent.get("core") == "none"
+            values = {**values, "arm": "none" if bare else "short"}
         return _build(cls, values, "")
 
 
-_Arguments = Annotated[Config, tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes]
+_Kind = TypeVar("_Kind", bound=Config)
 
 
 def difference(old: Config, new: Config) -> list[str]:
@@ -177,24 +217,33 @@ def difference(old: Config, new: Config) -> list[str]:
     ]
 
 
-def parse(argv: Sequence[str]) -> tuple[Config, Checkpoint | None]:
+def parse(
+    argv: Sequence[str], kind: type[_Kind] = Config, program: str = "train.rl2"
+) -> tuple[_Kind, Checkpoint | None]:
     """Read the command line; with ``--resume RUN`` the run's own configuration is the default.
 
     Ends with exit code 2 and a message where the line cannot be read, a checkpoint is unusable, or
     a resumed run would be changed.
+
+    Args:
+        argv: arguments after the program's name.
+        kind: the program's configuration.
+        program: its name, for messages.
     """
+    flat = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
     rest = list(argv)
     folder = _take(rest, "--resume")
     if folder is None:
-        return tyro.cli(_Arguments, args=rest, prog="python -m train.rl2"), None
+        return tyro.cli(kind, args=rest, prog=f"python -m {program}", config=flat), None
     try:
         saved = checkpoint.load(Path(folder))
-        old = Config.from_json(saved.config)
+        old = kind.from_json(saved.config)
     except (CheckpointError, ValueError) as error:
         stop([f"--resume {folder}: {error}"])
     run = Path(folder).parent.parent if saved.path == Path(folder) else Path(folder)
     old = dataclasses.replace(old, run=run)
-    new = tyro.cli(_Arguments, args=rest, default=old, prog="python -m train.rl2 --resume RUN")
+    prog = f"python -m {program} --resume RUN"
+    new = tyro.cli(kind, args=rest, default=old, prog=prog, config=flat)
     changed = difference(old, new)
     if changed:
         stop(

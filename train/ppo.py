@@ -6,7 +6,6 @@ stretch starts from the memory that the current weights have there, recomputed o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,8 @@ from agents.belief import Belief
 from agents.heads import Critic, gaussian_entropy, gaussian_log_prob
 from agents.rl2 import RL2Agent
 from agents.step_input import OBS
+from train.long_term import LongTerm, MinibatchView, add_capped, pull_gradient
+from train.means import Means
 from train.rollout import Boundary, Rollout, Sequences, gae, normalise_per_task, step_discounts
 
 
@@ -134,7 +135,7 @@ class PPO:
     def __init__(self, agent: RL2Agent, critic: Critic, belief: Belief, config: PPOConfig) -> None:
         self.agent, self.critic, self.belief, self.config = agent, critic, belief, config
         self.groups = (
-            [*agent.parameters(), *belief.parameters()],
+            [w for w in (*agent.parameters(), *belief.parameters()) if w.requires_grad],
             list(critic.parameters()),
         )
         self.optimiser = torch.optim.Adam([{"params": group} for group in self.groups], eps=1e-5)
@@ -152,14 +153,14 @@ class PPO:
         self,
         rollout: Rollout,
         rng: np.random.Generator,
-        extra_loss: Callable[[], Tensor] | None = None,
+        long_term: LongTerm | None = None,
     ) -> dict[str, float]:
         """Learn from one rollout.
 
         Args:
             rollout: trials acted by the agent's present weights.
             rng: shuffles the stretches.
-            extra_loss: a further loss added to every minibatch's (long-term memory's pull).
+            long_term: what keeps old knowledge; its loss pulls at every minibatch, up to its cap.
 
         Returns:
             Metrics, averaged over minibatches unless the name says otherwise; none where physics
@@ -173,7 +174,7 @@ class PPO:
         inputs = cut.cut(rollout.inputs).to(device)
         task_ids = rollout.task_ids.to(device)
         with torch.no_grad():
-            hidden, starts = self._sweep(cut, inputs)
+            hidden, starts = self._sweep(cut, inputs, rollout.recall)
             old_mean = self.agent.head(hidden)
             old_log_std = self.agent.head.log_std().clone()
             critic_inputs = self._critic_inputs(rollout, cut, inputs, hidden)
@@ -199,17 +200,19 @@ class PPO:
             mask=cut.mask(rollout.usable).to(device),
         )
         acted = cut.cut(rollout.log_probs).to(device)
-        metrics = _Means()
+        metrics = Means()
         metrics.once("acting_error", ((acted - whole.old_log_probs).abs() * whole.mask).max())
         variance = (targets * whole.mask).square().sum() / whole.mask.sum().clamp(min=1)
         metrics.once("target_scale", variance.sqrt())
+        aside = rng.spawn(1)[0] if long_term is not None else rng  # leaves PPO's own draws alone
 
         for epoch in range(config.epochs):
             if epoch:
                 with torch.no_grad():
-                    starts = self._sweep(cut, inputs)[1]
+                    starts = self._sweep(cut, inputs, rollout.recall)[1]
             kls = []
-            for index in cut.minibatches(config.minibatches, rng):
+            minibatches = cut.minibatches(config.minibatches, rng)
+            for number, index in enumerate(minibatches):
                 batch = Batch(**{name: value[:, index] for name, value in vars(whole).items()})
                 outputs, _ = self.agent.unroll(batch.inputs, starts[index])
                 loss, found = policy_loss(outputs.mean, outputs.log_std, old_log_std, batch, config)
@@ -219,13 +222,18 @@ class PPO:
                 believed = self.belief.errors(outputs.hidden, goals[index], ids[0, index])
                 belief_loss = (believed * weight).sum()
                 loss = loss + config.value * value_loss + config.belief * belief_loss
-                if extra_loss is not None:
-                    loss = loss + extra_loss()
+                pull = None
+                if long_term is not None:
+                    part = (batch.inputs, starts[index], outputs, batch.mask, index, rollout, cut)
+                    place = (epoch, number, len(minibatches), aside)
+                    view = MinibatchView(self.agent, *part, *place)
+                    pull = long_term.loss(view)
                 if epoch == 0 and not kls:
                     metrics.once("first_ratio_error", found["ratio_error"])
                 found.pop("ratio_error")
                 found |= {"loss": loss, "value_loss": value_loss, "belief_loss": belief_loss}
-                metrics.add({**found, **self._step(loss)})
+                cap = 0.0 if long_term is None else long_term.cap
+                metrics.add({**found, **self._step(loss, pull, cap)})
                 kls.append(float(found["kl"]))
             metrics.once("epochs", epoch + 1)
             if np.mean(kls) > config.kl_stop:
@@ -235,14 +243,16 @@ class PPO:
         metrics.once("learning_rate", self.optimiser.param_groups[0]["lr"])
         return metrics.result()
 
-    def _sweep(self, cut: Sequences, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def _sweep(
+        self, cut: Sequences, inputs: Tensor, recall: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One pass over whole trials: the memory's outputs (L, N, H) and each stretch's start."""
         states, outputs = [], []
-        state = self.agent.initial_state(cut.trials)
+        state = self.agent.initial_state(cut.trials, recall)
         for number in range(cut.per_trial):
             states.append(state)
             stretch = inputs[:, number * cut.trials : (number + 1) * cut.trials]
-            hidden, state = self.agent.memory(self.agent.encoder(stretch), state)
+            hidden, state = self.agent.remember(stretch, state)
             outputs.append(hidden)
         return torch.cat(outputs, dim=1), torch.cat(states)
 
@@ -269,10 +279,19 @@ class PPO:
         values = values.reshape(cut.length, cut.per_trial, cut.trials, *rest).transpose(0, 1)
         return values.reshape(-1, cut.trials, *rest)[: cut.steps]
 
-    def _step(self, loss: Tensor) -> dict[str, Tensor | float]:
-        """One optimiser step, unless a gradient is not finite: then nothing is changed."""
+    def _step(
+        self, loss: Tensor, pull: Tensor | None = None, cap: float = 0.0
+    ) -> dict[str, Tensor | float]:
+        """One optimiser step, unless a gradient is not finite: then nothing is changed.
+
+        The gradient of `pull` is scaled down to at most `cap` times the norm of the agent's.
+        """
         self.optimiser.zero_grad(set_to_none=True)
+        pulled = {} if pull is None else pull_gradient(pull, self.groups[0])
         loss.backward()
+        found: dict[str, Tensor | float] = {}
+        if pull is not None:
+            found = {"pull_loss": pull, **add_capped(pulled, cap, self.groups[0])}
         limit = self.config.max_grad_norm
         norms = [torch.nn.utils.clip_grad_norm_(group, limit) for group in self.groups]
         healthy = bool(torch.isfinite(sum(norms)))  # type: ignore[arg-type]
@@ -283,27 +302,5 @@ class PPO:
             "grad_norm": norms[0] if healthy else 0.0,
             "critic_grad_norm": norms[1] if healthy else 0.0,
             "skipped_steps": float(not healthy),
+            **found,
         }
-
-
-class _Means:
-    """Averages of diagnostics over minibatches."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, list[float]] = {}
-        self._once: dict[str, float] = {}
-
-    def once(self, name: str, value: Tensor | float) -> None:
-        self._once[name] = float(value)
-
-    def add(self, values: dict) -> None:
-        for name, value in values.items():
-            self._sums.setdefault(name, []).append(
-                float(value.detach() if isinstance(value, Tensor) else value)
-            )
-
-    def result(self) -> dict[str, float]:
-        means = {name: float(np.mean(values)) for name, values in self._sums.items()}
-        if "skipped_steps" in self._sums:
-            means["skipped_steps"] = float(np.sum(self._sums["skipped_steps"]))
-        return {**means, **self._once}

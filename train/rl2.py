@@ -14,16 +14,16 @@ import warnings
 
 import torch
 
-from envs.gl import GLError, backend
+from envs.gl import GLError
 from envs.pool import Policy, WorkerError, WorkerPool
 from envs.render import render_trials
-from envs.suites import Suite, make_suite
-from train import checkpoint
+from envs.suites import Suite
 from train.checkpoint import CheckpointError, environment_difference
 from train.collect import acting_policy, collect, success_metrics
 from train.config import Config, parse, stop, write_config
 from train.interrupt import INTERRUPTED, StopSignal
 from train.log import RunLog
+from train.loop import crossed, iterate, run_problems, save
 from train.state import TrainState, initialise, learner_device
 
 SMOOTHING = 0.1  # of training success, which decides which checkpoint is best
@@ -32,7 +32,7 @@ SMOOTHING = 0.1  # of training success, which decides which checkpoint is best
 def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> bool:
     """Run until `total_steps`; True when finished, False when interrupted.
 
-    One iteration: collect a batch of trials, update by PPO, renew the normaliser, log, save.
+    One iteration: collect trials, update by PPO, renew the normaliser, consolidate, log, save.
     """
     torch.set_num_threads(config.threads)
     total = config.total_steps or 0
@@ -42,41 +42,23 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
         saved_at = state.steps if resumed else -1
         while state.steps < total and not stop_signal.requested:
             began = time.perf_counter()
-            trials = suite.sample_trials(
-                config.trials_for(len(suite.tasks)),
-                episodes=config.episodes,
-                horizon=config.horizon,
-                iteration=state.iteration,
-                seed=config.seed,
+            done = iterate(
+                pool, config, suite, state, tasks=suite.tasks, progress=state.steps / total
             )
-            policy = acting_policy(state.agent)
-            rollout = collect(pool, policy, trials, tasks=suite.tasks, lanes=config.lanes)
-            collected = time.perf_counter()
-            state.ppo.set_progress(state.steps / total)
-            learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed))
-            state.agent.encoder.normaliser.update(rollout.usable_obs())
-            state.iteration += 1
-            state.steps += rollout.rewards.numel()
-            metrics = success_metrics(rollout, suite.tasks, "train")
+            metrics = done.metrics
             state.note_success(metrics["train/success"], SMOOTHING)
-            metrics |= {f"ppo/{name}": value for name, value in learnt.items()}
             learned = time.perf_counter()
-            if _due(state.steps, rollout.rewards.numel(), config.evaluate_every) and suite.test:
+            if crossed(state.steps, done.steps, config.evaluate_every) and suite.test:
                 metrics |= quick_evaluation(pool, config, suite, state)
-            if _due(state.steps, rollout.rewards.numel(), config.video_every):
-                film(config, suite, policy, state.steps, log)
-            log.write(
-                state.steps,
-                metrics,
-                {
-                    "steps_per_second": rollout.rewards.numel() / (time.perf_counter() - began),
-                    "collect_seconds": collected - began,
-                    "learn_seconds": learned - collected,
-                    "evaluate_seconds": time.perf_counter() - learned,
-                    "workers_replaced": pool.respawned,
-                },
-            )
-            if _due(state.steps, rollout.rewards.numel(), config.checkpoint_every):
+            if crossed(state.steps, done.steps, config.video_every):
+                film(config, suite, done.policy, state.steps, log)
+            timing = {
+                "steps_per_second": done.steps / (time.perf_counter() - began),
+                "evaluate_seconds": time.perf_counter() - learned,
+                "workers_replaced": pool.respawned,
+            }
+            log.write(state.steps, metrics, done.timing | timing)
+            if crossed(state.steps, done.steps, config.checkpoint_every):
                 save(config, state, log)
                 saved_at = state.steps
         if state.steps > saved_at:
@@ -108,45 +90,14 @@ def film(config: Config, suite: Suite, policy: Policy, step: int, log: RunLog) -
     log.video(step, f"watch/{split}", frames)
 
 
-def save(config: Config, state: TrainState, log: RunLog) -> None:
-    """Checkpoint; a failed save is reported and training goes on from the last good one."""
-    best = state.best
-    state.best = max(best, -1.0 if state.success is None else state.success)
-    try:
-        log.sync()
-        path = state.save(config)
-        if state.best > best:
-            checkpoint.mark_best(path.parent, state.steps, state.best)
-    except (CheckpointError, OSError) as error:
-        state.best = best
-        warnings.warn(f"NOT SAVED: {error}", stacklevel=2)
-
-
-def _due(steps: int, per_iteration: int, every: int) -> bool:
-    """Whether `every` was crossed by the last iteration."""
-    return bool(every) and steps // every != (steps - per_iteration) // every
-
-
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, train. Returns the exit code."""
     config, resume = parse(sys.argv[1:] if argv is None else argv)
-    problems = config.validate() + checkpoint.check_run_folder(config.run_folder)
-    problems += _machine_problems(config)
-    if not resume and (config.run_folder / "checkpoints").exists():
-        problems.append(
-            f"{config.run_folder} already holds a run: continue it with "
-            f"--resume {config.run_folder}, or choose another folder with --run"
-        )
+    problems = config.validate()
+    problems += run_problems(config, resumed=resume is not None, program="train.rl2")
     if problems:
         stop(problems)
-    suite = make_suite(
-        config.suite,
-        task=config.task,
-        tasks=config.tasks,
-        test_tasks=config.test_tasks,
-        seed=config.seed,
-        train_goals=config.train_goals,
-    )
+    suite = config.make_suite()
     if problems := config.validate(len(suite.tasks)):
         stop(problems)
     config = config.resolved(len(suite.tasks))
@@ -177,27 +128,14 @@ def main(argv: list[str] | None = None) -> int:
     return INTERRUPTED
 
 
-def _machine_problems(config: Config) -> list[str]:
-    """What this machine cannot do of what is asked for."""
-    problems = []
-    if config.device == "cuda" and not torch.cuda.is_available():
-        problems.append("--device cuda: torch sees no CUDA GPU here; use --device auto or cpu")
-    if config.video_every > 0:
-        try:
-            backend()
-        except GLError as error:
-            problems.append(f"--video-every: {error}")
-    return problems
-
-
 def _banner(config: Config, suite: Suite, state: TrainState) -> None:
-    parameters = sum(p.numel() for p in state.agent.parameters())
+    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
     trials = config.trials_for(len(suite.tasks))
     print(
         f"Strata RL²   {suite.name}: {len(suite.tasks)} training tasks, "
         f"{len(suite.test)} test tasks, {config.train_goals} training goals each, "
         f"seed {config.seed}\n"
-        f"  agent      {config.arm}, {parameters:,} parameters, learner on "
+        f"  agent      {config.label}, {parameters:,} parameters, learner on "
         f"{learner_device(config)}, {config.threads} thread(s)\n"
         f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
         f"{trials * config.episodes * config.horizon:,} steps, {config.workers} workers\n"

@@ -35,6 +35,7 @@ class Rollout:
         task_ids: index of each trial's task among the training tasks.
         goals: each trial's goal, padded with zeros to 6 numbers, in metres.
         episodes: K.
+        recall: what of episodic memory each trial saw (`envs.trial.Trial`); None: all of it.
     """
 
     inputs: Float[Tensor, "time trial input"]
@@ -46,6 +47,7 @@ class Rollout:
     task_ids: Int[Tensor, " trial"]
     goals: Float[Tensor, "trial goal"]
     episodes: int
+    recall: Int[Tensor, " trial"] | None = None
 
     @classmethod
     def from_batch(
@@ -63,6 +65,7 @@ class Rollout:
             task_ids=torch.tensor([position[trial.task] for trial in trials]),
             goals=pad_goals([trial.goal for trial in trials]),
             episodes=trials[0].episodes,
+            recall=torch.tensor([trial.recall for trial in trials]),
         )
 
     @property
@@ -89,6 +92,7 @@ class Rollout:
             self,
             **{name: getattr(self, name)[:, keep] for name in timed},
             **{name: getattr(self, name)[keep] for name in fixed},
+            recall=None if self.recall is None else self.recall[keep],
         )
 
     def usable_obs(self) -> Float[Tensor, "n obs"]:

@@ -7,6 +7,7 @@ run draws what the uninterrupted one would have drawn.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,18 @@ from agents.belief import Belief, goal_statistics
 from agents.heads import Critic
 from agents.rl2 import RL2Agent
 from envs.suites import Suite
+from envs.trial import Trial
+from memory.consolidation import chosen
 from train import checkpoint
 from train.checkpoint import Checkpoint, CheckpointError
+from train.compress import ProgressAndCompress
 from train.config import Config
+from train.hierarchy import Hierarchy, guarded
+from train.long_term import LongTerm
 from train.ppo import PPO
-from train.rollout import pad_goals
+from train.reference import L2, OnlineEWC
+from train.rollout import Rollout, pad_goals
+from train.stream_config import StreamConfig, read_config
 
 
 @dataclass
@@ -35,6 +43,7 @@ class TrainState:
         steps: environment steps taken.
         best: highest smoothed training success so far.
         success: exponentially smoothed training success.
+        long_term: what keeps old knowledge, in the arms that have it.
     """
 
     agent: RL2Agent
@@ -45,10 +54,26 @@ class TrainState:
     steps: int = 0
     best: float = -1.0
     success: float | None = None
+    long_term: LongTerm | None = None
+
+    def guarded(self, trials: Sequence[Trial], config: Config) -> list[Trial]:
+        """Training trials with what of episodic memory each may see."""
+        return list(trials) if self.agent.recall is None else guarded(trials, config.memory)
+
+    def consolidate(self, rollout: Rollout, seed: int) -> dict[str, float]:
+        """Let long-term memory, where there is one, take in an iteration that has been learnt."""
+        if self.long_term is None:
+            return {}
+        rng = np.random.default_rng([seed, self.iteration, 4])
+        return self.long_term.consolidate(self.agent, rollout, rng)
 
     def minibatch_rng(self, seed: int) -> np.random.Generator:
         """The generator that shuffles this iteration's minibatches."""
         return np.random.default_rng([seed, self.iteration, 2])
+
+    def boundary_rng(self, seed: int) -> np.random.Generator:
+        """The generator of what is done at a phase's end."""
+        return np.random.default_rng([seed, self.iteration, 5])
 
     def note_success(self, value: float, rate: float) -> None:
         """Smooth the training success that chooses the best checkpoint; NaN is left out."""
@@ -59,6 +84,7 @@ class TrainState:
 
     def save(self, config: Config) -> Path:
         """Write a checkpoint into the run folder. Raises CheckpointError if it cannot."""
+        kept = {} if self.long_term is None else self.long_term.tensors()
         return checkpoint.save(
             config.run_folder / "checkpoints",
             self.steps,
@@ -67,12 +93,14 @@ class TrainState:
                 "critic": self.critic.state_dict(),
                 "belief": self.belief.state_dict(),
                 "optimiser": _optimiser_tensors(self.ppo.optimiser),
+                **({"long_term": kept} if kept else {}),
             },
             state={
                 "iteration": self.iteration,
                 "steps": self.steps,
                 "best": self.best,
                 "success": self.success,
+                "long_term": None if self.long_term is None else self.long_term.state(),
             },
             config=config.to_json(),
             keep=config.keep,
@@ -87,6 +115,9 @@ class TrainState:
             _restore_optimiser(self.ppo.optimiser, saved.tensors["optimiser"])
             for name in ("iteration", "steps", "best", "success"):
                 setattr(self, name, saved.state[name])
+            if self.long_term is not None:
+                kept = saved.tensors.get("long_term", {})
+                self.long_term.restore(kept, saved.state["long_term"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"{saved.path} does not fit its configuration: {error}"
@@ -96,33 +127,64 @@ class TrainState:
 def initialise(config: Config, suite: Suite) -> TrainState:
     """A new learner: weights are a function of the seed."""
     torch.manual_seed(config.seed)
-    agent = RL2Agent(config.agent)
+    network = config.network
+    agent = RL2Agent(network)
     goals = torch.stack([pad_goals(suite.train[task]) for task in suite.tasks])
     mean, scale = goal_statistics(goals)
     critic = Critic(
         len(suite.tasks),
         goal_mean=mean,
         goal_scale=scale,
-        memory_width=config.agent.hidden,
-        width=config.agent.critic,
-        privileged=config.agent.privileged_critic,
+        memory_width=network.hidden,
+        width=network.critic,
+        privileged=network.privileged_critic,
     )
-    belief = Belief(len(suite.tasks), goal_mean=mean, goal_scale=scale, hidden=config.agent.hidden)
+    belief = Belief(len(suite.tasks), goal_mean=mean, goal_scale=scale, hidden=network.hidden)
     for module in (agent, critic, belief):
         module.to(learner_device(config))
-    return TrainState(agent, critic, belief, PPO(agent, critic, belief, config.ppo))
+    ppo = PPO(agent, critic, belief, config.ppo)
+    return TrainState(agent, critic, belief, ppo, long_term=make_long_term(config, agent))
 
 
-def load_agent(saved: Checkpoint) -> tuple[RL2Agent, Config]:
+def make_long_term(config: Config, agent: RL2Agent) -> LongTerm | None:
+    """What keeps old knowledge in the arm of `config`; None: nothing does."""
+    arm = config.levels
+    if arm.long_term:
+        shape = {"episodes": config.episodes, "horizon": config.horizon}
+        return Hierarchy(agent, arm, config.memory, config.ppo, **shape)
+    if not isinstance(config, StreamConfig):
+        return None
+    reference = config.reference
+    if config.arm == "l2":
+        return L2(reference.l2)
+    if config.arm == "ewc":
+        return OnlineEWC(reference.ewc, reference.ewc_decay)
+    if config.arm == "progress-compress":
+        return ProgressAndCompress(agent, reference)
+    return None
+
+
+def load_agent(saved: Checkpoint, *, level: int = 1) -> tuple[RL2Agent, Config]:
     """The agent of a checkpoint and the configuration of its run, for evaluation.
+
+    Args:
+        saved: a checkpoint.
+        level: 1 for the policy that learns, 2, 3, … for a slow policy of the cascade, which acts
+            without reading episodic memory.
 
     Raises:
         CheckpointError: the checkpoint is not one of ours or does not fit its configuration.
     """
     try:
-        config = Config.from_json(saved.config)
-        agent = RL2Agent(config.agent)
-        agent.load_state_dict(saved.tensors["agent"])
+        config = read_config(saved.config)
+        network, tensors = config.network, saved.tensors["agent"]
+        if level != 1:
+            network = dataclasses.replace(network, entries=0)
+            tensors = chosen(saved.tensors.get("long_term", {}), f"level{level}.")
+            if not tensors:
+                raise ValueError(f"arm {config.arm} has no policy of level {level}")
+        agent = RL2Agent(network)
+        agent.load_state_dict(tensors)
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{saved.path} does not hold a Strata agent: {error}") from error
     return agent.eval(), dataclasses.replace(config, device="cpu")

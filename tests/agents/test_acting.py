@@ -1,6 +1,7 @@
 """The workers' NumPy path against the torch path that learns: the same policy, to round-off."""
 
-from typing import get_args
+import dataclasses
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -36,6 +37,27 @@ def trained_agent(core: Core) -> RL2Agent:
     return agent
 
 
+def recalling_agent(core: Core) -> RL2Agent:
+    """The same with a store of seven trials, three of them recent, that is read strongly."""
+    torch.manual_seed(5)
+    plain = trained_agent(core)
+    agent = RL2Agent(dataclasses.replace(plain.config, entries=10, read_every=30))
+    agent.load_state_dict(plain.state_dict(), strict=False)
+    assert agent.recall is not None
+    store, slots = agent.recall.store, torch.tensor([0, 1, 2, 3, 5, 7, 9])
+    agent.recall.encoder.load_state_dict(plain.encoder.state_dict())
+    with torch.no_grad():
+        for weight in agent.recall.memory.parameters():
+            weight += 0.2 * torch.randn_like(weight)
+        encoded = agent.recall.encode(torch.from_numpy(packed_inputs(9, 40)).repeat(1, 2, 1))
+        key, value = encoded[:20, :7].mean(dim=0), encoded[-1, :7]
+        store.write(slots, key + 0.1 * torch.randn_like(key), value)
+        store.from_value.normal_()
+        store.gate.normal_(std=0.3)
+    store.settle(torch.arange(10) < 3)
+    return agent
+
+
 def packed_inputs(seed: int = 7, steps: int = STEPS) -> np.ndarray:
     rng = np.random.default_rng(seed)
     inputs = np.zeros((steps, TRIALS, INPUT_DIM), dtype=np.float32)
@@ -46,7 +68,7 @@ def packed_inputs(seed: int = 7, steps: int = STEPS) -> np.ndarray:
     return inputs
 
 
-def make_actor(agent: RL2Agent, **options: bool) -> NumpyActor:
+def make_actor(agent: RL2Agent, **options: Any) -> NumpyActor:
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
     return NumpyActor(agent.config.core, weights, TRIALS, **options)
 
@@ -140,3 +162,36 @@ def test_the_actor_keeps_to_itself() -> None:
         weight[...] = np.nan
     np.testing.assert_array_equal(actor.mean(inputs[0]), expected[0])
     np.testing.assert_array_equal(inputs, before)
+
+
+# ---------------------------------------------------------------------------------------- recall
+
+
+@pytest.mark.parametrize("core", ["gru", "lstm"])
+def test_numpy_recalls_as_torch_does(core: Core) -> None:
+    """Each row may see something else; 500 steps of reads, at episode starts and in between."""
+    agent, inputs = recalling_agent(core), packed_inputs()
+    recall = torch.tensor([0, 1, 2, 2])
+    with torch.no_grad():
+        outputs, state = agent.unroll(torch.from_numpy(inputs), agent.initial_state(4, recall))
+        deaf, _ = agent.unroll(torch.from_numpy(inputs), agent.initial_state(4, 0 * recall))
+    actor = make_actor(agent, recall=recall.tolist())
+    means = np.stack([actor.mean(x) for x in inputs])
+    np.testing.assert_allclose(means, outputs.mean.numpy(), atol=2e-5)
+    np.testing.assert_allclose(actor.state, state.numpy(), atol=1e-3, rtol=1e-5)
+    heard = (outputs.mean - deaf.mean).abs().amax(dim=(0, 2))
+    assert heard[0] == 0
+    assert (heard[1:] > 2e-3).all()
+    blind = torch.tensor([0, 2, 1, 1])
+    with torch.no_grad():
+        other, _ = agent.unroll(torch.from_numpy(inputs), agent.initial_state(4, blind))
+    assert (other.mean - outputs.mean).abs().amax(dim=(0, 2))[2:].min() > 1e-3
+
+
+def test_the_actor_recalls_after_a_reset() -> None:
+    """What a row may see outlives the trial; what it has seen does not."""
+    agent, inputs = recalling_agent("gru"), packed_inputs(steps=120)
+    actor = make_actor(agent, recall=[0, 1, 2, 2])
+    first = [actor.mean(x) for x in inputs]
+    actor.reset()
+    np.testing.assert_array_equal(first, [actor.mean(x) for x in inputs])

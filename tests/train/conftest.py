@@ -23,9 +23,18 @@ EPISODES, HORIZON = 3, 7  # 21 steps: not a multiple of the tests' stretches
 def make_learner() -> Callable[..., PPO]:
     """A PPO with agent and critic, small, seeded, with all heads away from their zero start."""
 
-    def make(core: Core = "gru", *, privileged: bool = True, seed: int = 0, **ppo: object) -> PPO:
+    def make(
+        core: Core = "gru",
+        *,
+        privileged: bool = True,
+        seed: int = 0,
+        entries: int = 0,
+        **ppo: object,
+    ) -> PPO:
         torch.manual_seed(seed)
-        agent = RL2Agent(AgentConfig(core=core, hidden=12, encoder=10))
+        agent = RL2Agent(
+            AgentConfig(core=core, hidden=12, encoder=10, entries=entries, read_every=3)
+        )
         goals = {"goal_mean": torch.zeros(2, GOAL_DIM), "goal_scale": torch.ones(2, GOAL_DIM)}
         critic = Critic(2, **goals, memory_width=12, width=16, privileged=privileged)
         belief = Belief(2, **goals, hidden=12)
@@ -49,7 +58,7 @@ def act() -> Callable[..., Rollout]:
         inputs = rng.standard_normal((steps, trials, INPUT_DIM), dtype=np.float32)
         noise = rng.standard_normal((steps, trials, ACTION_DIM), dtype=np.float32)
         weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-        actor = NumpyActor(agent.config.core, weights, trials)
+        actor = NumpyActor(agent.config.core, weights, trials, recall=[0, 1, 2, 2, 1, 0])
         taken = [actor.act(x, n) for x, n in zip(inputs, noise, strict=True)]
         return Rollout(
             inputs=torch.from_numpy(inputs),
@@ -61,6 +70,7 @@ def act() -> Callable[..., Rollout]:
             task_ids=torch.tensor(TASK_IDS),
             goals=torch.from_numpy(rng.random((trials, GOAL_DIM)).astype(np.float32)),
             episodes=EPISODES,
+            recall=torch.tensor([0, 1, 2, 2, 1, 0]),
         )
 
     return make

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from envs.suites import Suite
-from train import checkpoint, rl2
+from train import checkpoint, loop, rl2
 from train.config import Config
 from train.interrupt import StopSignal
 from train.log import RunLog
@@ -43,7 +43,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Sends this process a real SIGTERM in the middle of the given iteration, once."""
 
     def arrange(iterations: int) -> None:
-        original, seen = rl2.collect, []
+        original, seen = loop.collect, []
 
         def collect(*args: Any, **options: Any) -> Any:
             seen.append(1)
@@ -51,7 +51,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 os.kill(os.getpid(), signal.SIGTERM)
             return original(*args, **options)
 
-        monkeypatch.setattr(rl2, "collect", collect)
+        monkeypatch.setattr(loop, "collect", collect)
 
     return arrange
 
@@ -75,13 +75,22 @@ def assert_same_run(one: str, other: str) -> None:
     assert differing <= {"workers"}
 
 
-def test_six_iterations_are_three_and_three(stop_after, capfd) -> None:
+ALL_LEVELS = [
+    *("--arm", "hierarchical", "--reservoir", "3", "--recent", "2", "--reencode-every", "2"),
+    *("--read-every", "2", "--recent-iterations", "1", "--replay-share", "1"),
+    *("--replay-from", "all", "--levels", "3"),
+]
+
+
+@pytest.mark.parametrize("arm", [[], ALL_LEVELS], ids=["short", "hierarchical"])
+def test_six_iterations_are_three_and_three(stop_after, capfd, arm: list[str]) -> None:
     """Interrupted in the third iteration by SIGTERM, resumed with another number of workers.
 
     The learning rate falls towards total_steps, so both runs have the same total. Saving at the
-    interruption, in between the regular saves, must leave no trace.
+    interruption, in between the regular saves, must leave no trace. With all levels of memory
+    there are slow policies, their optimisers, the reservoir and the store to be restored as well.
     """
-    total = ["--total-steps", str(6 * PER_ITERATION)]
+    total = [*arm, "--total-steps", str(6 * PER_ITERATION)]
     assert main([*TINY, *total, "--run", "whole", "--workers", "1"]) == 0
     stop_after(3)
     assert main([*TINY, *total, "--run", "parts", "--workers", "2"]) == rl2.INTERRUPTED == 75

@@ -1,0 +1,111 @@
+"""Retention, forgetting, transfer of streams: ``python -m eval.continual RUN [RUN …]``.
+
+    python -m eval.continual runs/CL5x2-short-seed*           one arm, several seeds
+    python -m eval.continual runs/CL5x2-*                     arms beside each other
+
+Runs of `--arm single` among them are the reference of forward transfer. The figures come from what
+the runs recorded while they trained (results/retention.json); definitions are in docs/continual.md.
+Exit codes: 0 done, 1 not written, 2 bad input (nothing written).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from eval.compare import by_arm
+from eval.page import Table
+from eval.results import table_console
+from eval.runs import RunError, StreamRun, load_run, load_stream_run
+from eval.tables import adaptation_table, contrast_table, stream_tables, task_table, to_json
+from train.config import stop
+from train.sealed import environment, replace_file
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Metrics of what streams of tasks leave behind."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders of `train.continual`: arms and seeds of one stream."""
+    out: Path | None = None
+    """File for all numbers as JSON; default: none is written."""
+
+
+def load_groups(folders: tuple[Path, ...]) -> dict[str, list[StreamRun]]:
+    """Runs by arm; ends with exit code 2 listing every problem."""
+    problems, runs = [], []
+    for folder in folders:
+        try:
+            runs.append(load_stream_run(load_run(folder)))
+        except RunError as error:
+            problems.append(str(error))
+    try:
+        groups = by_arm(runs)
+    except ValueError as error:
+        problems.append(str(error))
+        groups = {}
+    if problems or not groups:
+        stop(problems or ["name at least one run folder, e.g. runs/CL5x2-short-seed1"])
+    return groups
+
+
+def show(console: Console, title: str, table: Table) -> None:
+    """Print one table."""
+    style = box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN
+    printed = RichTable(box=style)
+    for number, name in enumerate(table.columns):
+        printed.add_column(name, justify="right" if number else "left")
+    for row in table.rows():
+        printed.add_row(*row)
+    console.print(f"\n{title}", style="bold", markup=False, highlight=False)
+    console.print(printed)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read, check, print, write. Returns the exit code."""
+    arguments = tyro.cli(
+        Arguments, args=sys.argv[1:] if argv is None else argv, prog="python -m eval.continual"
+    )
+    groups = load_groups(arguments.runs)
+    console = table_console()
+    first = next(iter(groups.values()))[0]
+    assert first.run.record is not None
+    facts = first.run.record["stream"]
+    console.print(
+        f"Strata stream {facts['name']}: {len(facts['phases'])} phases of "
+        f"{facts['phase_steps']:,} steps; success at any step of the last episode on "
+        f"{first.run.record['evaluation']['goals']} unseen goals of each task",
+        markup=False,
+        highlight=False,
+    )
+    for title, table in stream_tables(groups):
+        show(console, title, table)
+    if set(groups) - {"single"}:
+        show(console, "success at the end by episode of the trial", adaptation_table(groups))
+    show(console, "success at the end by task (single: after its own phase)", task_table(groups))
+    if len(groups) > 1:
+        show(console, "declared contrasts, paired by seed", contrast_table(groups))
+    if arguments.out is not None:
+        values = {"kind": "strata comparison", "schema": 1, "environment": environment()}
+        data = json.dumps({**values, **to_json(groups)}, allow_nan=False)
+        try:
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(arguments.out, data.encode() + b"\n")
+        except OSError as error:
+            print(f"error: {arguments.out} is not written ({error})", file=sys.stderr)
+            return 1
+        print(f"\nwritten: {arguments.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""The reservoir: whole old trials, kept raw, so that memory can be rehearsed on its exact inputs.
+
+Inputs are stored, not recurrent states: a trial is unrolled from its start by whatever weights are
+asked, so nothing in the store can go stale (Chelu et al. 2024 call what goes stale otherwise
+embedding drift). Behavioural distillation on such samples is what retains best on Continual World
+(ClonEx-SAC, Wolczyk et al. 2022, arXiv 2209.13900).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+BUDGET = 64 * 2**20  # bytes of inputs and means that one store may take, in memory and on disk
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Old trials and what was done in them.
+
+    Attributes:
+        inputs: packed inputs from the start of each trial.
+        mean: mean actions of the policy that is to be kept.
+        log_std: its log standard deviations.
+        weight: how much each trial counts, from 0 to 1.
+    """
+
+    inputs: Float[Tensor, "time trial input"]
+    mean: Float[Tensor, "time trial action"]
+    log_std: Float[Tensor, "trial action"]
+    weight: Float[Tensor, " trial"]
+
+    @property
+    def count(self) -> int:
+        """How many trials."""
+        return self.inputs.shape[1]
+
+    def part(self, time: slice, columns: Int[Tensor, " n"]) -> Replay:
+        """Some steps of some trials."""
+        inputs, mean = self.inputs[time, columns], self.mean[time, columns]
+        return Replay(inputs, mean, self.log_std[columns], self.weight[columns])
+
+
+def distillation(
+    mean: Float[Tensor, "time trial action"], log_std: Float[Tensor, " action"], old: Replay
+) -> Float[Tensor, ""]:
+    """Weighted mean over steps and trials of KL(π̄ ‖ π), in nats."""
+    spread = (2 * old.log_std).exp() + (old.mean - mean).square()
+    kl = log_std - old.log_std + spread / (2 * (2 * log_std).exp()) - 0.5
+    return (kl.sum(-1).mean(dim=0) * old.weight).mean()
+
+
+def capacity(trials: int, recent: int, floats: int) -> tuple[int, int]:
+    """Both sizes, cut down alike until trials of `floats` numbers fit into the budget."""
+    share = min(1.0, BUDGET / (4 * floats * max(trials + recent, 1)))
+    return max(int(trials * share), min(trials, 1)), max(int(recent * share), min(recent, 1))
+
+
+class TrialStore:
+    """Slots 0…R-1 hold the most recent trials, the C after them a uniform sample of all worth it.
+
+    Reservoir sampling (Vitter 1985, algorithm R): after n offers each of them is in the sample
+    with probability C / n.
+
+    Args:
+        trials: C, size of the lifelong sample.
+        recent: R, size of the ring of recent trials.
+        steps, inputs, actions: T steps of I inputs and A actions.
+    """
+
+    def __init__(self, trials: int, recent: int, *, steps: int, inputs: int, actions: int) -> None:
+        self.trials, self.recent = trials, recent
+        slots = trials + recent
+        self.inputs = torch.zeros(slots, steps, inputs)
+        self.mean = torch.zeros(slots, steps, actions)
+        self.log_std = torch.zeros(slots, actions)
+        self.weight = torch.zeros(slots)
+        self.written = torch.full((slots,), -1)  # iteration; -1: an empty slot
+        self.offered = self.passed = 0
+
+    def assign(
+        self, worth: Float[Tensor, " trial"], rng: np.random.Generator
+    ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+        """Where new trials go: columns of the batch and the slot of each; a slot only once.
+
+        Every trial passes through the ring; those with `worth` > 0 are offered to the sample.
+        """
+        place: dict[int, int] = {}
+        for column, value in enumerate(worth.tolist()):
+            if self.recent:
+                place[self.passed % self.recent] = column
+                self.passed += 1
+            if self.trials and value > 0:
+                drawn = self.offered
+                if drawn >= self.trials:
+                    drawn = int(rng.integers(self.offered + 1))
+                if drawn < self.trials:
+                    place[self.recent + drawn] = column
+                self.offered += 1
+        slots = sorted(place)
+        columns = [place[slot] for slot in slots]
+        return torch.tensor(columns, dtype=torch.long), torch.tensor(slots, dtype=torch.long)
+
+    def write(self, slots: Int[Tensor, " n"], trials: Replay, iteration: int) -> None:
+        """Put `trials` into `slots`."""
+        self.inputs[slots] = trials.inputs.transpose(0, 1).cpu()
+        self.mean[slots] = trials.mean.transpose(0, 1).cpu()
+        self.log_std[slots], self.weight[slots] = trials.log_std.cpu(), trials.weight.cpu()
+        self.written[slots] = iteration
+
+    @property
+    def filled(self) -> Int[Tensor, " n"]:
+        """Slots that hold a trial."""
+        return torch.nonzero(self.written >= 0).flatten()
+
+    def __len__(self) -> int:
+        return len(self.filled)
+
+    def draw(self, count: int, rng: np.random.Generator) -> Replay | None:
+        """Up to `count` trials of the lifelong sample, each at most once; None if it is empty."""
+        kept = self.filled[self.filled >= self.recent]
+        if not len(kept) or count < 1:
+            return None
+        picked = kept[torch.from_numpy(rng.permutation(len(kept))[:count])]
+        return self.at(picked)
+
+    def at(self, slots: Int[Tensor, " n"]) -> Replay:
+        """The trials in `slots`, time-major."""
+        inputs, mean = self.inputs[slots].transpose(0, 1), self.mean[slots].transpose(0, 1)
+        return Replay(inputs, mean, self.log_std[slots], self.weight[slots])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is filled; `restore` puts it back to the bit."""
+        slots = self.filled
+        names = ("inputs", "mean", "log_std", "weight", "written")
+        return {"slots": slots} | {name: getattr(self, name)[slots] for name in names}
+
+    def state(self) -> dict[str, int]:
+        """Counters of the sampling."""
+        return {"offered": self.offered, "passed": self.passed}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, int]) -> None:
+        """Inverse of `tensors` and `state`."""
+        slots = tensors["slots"]
+        for name in ("inputs", "mean", "log_std", "weight", "written"):
+            own = getattr(self, name)
+            own.zero_()
+            own[slots] = tensors[name]
+        empty = torch.ones(len(self.written), dtype=torch.bool)
+        empty[slots] = False
+        self.written[empty] = -1
+        self.offered, self.passed = int(state["offered"]), int(state["passed"])

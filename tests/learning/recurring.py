@@ -1,0 +1,221 @@
+"""A bandit whose contexts come back: what only a memory that outlives the trial can use.
+
+Every trial shows a context, a random pattern, and hides a sign that belongs to it. In each episode
+the second action pays 10 if its first number has that sign. Contexts are new all the time, so the
+weights cannot know their signs; but some come again a few iterations later. After Ritter et al.
+2018 (arXiv 1805.09692), "barcode" bandits. ``python -m tests.learning.recurring --arm short``
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import tyro
+
+from agents.acting import NumpyActor
+from agents.belief import Belief, goal_statistics
+from agents.heads import Critic
+from agents.rl2 import AgentConfig, RL2Agent
+from agents.step_input import INPUT_DIM, OBS_DIM, pack
+from envs.buffer import TrialBatch
+from envs.trial import Trial
+from memory.consolidation import CascadeConfig
+from train.arms import ARMS, ArmName, MemoryConfig, network
+from train.collect import acting_policy
+from train.hierarchy import Hierarchy, guarded
+from train.ppo import PPO, PPOConfig
+from train.rollout import Rollout, pad_goals
+
+EPISODES, HORIZON, BITS = 2, 4, 20
+TASK = "recurring-bandit"
+
+
+@dataclass(frozen=True)
+class Search:
+    """One training on the recurring bandit."""
+
+    arm: ArmName = "episodic"
+    seed: int = 1
+    iterations: int = 120
+    trials: int = 64
+    lag: int = 4
+    """A context comes back up to so many iterations after it was new."""
+    agent: AgentConfig = field(
+        default_factory=lambda: AgentConfig(hidden=48, encoder=48, critic=48, read_every=1)
+    )
+    ppo: PPOConfig = field(
+        default_factory=lambda: PPOConfig(
+            learning_rate=3e-3, final_learning_rate=1e-3, belief=0.0, minibatches=4, bptt=8
+        )
+    )
+    memory: MemoryConfig = field(
+        default_factory=lambda: MemoryConfig(
+            reservoir=1,
+            recent=384,
+            reencode_every=5,
+            recent_exclusion=0.0,
+            cascade=CascadeConfig(half_lives=(3.0, 10.0)),
+        )
+    )
+
+
+Context = tuple[int, float]
+"""The seed of its pattern, and its sign."""
+
+
+def pattern(context: Context) -> np.ndarray:
+    """The barcode of a context, (BITS,) of ±1."""
+    return np.random.default_rng(context[0]).choice([-1.0, 1.0], BITS)
+
+
+def new_contexts(count: int, rng: np.random.Generator) -> list[Context]:
+    """Contexts that nobody has met, half of either sign."""
+    return [(int(rng.integers(2**31)), 1.0 - 2.0 * (i % 2)) for i in range(count)]
+
+
+def trials_of(contexts: list[Context], rng: np.random.Generator) -> list[Trial]:
+    """One trial in each context."""
+    return [
+        Trial(TASK, (sign, 0.0, 0.0), number, "train", EPISODES, HORIZON, int(rng.integers(2**63)))
+        for number, sign in contexts
+    ]
+
+
+def run_trials(actor: NumpyActor, trials: list[Trial]) -> TrialBatch:
+    """All trials in lockstep, packed as `envs.trial` packs them."""
+    steps, count = EPISODES * HORIZON, len(trials)
+    arrays = {name: np.zeros(shape, kind) for name, kind, shape in TrialBatch.spec(steps, count)}
+    sign = np.array([trial.goal[0] for trial in trials])
+    noise = np.stack([trial.noise() for trial in trials], axis=1)
+    inputs, action = np.zeros((count, INPUT_DIM), np.float32), np.zeros((count, 4), np.float32)
+    obs, reward = np.zeros((count, OBS_DIM)), np.zeros(count)
+    obs[:, HORIZON : HORIZON + BITS] = [pattern((t.goal_index, t.goal[0])) for t in trials]
+    for t in range(steps):
+        step = t % HORIZON
+        obs[:, :HORIZON] = np.eye(HORIZON)[step]
+        for row in range(count):
+            pack(
+                obs[row],
+                action[row],
+                reward[row],
+                t > 0 and step == 0,
+                reward[row],
+                out=inputs[row],
+            )
+        arrays["inputs"][t] = inputs
+        arrays["actions"][t], arrays["log_probs"][t] = actor.act(inputs, noise[t])
+        counts = step == 1
+        action = np.clip(arrays["actions"][t], -1, 1) * counts
+        reward = 10.0 * counts * (np.sign(arrays["actions"][t, :, 0]) == sign)
+        arrays["rewards"][t], arrays["successes"][t] = reward, reward > 0
+    return TrialBatch(**arrays)
+
+
+def collect(agent: RL2Agent, trials: list[Trial], *, deterministic: bool = False) -> Rollout:
+    """The agent's trials, acted by the NumPy path as in the workers."""
+    policy = acting_policy(agent)
+    actor = NumpyActor(
+        policy.core,
+        policy.weights,
+        len(trials),
+        deterministic=deterministic,
+        recall=[trial.recall for trial in trials],
+    )
+    return Rollout.from_batch(run_trials(actor, trials), trials, [TASK])
+
+
+@dataclass
+class Learner:
+    """Agent, trainer and long-term memory of one arm."""
+
+    agent: RL2Agent
+    ppo: PPO
+    long_term: Hierarchy | None
+
+    def update(self, rollout: Rollout, rng: np.random.Generator, *, learn: bool = True) -> None:
+        """One iteration's learning and consolidation; without `learn` only the latter."""
+        if learn:
+            self.ppo.update(rollout, rng, self.long_term)
+            self.agent.encoder.normaliser.update(rollout.usable_obs())
+        if self.long_term is not None:
+            self.long_term.consolidate(self.agent, rollout, rng)
+
+
+def make_learner(
+    name: ArmName,
+    agent: AgentConfig,
+    ppo: PPOConfig,
+    memory: MemoryConfig,
+    *,
+    goals: list[tuple[float, ...]],
+    tasks: int = 1,
+    episodes: int = EPISODES,
+    horizon: int = HORIZON,
+) -> Learner:
+    """As `train.state.initialise` makes it, for tasks that are no Meta-World."""
+    arm = ARMS[name]
+    config = network(arm, agent, memory)
+    policy = RL2Agent(config)
+    mean, scale = goal_statistics(pad_goals(goals).expand(tasks, -1, -1))
+    statistics = {"goal_mean": mean, "goal_scale": scale}
+    critic = Critic(
+        tasks, **statistics, memory_width=config.hidden, width=config.critic, privileged=True
+    )
+    trainer = PPO(policy, critic, Belief(tasks, **statistics, hidden=config.hidden), ppo)
+    long_term = None
+    if arm.long_term:
+        long_term = Hierarchy(policy, arm, memory, ppo, episodes=episodes, horizon=horizon)
+    return Learner(policy, trainer, long_term)
+
+
+def train(search: Search, *, report: bool = False) -> Learner:
+    """Half of each iteration's contexts are new, half come back."""
+    torch.manual_seed(search.seed)
+    rng = np.random.default_rng(search.seed)
+    learner = make_learner(
+        search.arm, search.agent, search.ppo, search.memory, goals=[(-1.0,) * 3, (1.0,) * 3]
+    )
+    met: list[list[Context]] = []
+    half = search.trials // 2
+    for iteration in range(search.iterations):
+        known = [context for past in met[-search.lag :] for context in past]
+        chosen = rng.permutation(len(known))[:half] if known else []
+        contexts = [known[i] for i in chosen] + new_contexts(search.trials - len(chosen), rng)
+        met.append(contexts[len(chosen) :])
+        trials = guarded(trials_of(contexts, rng), search.memory)
+        rollout = collect(learner.agent, trials)
+        learner.ppo.set_progress(iteration / search.iterations)
+        learner.update(rollout, rng)
+        if report and iteration % 10 == 9:
+            success = rollout.success_by_episode()
+            back, new = success[:, : len(chosen)].mean(dim=1), success[:, len(chosen) :].mean(dim=1)
+            print(iteration + 1, "recurring", back.tolist(), "new", new.tolist(), flush=True)
+    return learner
+
+
+def first_episodes(
+    learner: Learner, *, trials: int = 100, seed: int = 99
+) -> dict[str, list[float]]:
+    """Success by episode in contexts met once before, and in new ones, acting by the mean.
+
+    The meeting before is one more iteration, consolidated but not learnt from.
+    """
+    rng = np.random.default_rng(seed)
+    contexts = new_contexts(trials, rng)
+    learner.update(collect(learner.agent, trials_of(contexts, rng)), rng, learn=False)
+    found = {}
+    for name, chosen in (("recurring", contexts), ("new", new_contexts(trials, rng))):
+        rollout = collect(learner.agent, trials_of(chosen, rng), deterministic=True)
+        found[name] = rollout.success_by_episode().mean(dim=1).tolist()
+    hidden = [dataclasses.replace(trial, recall=0) for trial in trials_of(contexts, rng)]
+    rollout = collect(learner.agent, hidden, deterministic=True)
+    found["store hidden"] = rollout.success_by_episode().mean(dim=1).tolist()
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(first_episodes(train(tyro.cli(Search, description=__doc__), report=True)))

@@ -1,0 +1,169 @@
+"""Arms are data: what each is made of, how it is chosen, and what older runs are taken for."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from agents.rl2 import AgentConfig, RL2Agent, parameter_count
+from envs.suites import Suite
+from train import checkpoint
+from train.arms import ARMS, ArmName, MemoryConfig
+from train.checkpoint import CheckpointError
+from train.config import Config, parse
+from train.hierarchy import Hierarchy
+from train.state import TrainState, initialise, load_agent
+
+GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
+SMALL = AgentConfig(hidden=12, encoder=10, critic=8)
+
+
+def config_of(arm: ArmName, folder: Path = Path("mine"), **options: Any) -> Config:
+    memory = MemoryConfig(reservoir=3, recent=2)
+    return Config(
+        arm=arm, suite="ML1", task="reach-v3", agent=SMALL, memory=memory, run=folder, **options
+    )
+
+
+def learner_of(config: Config) -> TrainState:
+    return initialise(config, Suite("ML1", 1, GOALS, GOALS))
+
+
+def learnt(agent: RL2Agent) -> int:
+    return sum(weight.numel() for weight in agent.parameters() if weight.requires_grad)
+
+
+def test_every_arm_has_its_data() -> None:
+    assert set(ARMS) == set(get_args(ArmName))
+
+
+@pytest.mark.parametrize("core", ["gru", "lstm"])
+@pytest.mark.parametrize("name", list(ARMS))
+def test_an_arm_has_its_levels(name: ArmName, core: str) -> None:
+    config = dataclasses.replace(
+        config_of(name),
+        agent=dataclasses.replace(SMALL, core=core),  # type: ignore[arg-type]
+    )
+    assert config.validate() == []
+    arm, state = ARMS[name], learner_of(config)
+    assert state.agent.config.core == (core if arm.short else "none")
+    assert (state.agent.recall is not None) == arm.episodic
+    assert learnt(state.agent) == parameter_count(config.network)
+    if not arm.long_term:
+        assert state.long_term is None
+        return
+    assert isinstance(state.long_term, Hierarchy)
+    cascade, store = state.long_term.cascade, state.long_term.store
+    assert (cascade is not None) == (arm.cascade or arm.episodic)
+    assert (store is not None) == (arm.replay or arm.episodic)
+    if cascade is not None:
+        assert len(cascade.levels) == (2 if arm.cascade else 1)
+        assert all(level.recall is None for level in cascade.levels)
+
+
+def test_short_is_the_default() -> None:
+    assert Config().arm == "short"
+    assert Config().network == Config().agent == AgentConfig()
+
+
+def test_short_wide_has_the_parameters_of_the_hierarchy() -> None:
+    """Of all three policies and the reader, to a percent; never more."""
+    base = Config()
+    wide = parameter_count(dataclasses.replace(base, arm="short-wide").network)
+    levels = parameter_count(dataclasses.replace(base, arm="hierarchical").network)
+    goal = levels + 2 * parameter_count(base.agent)
+    assert 0.99 * goal <= wide <= goal
+
+
+@pytest.mark.parametrize("name", list(ARMS))
+def test_arms_start_alike(name: ArmName) -> None:
+    """From one seed: what two arms have in common has the same weights, the critic too."""
+    if ARMS[name].wide or not ARMS[name].short:
+        pytest.skip("another network")
+    short, other = learner_of(config_of("short")), learner_of(config_of(name))
+    for key, weight in short.agent.state_dict().items():
+        assert weight.equal(other.agent.state_dict()[key]), key
+    for key, weight in short.critic.state_dict().items():
+        assert weight.equal(other.critic.state_dict()[key]), key
+
+
+def test_guards_are_for_arms_that_read() -> None:
+    config = config_of("short")
+    trials = Suite("ML1", 1, GOALS, GOALS).sample_trials(
+        40, episodes=1, horizon=5, iteration=0, seed=1
+    )
+    assert learner_of(config).guarded(trials, config) == list(trials)
+    config = config_of("episodic")
+    assert {t.recall for t in learner_of(config).guarded(trials, config)} == {0, 1, 2}
+
+
+# -------------------------------------------------------------------------------------- on the line
+
+
+@pytest.mark.parametrize("name", list(ARMS))
+def test_an_arm_is_chosen_by_name(name: ArmName) -> None:
+    config, _ = parse(["--arm", name])
+    assert config.arm == name
+    assert config.run_folder == Path(f"runs/ML10-{name}-seed1")
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_an_lstm_is_said_in_the_name() -> None:
+    config, _ = parse(["--arm", "cascade", "--core", "lstm"])
+    assert config.run_folder == Path("runs/ML10-cascade-lstm-seed1")
+    assert parse(["--core", "lstm"])[0].run_folder == Path("runs/ML10-short-lstm-seed1")
+
+
+def test_a_core_without_memory_needs_an_arm_without() -> None:
+    config, _ = parse(["--core", "none"])
+    assert any("--arm none" in problem for problem in config.validate())
+    assert parse(["--core", "none", "--arm", "none"])[0].validate() == []
+
+
+def test_all_wrong_memory_settings_are_named_at_once() -> None:
+    config, _ = parse(["--replay", "-1", "--reservoir", "0", "--omega", "0", "--levels", "1"])
+    problems = " ".join(config.validate())
+    assert all(flag in problems for flag in ("--replay ", "--reservoir", "--omega", "--levels"))
+
+
+@pytest.mark.parametrize(("core", "arm"), [("gru", "short"), ("lstm", "short"), ("none", "none")])
+def test_runs_older_than_arms_are_read(core: str, arm: ArmName) -> None:
+    old = Config(agent=AgentConfig(core=core)).to_json()  # type: ignore[arg-type]
+    for young in ("arm", "memory"):
+        del old[young]
+    for young in ("entries", "read_every"):
+        del old["agent"][young]
+    config = Config.from_json(old)
+    assert config.arm == arm
+    assert config.network.core == core
+    assert config.validate() == []
+
+
+# ------------------------------------------------------------------------------------ slow policies
+
+
+def test_slow_policies_are_loaded_as_agents(tmp_path: Path) -> None:
+    config = config_of("hierarchical", tmp_path / "mine", device="cpu")
+    state = learner_of(config)
+    assert isinstance(state.long_term, Hierarchy)
+    assert state.long_term.cascade is not None
+    for number, level in enumerate(state.long_term.cascade.levels, start=2):
+        level.head.mean.bias.data.fill_(float(number))  # type: ignore[union-attr]
+    state.save(config)
+    saved = checkpoint.load(config.run_folder)
+    for number in (2, 3):
+        agent, _ = load_agent(saved, level=number)
+        assert agent.head.mean.bias.unique().tolist() == [float(number)]
+        assert agent.recall is None
+    assert load_agent(saved)[0].recall is not None
+    with pytest.raises(CheckpointError, match="no policy of level 4"):
+        load_agent(saved, level=4)
+
+
+def test_a_checkpoint_of_another_arm_is_refused(tmp_path: Path) -> None:
+    config = config_of("cascade", tmp_path / "mine", device="cpu")
+    learner_of(config).save(config)
+    saved = checkpoint.load(config.run_folder)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        learner_of(config_of("hierarchical")).restore(saved)

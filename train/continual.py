@@ -1,0 +1,188 @@
+"""Train on tasks one after another: ``python -m train.continual --suite CW10``.
+
+    python -m train.continual --suite CL5x2 --arm short       five quick tasks, twice
+    python -m train.continual --suite custom --tasks reach-v3 push-v3 --phase-steps 500000
+    python -m train.continual --resume runs/CL5x2-short-seed1 go on exactly where it stopped
+
+The agent is told neither the task nor when it changes. Exit codes: 0 finished, 2 bad input
+(nothing written), 75 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+import warnings
+
+import torch
+
+from envs.pool import WorkerError, WorkerPool
+from envs.streams import Phase, Stream, only
+from envs.suites import Suite
+from train.checkpoint import CheckpointError, environment_difference
+from train.collect import acting_policy, collect
+from train.config import parse, stop, write_config
+from train.interrupt import INTERRUPTED, StopSignal
+from train.log import RunLog
+from train.loop import crossed, iterate, run_problems, save
+from train.record import Evaluation, Record
+from train.state import TrainState, initialise, learner_device
+from train.stream_config import ALIASES, StreamConfig
+
+PROGRAM = "train.continual"
+
+
+def train(
+    config: StreamConfig, suite: Suite, stream: Stream, state: TrainState, *, resumed: bool
+) -> bool:
+    """Run all phases; True when finished, False when interrupted.
+
+    One iteration: collect trials of the phase's task, update, consolidate; at the phase's end tell
+    the arms that use boundaries; evaluate all tasks where it is due; log, save.
+    """
+    torch.set_num_threads(config.threads)
+    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
+    record = Record.open(config, stream, parameters, state.steps)
+    resume_step = state.steps if resumed else None
+    log = RunLog(config.run_folder, total_steps=stream.total_steps, resume_step=resume_step)
+    write_config(config)
+    with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
+        saved_at = state.steps if resumed else -1
+        if record.due(state.steps):
+            record.add(evaluate(pool, config, suite, stream, state))
+        while state.steps < stream.total_steps and not stop_signal.requested:
+            began = time.perf_counter()
+            phase = stream.phase_at(state.steps)
+            if config.arm == "single" and state.steps == phase.start:
+                start_afresh(config, suite, state)
+            done = iterate(
+                pool,
+                config,
+                suite if config.arm == "joint" else only(suite, phase.task),
+                state,
+                tasks=suite.tasks,
+                progress=scheduled(config, phase, state.steps),
+            )
+            metrics = done.metrics | {"stream/phase": phase.number + 1}
+            if config.arm != "joint":
+                for name in ("success", "return"):
+                    metrics[f"train/{name}/{phase.task}"] = metrics[f"train/{name}"]
+            if state.steps == phase.end and state.long_term is not None:
+                rng = state.boundary_rng(config.seed)
+                state.long_term.end_phase(state.agent, done.rollout, rng)
+            learned = time.perf_counter()
+            if record.due(state.steps):
+                evaluation = evaluate(pool, config, suite, stream, state)
+                record.add(evaluation)
+                metrics |= evaluation.metrics(suite.tasks)
+                log.message(told(evaluation, stream))
+            timing = {
+                "steps_per_second": done.steps / (time.perf_counter() - began),
+                "evaluate_seconds": time.perf_counter() - learned,
+                "workers_replaced": pool.respawned,
+            }
+            log.write(state.steps, metrics, done.timing | timing)
+            if crossed(state.steps, done.steps, config.checkpoint_every):
+                save(config, state, log)
+                saved_at = state.steps
+        if state.steps > saved_at:
+            save(config, state, log)
+    return state.steps >= stream.total_steps
+
+
+def evaluate(
+    pool: WorkerPool, config: StreamConfig, suite: Suite, stream: Stream, state: TrainState
+) -> Evaluation:
+    """All tasks on unseen goals: the same trials at each moment and, for one seed, of all arms."""
+    trials = suite.evaluation_trials(
+        "test",
+        goals=config.eval_goals,
+        episodes=config.eval_episodes,
+        horizon=config.horizon,
+        seed=config.seed,
+    )
+    policy = acting_policy(state.agent)
+    rollout = collect(pool, policy, trials, tasks=suite.tasks, lanes=config.lanes)
+    return Evaluation.of(state.steps, stream, rollout, config.eval_goals)
+
+
+def start_afresh(config: StreamConfig, suite: Suite, state: TrainState) -> None:
+    """Forget everything but the counters: the next task is learnt alone, from initial weights."""
+    fresh = initialise(config, suite)
+    for part in ("agent", "critic", "belief", "ppo", "long_term"):
+        setattr(state, part, getattr(fresh, part))
+
+
+def scheduled(config: StreamConfig, phase: Phase, steps: int) -> float:
+    """How much of the learning-rate schedule is gone."""
+    return (steps - phase.start) / (phase.end - phase.start) if config.schedule == "phase" else 0.0
+
+
+def told(evaluation: Evaluation, stream: Stream) -> str:
+    """One line about an evaluation."""
+    rates = evaluation.success[..., -1].mean(axis=1)
+    tasks = "  ".join(f"{t} {rate:.2f}" for t, rate in zip(stream.tasks, rates, strict=True))
+    place = f"phase {evaluation.phase} of {len(stream.phases)}, {evaluation.when}"
+    return f"evaluated at {evaluation.step:,} ({place}): {tasks}  mean {rates.mean():.2f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse, check everything, train. Returns the exit code."""
+    config, resume = parse(sys.argv[1:] if argv is None else argv, StreamConfig, PROGRAM)
+    config = dataclasses.replace(config, arm=ALIASES.get(config.arm, config.arm))
+    problems = config.validate()
+    problems += run_problems(config, resumed=resume is not None, program=PROGRAM)
+    if problems:
+        stop(problems)
+    stream = config.stream()
+    if problems := config.validate(len(stream.tasks)):
+        stop(problems)
+    suite = config.make_suite()
+    config = config.resolved(len(stream.tasks))
+    state = initialise(config, suite)
+    if resume:
+        try:
+            state.restore(resume)
+        except CheckpointError as error:
+            stop([str(error)])
+        for change in environment_difference(resume.manifest):
+            warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
+    _banner(config, stream, state)
+    try:
+        finished = train(config, suite, stream, state, resumed=resume is not None)
+    except WorkerError as error:
+        print(f"error: {error}\nresume: python -m {PROGRAM} --resume {config.run_folder}")
+        return 1
+    except KeyboardInterrupt:
+        finished = False
+    if finished:
+        print(
+            f"finished: {state.steps:,} steps in {config.run_folder}\n"
+            f"metrics: python -m eval.continual {config.run_folder}\n"
+            f"compare: python -m eval.report {config.run_folder} OTHER-RUNS --out report"
+        )
+        return 0
+    print(f"interrupted; resume: python -m {PROGRAM} --resume {config.run_folder}")
+    return INTERRUPTED
+
+
+def _banner(config: StreamConfig, stream: Stream, state: TrainState) -> None:
+    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
+    per_iteration = config.trials_for(len(stream.tasks)) * config.episodes * config.horizon
+    print(
+        f"Strata stream   {stream.name}: {len(stream.phases)} phases of {stream.phase_steps:,} "
+        f"steps, {len(stream.tasks)} tasks × {stream.cycles} "
+        f"{'cycle' if stream.cycles == 1 else 'cycles'}, seed {config.seed}\n"
+        f"  agent      {config.arm}, {parameters:,} parameters, learner on "
+        f"{learner_device(config)}, {config.threads} thread(s)\n"
+        f"  iteration  {per_iteration:,} steps, {config.workers} workers\n"
+        f"  evaluation all tasks on {config.eval_goals} unseen goals × {config.eval_episodes} "
+        f"episodes, {len(stream.evaluation_steps())} times\n"
+        f"  run        {config.run_folder} from step {state.steps:,} to {stream.total_steps:,}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

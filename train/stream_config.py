@@ -1,0 +1,119 @@
+"""Configuration of a run over a stream of tasks: that of `train.rl2` and what a stream adds."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import tyro
+
+from envs.stepping import MAX_HORIZON
+from envs.streams import Stream, make_stream, stream_problems
+from envs.suites import GOALS_PER_TASK, Suite, make_suite
+from train.arms import ARMS, Arm, ArmName
+from train.config import Config
+from train.reference import ReferenceConfig
+
+Reference = Literal["fine-tuning", "ewc", "l2", "progress-compress", "joint", "single"]
+StreamArm = Literal[ArmName, Reference]
+
+ALIASES = {"fine-tuning": "short"}
+"""Other names of arms in the literature on continual learning."""
+
+
+@dataclass(frozen=True)
+class StreamConfig(Config):
+    """Train on tasks that come one after another."""
+
+    arm: StreamArm = "short"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """What learns: a memory configuration of train.rl2, or a reference: ewc, l2, progress-compress,
+    fine-tuning (another name of short), joint (all tasks at once), single (each task alone)."""
+    suite: str = "CL5x2"
+    """CW10, CW20, CL5x2 (five quickly learnable tasks, twice), or custom (with --tasks)."""
+    tasks: tuple[str, ...] = ()
+    """Task order of a custom stream."""
+    cycles: int | None = None
+    """How often the order is gone through; default: the stream's own, 1 if custom."""
+    phase_steps: int | None = None
+    """Environment steps of each phase, rounded up to whole iterations; default: the stream's own,
+    500,000 if custom."""
+    schedule: Literal["constant", "phase"] = "constant"
+    """Learning rate: always --learning-rate, or down to --final-learning-rate in each phase (which
+    tells the learner of the boundaries)."""
+    eval_goals: int = 10
+    """Unseen goals of every task on which all tasks are evaluated, midway and at phase ends."""
+    eval_episodes: int = 3
+    """Episodes of an evaluation trial."""
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    # What only makes sense without a stream.
+    task: tyro.conf.Suppress[str | None] = None
+    test_tasks: tyro.conf.Suppress[tuple[str, ...]] = ()
+    total_steps: tyro.conf.Suppress[int | None] = None
+    evaluate_every: tyro.conf.Suppress[int] = 0
+    video_every: tyro.conf.Suppress[int] = 0
+
+    @property
+    def levels(self) -> Arm:
+        """The levels of memory that the arm has; references have short-term memory."""
+        return ARMS.get(self.arm, ARMS["short"])  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def suite_problems(self) -> list[str]:
+        """Everything wrong with the stream that is asked for."""
+        return stream_problems(
+            self.suite, tasks=self.tasks, cycles=self.cycles, phase_steps=self.phase_steps
+        )
+
+    def make_suite(self, train_goals: int | None = None) -> Suite:
+        """All tasks of the stream, tested on unseen goals of the same tasks."""
+        return make_suite(
+            "custom",
+            tasks=self.stream().tasks,
+            seed=self.seed,
+            train_goals=self.train_goals if train_goals is None else train_goals,
+        )
+
+    def stream(self) -> Stream:
+        """The phases, of whole iterations. A ValueError lists everything wrong with the request."""
+        stream = make_stream(
+            self.suite,
+            tasks=self.tasks,
+            # Alone, a task comes once: again it would be the same run with other trials.
+            cycles=1 if self.arm == "single" else self.cycles,
+            phase_steps=self.phase_steps,
+        )
+        trials = self.trials_for(len(stream.tasks))
+        return stream.rounded(trials * self.episodes * self.horizon)
+
+    def validate(self, tasks: int | None = None) -> list[str]:
+        """Everything wrong with this configuration."""
+        found = super().validate(tasks) + self.reference.problems()
+        found += [
+            f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}"
+            for name in ("eval_goals", "eval_episodes")
+            if getattr(self, name) < 1
+        ]
+        if self.eval_goals > GOALS_PER_TASK:
+            found.append(f"--eval-goals is at most {GOALS_PER_TASK}, the unseen goals of a task")
+        if self.eval_episodes * min(self.horizon, MAX_HORIZON) > 50_000:
+            found.append("--eval-episodes: a trial of more than 50,000 steps is too long")
+        return found
+
+    def resolved(self, tasks: int) -> Self:
+        """The same with all defaults filled in."""
+        stream = self.stream()
+        return dataclasses.replace(
+            super().resolved(tasks),
+            cycles=stream.cycles,
+            phase_steps=stream.phase_steps,
+            total_steps=stream.total_steps,
+        )
+
+
+def read_config(values: dict[str, Any]) -> Config:
+    """A configuration from the JSON values of any program's run.
+
+    Raises:
+        ValueError: naming unknown or ill-typed fields.
+    """
+    return (StreamConfig if "phase_steps" in values else Config).from_json(values)
