@@ -163,7 +163,7 @@ class TaskEnv:
             obs = self._stepper.reset(self._goal) if self._stepper else self._env.reset()[0]
         except GoalRefusedError:
             raise ValueError(
-                f"{self.task} refuses the goal {self._env._last_rand_vec.tolist()}: object and "
+                f"{self.task} refuses the goal {np.frombuffer(self._goal).tolist()}: object and "
                 "target are too close together; 0.25 m apart in x and y is enough for every task"
             ) from None
         self._faults[:] = 0

@@ -3,7 +3,8 @@
     python -m train.rl2 --suite ML1 --task reach-v3      one task, hidden goals
     python -m train.rl2 --resume runs/ML10-short-seed1   go on exactly where it stopped
 
-Exit codes: 0 finished, 2 bad input (nothing written), 75 interrupted and resumable.
+Exit codes: 0 finished, 1 failed (the message says how to go on), 2 bad input (nothing written), 75
+interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from envs.pool import Policy, WorkerError, WorkerPool
 from envs.render import render_trials
 from envs.suites import Suite, make_suite
 from train import checkpoint
-from train.checkpoint import CheckpointError, environment_difference
+from train.checkpoint import Checkpoint, CheckpointError, environment_difference
 from train.collect import acting_policy, collect, success_metrics
 from train.config import Config, parse, stop, write_config
+from train.guard import DivergedError, Guard
 from train.interrupt import INTERRUPTED, StopSignal
 from train.log import RunLog
 from train.state import TrainState, initialise, learner_device
@@ -29,16 +31,25 @@ from train.state import TrainState, initialise, learner_device
 SMOOTHING = 0.1  # of training success, which decides which checkpoint is best
 
 
-def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> bool:
+def train(
+    config: Config, suite: Suite, state: TrainState, stop_signal: StopSignal, *, resumed: bool
+) -> bool:
     """Run until `total_steps`; True when finished, False when interrupted.
 
     One iteration: collect a batch of trials, update by PPO, renew the normaliser, log, save.
+
+    Raises:
+        WorkerError: a worker failed for good.
+        DivergedError: updates had to be undone several times in a row.
+        CheckpointError: what was learnt last could not be saved.
+        OSError: the log could not be written.
     """
     torch.set_num_threads(config.threads)
     total = config.total_steps or 0
     log = RunLog(config.run_folder, total_steps=total, resume_step=state.steps if resumed else None)
     write_config(config)
-    with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
+    guard = Guard(state)
+    with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
         while state.steps < total and not stop_signal.requested:
             began = time.perf_counter()
@@ -55,6 +66,7 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
             state.ppo.set_progress(state.steps / total)
             learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed))
             state.agent.encoder.normaliser.update(rollout.usable_obs())
+            learnt |= guard.check(learnt)
             state.iteration += 1
             state.steps += rollout.rewards.numel()
             metrics = success_metrics(rollout, suite.tasks, "train")
@@ -77,10 +89,11 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
                 },
             )
             if _due(state.steps, rollout.rewards.numel(), config.checkpoint_every):
-                save(config, state, log)
-                saved_at = state.steps
-        if state.steps > saved_at:
-            save(config, state, log)
+                saved_at = state.steps if save(config, state, log) else saved_at
+        if state.steps > saved_at and not save(config, state, log):
+            raise CheckpointError(
+                f"the last {state.steps - max(saved_at, 0):,} steps are not saved"
+            )
     return state.steps >= total
 
 
@@ -108,8 +121,8 @@ def film(config: Config, suite: Suite, policy: Policy, step: int, log: RunLog) -
     log.video(step, f"watch/{split}", frames)
 
 
-def save(config: Config, state: TrainState, log: RunLog) -> None:
-    """Checkpoint; a failed save is reported and training goes on from the last good one."""
+def save(config: Config, state: TrainState, log: RunLog) -> bool:
+    """Checkpoint; whether it was written. A failure is reported and the last good one is kept."""
     best = state.best
     state.best = max(best, -1.0 if state.success is None else state.success)
     try:
@@ -120,6 +133,8 @@ def save(config: Config, state: TrainState, log: RunLog) -> None:
     except (CheckpointError, OSError) as error:
         state.best = best
         warnings.warn(f"NOT SAVED: {error}", stacklevel=2)
+        return False
+    return True
 
 
 def _due(steps: int, per_iteration: int, every: int) -> bool:
@@ -129,10 +144,20 @@ def _due(steps: int, per_iteration: int, every: int) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, train. Returns the exit code."""
-    config, resume = parse(sys.argv[1:] if argv is None else argv)
+    with StopSignal() as stop_signal:
+        config = None
+        try:
+            config, resume = parse(sys.argv[1:] if argv is None else argv)
+            return run(config, resume, stop_signal)
+        except KeyboardInterrupt:
+            return _interrupted(config)
+
+
+def run(config: Config, resume: Checkpoint | None, stop_signal: StopSignal) -> int:
+    """Check everything that the command line cannot know, and train. Returns the exit code."""
     problems = config.validate() + checkpoint.check_run_folder(config.run_folder)
     problems += _machine_problems(config)
-    if not resume and (config.run_folder / "checkpoints").exists():
+    if not resume and _holds_a_run(config):
         problems.append(
             f"{config.run_folder} already holds a run: continue it with "
             f"--resume {config.run_folder}, or choose another folder with --run"
@@ -160,21 +185,35 @@ def main(argv: list[str] | None = None) -> int:
             warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
     _banner(config, suite, state)
     try:
-        finished = train(config, suite, state, resumed=resume is not None)
-    except WorkerError as error:
-        print(f"error: {error}\nresume: python -m train.rl2 --resume {config.run_folder}")
+        finished = train(config, suite, state, stop_signal, resumed=resume is not None)
+    except (WorkerError, DivergedError, CheckpointError, OSError) as error:
+        print(f"error: {error}\n{_how_to_go_on(config)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        finished = False
-    if finished:
-        print(
-            f"finished: {state.steps:,} steps in {config.run_folder}\n"
-            f"evaluate: python -m eval.evaluate {config.run_folder} --split test\n"
-            f"watch:    python -m eval.watch {config.run_folder}"
-        )
-        return 0
-    print(f"interrupted; resume: python -m train.rl2 --resume {config.run_folder}")
+    if not finished:
+        return _interrupted(config)
+    print(
+        f"finished: {state.steps:,} steps in {config.run_folder}\n"
+        f"evaluate: python -m eval.evaluate {config.run_folder} --split test\n"
+        f"watch:    python -m eval.watch {config.run_folder}"
+    )
+    return 0
+
+
+def _interrupted(config: Config | None) -> int:
+    print(f"interrupted; {_how_to_go_on(config)}")
     return INTERRUPTED
+
+
+def _how_to_go_on(config: Config | None) -> str:
+    if config is None or not _holds_a_run(config):
+        return "nothing was saved yet: run the same command again"
+    return f"resume: python -m train.rl2 --resume {config.run_folder}"
+
+
+def _holds_a_run(config: Config) -> bool:
+    """Whether there is a checkpoint, good or bad, in the run folder."""
+    folder = config.run_folder / "checkpoints"
+    return any([*folder.glob("[0-9]*"), *folder.glob(".old-*")])
 
 
 def _machine_problems(config: Config) -> list[str]:
