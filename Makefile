@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check lint types test slow
+.PHONY: check lint types test slow soak lock audit
 check: lint types test
 
 lint:
@@ -15,3 +15,17 @@ test:
 
 slow:
 	$(PYTHON) -m pytest -m slow --timeout 7200
+
+# Training under random faults, STRATA_SOAK_MINUTES long (30 by default).
+soak:
+	$(PYTHON) -m pytest -m slow tests/faults/test_soak.py --timeout 0 -s
+
+# Exact versions of what is installed here; run the tests first.
+lock:
+	$(PYTHON) -m tests.lock > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+# Known vulnerabilities of the locked versions; asks PyPI, so it needs the network.
+audit:
+	$(PYTHON) -m pip install -q pip-audit
+	$(PYTHON) -m pip_audit --no-deps --disable-pip -r requirements.lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Protocol
 
 import numpy as np
@@ -43,8 +44,11 @@ class ScriptedActor:
     def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The experts' deterministic actions, clipped to the box."""
         actions = np.zeros((len(inputs), ACTION_DIM))
-        for row, (runner, policy) in enumerate(zip(self._runners, self._policies, strict=True)):
-            obs = inputs[row, OBS].astype(np.float64)
-            obs[-3:] = runner.env.env._get_pos_goal()
-            actions[row] = np.clip(policy.get_action(obs), -1.0, 1.0)
+        with warnings.catch_warnings():
+            # Said of every response beyond the box, which is clipped below as officially.
+            warnings.filterwarnings("ignore", r"Constant\(s\) may be too high", UserWarning)
+            for row, (runner, policy) in enumerate(zip(self._runners, self._policies, strict=True)):
+                obs = inputs[row, OBS].astype(np.float64)
+                obs[-3:] = runner.env.env._get_pos_goal()
+                actions[row] = np.clip(policy.get_action(obs), -1.0, 1.0)
         return actions, np.zeros(len(inputs))

@@ -19,6 +19,8 @@ from agents.step_input import ACTION_DIM, INPUT_DIM
 
 ALIGN = 64
 MAX_WORKERS = 1024
+STARTING = -1  # in `SharedBuffer.rows`: the worker has not come up yet
+_HEADER = 2 * MAX_WORKERS * 8  # bytes
 Spec = Sequence[tuple[str, str, tuple[int, ...]]]
 """Arrays in order: name, NumPy dtype, shape."""
 
@@ -62,7 +64,7 @@ class TrialBatch:
 
 
 class SharedBuffer:
-    """A growable mapping that starts with one progress counter per worker.
+    """A growable mapping that starts with two numbers per worker: where it is, were it to die.
 
     Args:
         descriptor: file descriptor inherited from the owner; None makes a new buffer.
@@ -74,7 +76,7 @@ class SharedBuffer:
             folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
             descriptor = self._file.fileno()
-            os.truncate(descriptor, MAX_WORKERS * 8)
+            os.truncate(descriptor, _HEADER)
         self.descriptor = descriptor
         self._map = mmap.mmap(descriptor, 0)
 
@@ -83,9 +85,14 @@ class SharedBuffer:
         """One step counter per worker, (MAX_WORKERS,) int64: it stands still when a worker does."""
         return np.frombuffer(self._map, np.int64, MAX_WORKERS)
 
+    @property
+    def rows(self) -> np.ndarray:
+        """Trial of its block that each worker is stepping, or STARTING; (MAX_WORKERS,) int64."""
+        return np.frombuffer(self._map, np.int64, MAX_WORKERS, MAX_WORKERS * 8)
+
     def arrays(self, spec: Spec) -> dict[str, np.ndarray]:
         """Views of the arrays laid out one after another, growing the mapping where needed."""
-        offset, places = MAX_WORKERS * 8, []
+        offset, places = _HEADER, []
         for name, kind, shape in spec:
             places.append((name, np.dtype(kind), shape, offset))
             size = int(np.prod(shape)) * np.dtype(kind).itemsize

@@ -99,7 +99,6 @@ class FastStepper:
     def _simulate(self) -> Snapshot:
         env, model, data = self.env, self.env.model, self.env.data
         self.settled[:] = None, None
-        env.draws = 0  # type: ignore[attr-defined]
         env.__class__ = self._recording
         self._recording.written.clear()  # type: ignore[attr-defined]
         try:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 MAX_DRAWS = 100
 
 
+class GoalRefusedError(Exception):
+    """A task would draw again for ever, because the goal it is given puts things too close."""
+
+
 class _Named:
     """What `data.body(name)` returns, its views kept: they are live, MuJoCo never moves them."""
 
@@ -83,10 +87,7 @@ class FastMethods:
         return model, data
 
     def _get_state_rand_vec(self) -> np.ndarray:
-        # Tasks draw again until object and goal are apart; with a given goal that never ends.
-        self.draws += 1
-        if self.draws > MAX_DRAWS:
-            raise ValueError(f"the task refuses the goal {self._last_rand_vec}: objects too close")
+        count_draw(self)
         return self._last_rand_vec
 
     @property
@@ -166,6 +167,31 @@ class FastMethods:
             reach = tolerance(norm(obj_pos - self.tcp_center), bounds, margin, "long_tail")
             reward = (reward + float(reach)) / 2
         return reward
+
+
+def count_draw(env: Any) -> None:
+    """Called at every draw of a goal: tasks draw again until their objects are apart.
+
+    With a given goal that would never end.
+
+    Raises:
+        GoalRefusedError: `MAX_DRAWS` draws since `env.draws` was set to zero.
+    """
+    env.draws += 1
+    if env.draws > MAX_DRAWS:
+        raise GoalRefusedError
+
+
+def bound_draws(env: SawyerXYZEnv) -> None:
+    """Give an official environment the same bound; `env.draws` counts, and is to be zeroed."""
+    official = env._get_state_rand_vec
+
+    def draw() -> Any:
+        count_draw(env)
+        return official()
+
+    env.draws = 0  # type: ignore[attr-defined]
+    env._get_state_rand_vec = draw
 
 
 def _rebound(value: Any, names: dict[str, Any]) -> Any:

@@ -1,8 +1,8 @@
 """The pool: worker processes that run whole trials and meet the learner once per iteration.
 
-A block of trials is a pure function of (trials, weights), so a worker that died or hung is simply
-replaced and its block run again: the same bits, with nothing recorded for replay. Every wait has a
-deadline, and `close` always returns.
+A block of trials is a pure function of (trials, weights), so a worker that died, hung or raised is
+simply replaced and its block run again: the same bits, with nothing recorded for replay. Every wait
+has a deadline, and `close` always returns.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.buffer import SharedBuffer, Spec, TrialBatch
+from envs.buffer import STARTING, SharedBuffer, Spec, TrialBatch
 from envs.trial import Trial
 
 ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 120.0  # that a worker may take to import its modules, on however busy a machine
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -61,6 +63,7 @@ class _Process:
     channel: Connection
     seen: int = 0  # progress counter when it was last seen to move
     moved: float = 0.0  # and when that was
+    begun: int = 0  # progress counter when its command was sent
 
 
 def available_cores() -> int:
@@ -142,9 +145,14 @@ class WorkerPool:
                 for index, answer in self.answers(running):
                     block, attempt = running.pop(index)
                     if "error" not in answer:
+                        _warn_of_faults(answer["faults"])
                         continue
-                    if attempt >= self.tries or answer.get("traceback"):
-                        raise WorkerError(_describe(index, block, attempt, answer))
+                    text = _describe(index, block, attempt, answer)
+                    if "traceback" in answer:
+                        self._respawn(index)  # its simulators may be in any state
+                    if attempt >= self.tries or answer.get("final"):
+                        raise WorkerError(text)
+                    _warn(f"{text.splitlines()[0]}; it was replaced, and runs its block again")
                     waiting.appendleft((block, attempt + 1))
         except BaseException:
             # What still runs would write into, and answer to, the next run; `send` replaces it.
@@ -161,7 +169,8 @@ class WorkerPool:
             except (BrokenPipeError, ConnectionError, OSError):
                 self._respawn(index)
                 continue
-            process.seen, process.moved = int(self.buffer.progress[index]), time.monotonic()
+            process.seen = process.begun = int(self.buffer.progress[index])
+            process.moved = time.monotonic()
             return
         raise WorkerError(f"worker {index} dies as soon as it is started; see its message above")
 
@@ -175,8 +184,10 @@ class WorkerPool:
                 try:
                     found.append((index, json.loads(self._pool[index].channel.recv_bytes())))
                 except (EOFError, ConnectionError, OSError):
+                    last = self._last_seen(index)
                     code = self._respawn(index)
-                    found.append((index, {"error": f"the process died (exit status {code})"}))
+                    error = f"the process died (exit status {code})"
+                    found.append((index, {"error": error, "last": last}))
             silent = set(indices) - {index for index, _ in found}
             found += [(i, a) for i in sorted(silent) if (a := self._stalled(i)) is not None]
             if found:
@@ -187,12 +198,21 @@ class WorkerPool:
         if progress != process.seen:
             process.seen, process.moved = progress, time.monotonic()
             return None
-        if time.monotonic() - process.moved < self.stall_seconds or process.channel.poll():
+        starting = self.buffer.rows[index] == STARTING
+        patience = max(self.stall_seconds, START_SECONDS) if starting else self.stall_seconds
+        if time.monotonic() - process.moved < patience or process.channel.poll():
             return None
+        last = self._last_seen(index)
         self._respawn(index)
-        return {"error": f"no step for {self.stall_seconds:g} s; it was killed"}
+        return {"error": f"no step for {patience:g} s; it was killed", "last": last}
+
+    def _last_seen(self, index: int) -> tuple[int, int]:
+        """Row of its block and steps into its trials at which a worker was, from shared memory."""
+        steps = int(self.buffer.progress[index]) - self._pool[index].begun
+        return max(0, int(self.buffer.rows[index])), steps
 
     def _spawn(self, index: int) -> _Process:
+        self.buffer.rows[index] = STARTING
         ours, theirs = socket.socketpair()
         search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
@@ -239,8 +259,25 @@ class WorkerPool:
 
 
 def _describe(index: int, block: dict[str, Any], attempt: int, answer: dict[str, Any]) -> str:
-    where = answer.get("where") or {}
+    where, trials = dict(answer.get("where") or {}), block["trials"]
+    if "last" in answer:
+        row, steps = answer["last"]
+        trial = trials[min(row, len(trials) - 1)]
+        episode, step = divmod(steps, trial["horizon"])
+        where = {"task": trial["task"], "goal": trial["goal_index"]}
+        where |= {"episode": episode + 1, "step": step}
     place = ", ".join(f"{key} {value}" for key, value in where.items())
-    tasks = ", ".join(sorted({trial["task"] for trial in block["trials"]}))
-    text = f"worker {index} failed (try {attempt}) at {place or 'tasks ' + tasks}: "
+    all_tasks = ", ".join(sorted({trial["task"] for trial in trials}))
+    text = f"worker {index} failed (try {attempt}) at {place} (its block: {all_tasks}): "
     return text + answer["error"] + ("\n" + answer["traceback"] if "traceback" in answer else "")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+def _warn_of_faults(faults: list[dict[str, Any]]) -> None:
+    """Name each faulted trial: it is masked from every loss and figure, and should not be usual."""
+    for fault in faults:
+        place = ", ".join(f"{key} {value}" for key, value in fault.items() if key != "what")
+        _warn(f"physics fault at {place}: {fault['what']}; the trial is left out from there on")

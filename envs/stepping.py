@@ -27,7 +27,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from envs import primitives
 from envs.fast_step import FastStepper, StepResult
-from envs.fast_task import fast_class
+from envs.fast_task import GoalRefusedError, bound_draws, fast_class
 
 if TYPE_CHECKING:
     from metaworld.sawyer_xyz_env import SawyerXYZEnv
@@ -119,6 +119,8 @@ class TaskEnv:
         self._stepper = FastStepper(self._env) if self.fast else None
         if self._stepper:
             weakref.finalize(self, self._env.data.release).atexit = False
+        else:
+            bound_draws(self._env)
 
     @property
     def env(self) -> SawyerXYZEnv:
@@ -150,12 +152,20 @@ class TaskEnv:
 
         Raises:
             RuntimeError: no goal was set.
-            ValueError: the task refuses the goal: its objects would be too close.
+            ValueError: the task refuses the goal: what it places would be too close together
+                (officially it would draw for ever).
         """
         if self._goal is None:
             raise RuntimeError(f"{self.task}: call set_goal() before reset()")
         self._ready = False
-        obs = self._stepper.reset(self._goal) if self._stepper else self._env.reset()[0]
+        self._env.draws = 0
+        try:
+            obs = self._stepper.reset(self._goal) if self._stepper else self._env.reset()[0]
+        except GoalRefusedError:
+            raise ValueError(
+                f"{self.task} refuses the goal {np.frombuffer(self._goal).tolist()}: object and "
+                "target are too close together; 0.25 m apart in x and y is enough for every task"
+            ) from None
         self._faults[:] = 0
         self._ready = True
         return obs

@@ -8,6 +8,7 @@ parent, so it cannot outlive its owner.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ from agents.acting import NumpyActor
 from agents.step_input import INPUT_DIM
 from envs.actors import Actor, RandomActor, ScriptedActor
 from envs.buffer import SharedBuffer, TrialBatch
-from envs.trial import Trial, TrialRunner
+from envs.trial import Trial, TrialRunner, TrialStep
 
 
 class Worker:
@@ -36,6 +37,7 @@ class Worker:
 
     def serve(self) -> None:
         """Answer commands until the channel closes."""
+        self.buffer.rows[self.index] = 0  # no longer STARTING
         while True:
             try:
                 command = json.loads(self.channel.recv_bytes())
@@ -48,6 +50,7 @@ class Worker:
                     "error": f"{type(error).__name__}: {error}",
                     "traceback": traceback.format_exc(),
                     "where": self._where,
+                    "final": isinstance(error, FloatingPointError),  # the weights': no use retrying
                 }
             try:
                 self.channel.send_bytes(json.dumps(answer).encode())
@@ -73,6 +76,8 @@ class Worker:
         noise = np.stack([trial.noise() for trial in block], axis=1)
         actor = self._actor(policy, {name: arrays[name] for name, _, _ in weights}, runners)
         faulted = np.zeros(len(block), dtype=bool)
+        faults: list[dict[str, Any]] = []
+        current = self.buffer.rows
         for t in range(steps):
             out.inputs[t, columns] = inputs
             self._where = {"step": t}
@@ -85,7 +90,10 @@ class Worker:
             if not np.isfinite(clipped.sum()):
                 row = int(np.flatnonzero(~np.isfinite(clipped).all(axis=1))[0])
                 self._where = _where(runners[row])
-                raise FloatingPointError(f"the policy gave a non-finite action {action[row]}")
+                raise FloatingPointError(
+                    f"the policy gave a non-finite action {action[row]}"
+                    + _culprits(arrays, weights)
+                )
             for row, runner in enumerate(runners):
                 place = column + row
                 if faulted[row]:  # unstable physics: nothing after it is worth anything
@@ -93,6 +101,8 @@ class Worker:
                     out.successes[t, place] = False
                     out.faults[t, place] = True
                     continue
+                current[self.index] = row
+                before = runner.episode, runner.step_in_episode
                 try:
                     step = runner.step(clipped[row])
                 except Exception:
@@ -100,12 +110,13 @@ class Worker:
                     raise
                 faulted[row] = step.fault or not np.isfinite(runner.inputs.sum() + step.reward)
                 if faulted[row]:
+                    faults.append({**_where(runner, before), "what": _fault(runner, step)})
                     runner.inputs[:] = 0.0
                 out.rewards[t, place] = 0.0 if faulted[row] else step.reward
                 out.successes[t, place] = step.success and not faulted[row]
                 out.faults[t, place] = faulted[row]
             self.buffer.progress[self.index] += 1
-        return {"column": column, "seconds": time.perf_counter() - began}
+        return {"column": column, "seconds": time.perf_counter() - began, "faults": faults}
 
     def _begin(self, trials: list[dict], shape: list[int], column: int) -> dict[str, Any]:
         """Start a block that the owner will step itself (the `VectorEnv` view)."""
@@ -149,6 +160,7 @@ class Worker:
         inputs = np.zeros((len(block), INPUT_DIM), dtype=np.float32)
         runners: list[TrialRunner] = []
         for row, trial in enumerate(block):
+            self.buffer.rows[self.index] = row
             runners.append(self._start(trial, inputs[row], busy=runners))
         return runners, inputs
 
@@ -187,13 +199,28 @@ def step_spec(trials: int) -> list[tuple[str, str, tuple[int, ...]]]:
     return [*spec, ("finished", "bool", (trials,))]
 
 
-def _where(runner: TrialRunner) -> dict[str, Any]:
-    return {
-        "task": runner.trial.task,
-        "goal": runner.trial.goal_index,
-        "episode": runner.episode + 1,
-        "step": runner.step_in_episode,
-    }
+def _where(runner: TrialRunner, at: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Where the runner is, or was when (episode, step) were `at`; episodes count from 1."""
+    episode, step = at or (runner.episode, runner.step_in_episode)
+    trial = runner.trial
+    return {"task": trial.task, "goal": trial.goal_index, "episode": episode + 1, "step": step}
+
+
+def _fault(runner: TrialRunner, step: TrialStep) -> str:
+    """What is wrong with the step, in words."""
+    if step.fault:
+        return "MuJoCo warned of unstable physics"
+    if not math.isfinite(step.reward):
+        return f"the reward is {step.reward}"
+    place = np.flatnonzero(~np.isfinite(runner.inputs))
+    if len(place):
+        return f"input {place[0]} is {runner.inputs[place[0]]}"
+    return "the input is too large to add up"
+
+
+def _culprits(arrays: dict[str, np.ndarray], weights: list) -> str:
+    names = [name for name, _, _ in weights if not np.isfinite(arrays[name]).all()]
+    return f"; not finite: {', '.join(names)}" if names else "; all weights are finite"
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ interrupted.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -100,10 +101,10 @@ def official_figure(settings: Settings, subject: Subject) -> OfficialResult | No
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, measure, print, write. Returns the exit code."""
     settings = parse(sys.argv[1:] if argv is None else argv)
-    subject = load_subject(settings)
-    path = result_path(settings, subject.saved)
-    banner(settings, subject)
     try:
+        subject = load_subject(settings)
+        path = result_path(settings, subject.saved)
+        banner(settings, subject)
         evaluation = evaluate(settings, subject)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -180,4 +181,5 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no worker is left behind
     sys.exit(main())

@@ -20,7 +20,6 @@ os.environ["MKL_NUM_THREADS"] = "1"
 
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -38,7 +37,6 @@ from train.interrupt import INTERRUPTED
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, run and draw the trials, write. Returns the exit code."""
     settings = parse(sys.argv[1:] if argv is None else argv)
-    warnings.filterwarnings("ignore", "Constant\\(s\\) may be too high")  # the experts' own
     try:
         program = prepare(settings)
         banner(settings, program)

@@ -4,8 +4,8 @@
     python -m train.continual --suite custom --tasks reach-v3 push-v3 --phase-steps 500000
     python -m train.continual --resume runs/CL5x2-short-seed1 go on exactly where it stopped
 
-The agent is told neither the task nor when it changes. Exit codes: 0 finished, 2 bad input
-(nothing written), 75 interrupted and resumable.
+The agent is told neither the task nor when it changes. Exit codes: 0 finished, 1 failed (the
+message says how to go on), 2 bad input (nothing written), 75 interrupted and resumable.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-import warnings
 
 import torch
 
-from envs.pool import WorkerError, WorkerPool
+from envs.pool import WorkerPool
 from envs.streams import Phase, Stream, only
 from envs.suites import Suite
-from train.checkpoint import CheckpointError, environment_difference
+from train.checkpoint import Checkpoint
 from train.collect import acting_policy, collect
-from train.config import parse, stop, write_config
-from train.interrupt import INTERRUPTED, StopSignal
+from train.config import stop, write_config
+from train.guard import Guard
+from train.interrupt import StopSignal
 from train.log import RunLog
-from train.loop import crossed, iterate, run_problems, save
+from train.loop import crossed, iterate, save, save_last
+from train.program import refuse, run_program, start
 from train.record import Evaluation, Record
 from train.state import TrainState, initialise, learner_device
 from train.stream_config import ALIASES, StreamConfig
@@ -34,7 +35,13 @@ PROGRAM = "train.continual"
 
 
 def train(
-    config: StreamConfig, suite: Suite, stream: Stream, state: TrainState, *, resumed: bool
+    config: StreamConfig,
+    suite: Suite,
+    stream: Stream,
+    state: TrainState,
+    stop_signal: StopSignal,
+    *,
+    resumed: bool,
 ) -> bool:
     """Run all phases; True when finished, False when interrupted.
 
@@ -47,7 +54,8 @@ def train(
     resume_step = state.steps if resumed else None
     log = RunLog(config.run_folder, total_steps=stream.total_steps, resume_step=resume_step)
     write_config(config)
-    with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
+    guard = Guard(state)
+    with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
         if record.due(state.steps):
             record.add(evaluate(pool, config, suite, stream, state))
@@ -56,11 +64,13 @@ def train(
             phase = stream.phase_at(state.steps)
             if config.arm == "single" and state.steps == phase.start:
                 start_afresh(config, suite, state)
+                guard = Guard(state)
             done = iterate(
                 pool,
                 config,
                 suite if config.arm == "joint" else only(suite, phase.task),
                 state,
+                guard,
                 tasks=suite.tasks,
                 progress=scheduled(config, phase, state.steps),
             )
@@ -84,10 +94,8 @@ def train(
             }
             log.write(state.steps, metrics, done.timing | timing)
             if crossed(state.steps, done.steps, config.checkpoint_every):
-                save(config, state, log)
-                saved_at = state.steps
-        if state.steps > saved_at:
-            save(config, state, log)
+                saved_at = state.steps if save(config, state, log) else saved_at
+        save_last(config, state, log, saved_at)
     return state.steps >= stream.total_steps
 
 
@@ -127,44 +135,30 @@ def told(evaluation: Evaluation, stream: Stream) -> str:
     return f"evaluated at {evaluation.step:,} ({place}): {tasks}  mean {rates.mean():.2f}"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, check everything, train. Returns the exit code."""
-    config, resume = parse(sys.argv[1:] if argv is None else argv, StreamConfig, PROGRAM)
+def run(config: StreamConfig, resume: Checkpoint | None, stop_signal: StopSignal) -> bool:
+    """Check what the command line cannot know, and train; True when finished."""
     config = dataclasses.replace(config, arm=ALIASES.get(config.arm, config.arm))
-    problems = config.validate()
-    problems += run_problems(config, resumed=resume is not None, program=PROGRAM)
-    if problems:
-        stop(problems)
+    refuse(config, resumed=resume is not None, program=PROGRAM)
     stream = config.stream()
     if problems := config.validate(len(stream.tasks)):
         stop(problems)
     suite = config.make_suite()
     config = config.resolved(len(stream.tasks))
-    state = initialise(config, suite)
-    if resume:
-        try:
-            state.restore(resume)
-        except CheckpointError as error:
-            stop([str(error)])
-        for change in environment_difference(resume.manifest):
-            warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
+    state = start(config, suite, resume)
     _banner(config, stream, state)
-    try:
-        finished = train(config, suite, stream, state, resumed=resume is not None)
-    except WorkerError as error:
-        print(f"error: {error}\nresume: python -m {PROGRAM} --resume {config.run_folder}")
-        return 1
-    except KeyboardInterrupt:
-        finished = False
-    if finished:
-        print(
-            f"finished: {state.steps:,} steps in {config.run_folder}\n"
-            f"metrics: python -m eval.continual {config.run_folder}\n"
-            f"compare: python -m eval.report {config.run_folder} OTHER-RUNS --out report"
-        )
-        return 0
-    print(f"interrupted; resume: python -m {PROGRAM} --resume {config.run_folder}")
-    return INTERRUPTED
+    if not train(config, suite, stream, state, stop_signal, resumed=resume is not None):
+        return False
+    print(
+        f"finished: {state.steps:,} steps in {config.run_folder}\n"
+        f"metrics: python -m eval.continual {config.run_folder}\n"
+        f"compare: python -m eval.report {config.run_folder} OTHER-RUNS --out report"
+    )
+    return True
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train as the command line says. Returns the exit code."""
+    return run_program(argv, StreamConfig, PROGRAM, run)
 
 
 def _banner(config: StreamConfig, stream: Stream, state: TrainState) -> None:

@@ -1,4 +1,4 @@
-"""What all training programs do alike: one iteration, saving, and what the machine can do."""
+"""What all training loops do alike: one iteration, and saving."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import time
 import warnings
 from dataclasses import dataclass
 
-import torch
-
-from envs.gl import GLError, backend
 from envs.pool import Policy, WorkerPool
 from envs.suites import Suite
 from train import checkpoint
 from train.checkpoint import CheckpointError
 from train.collect import acting_policy, collect, success_metrics
 from train.config import Config
+from train.guard import Guard
 from train.log import RunLog
 from train.rollout import Rollout
 from train.state import TrainState
@@ -47,17 +45,21 @@ def iterate(
     config: Config,
     suite: Suite,
     state: TrainState,
+    guard: Guard,
     *,
     tasks: tuple[str, ...],
     progress: float,
 ) -> Iteration:
     """Collect a batch of trials, update by PPO, renew the normaliser, consolidate.
 
+    An update that leaves a number that is not finite is undone, and not consolidated.
+
     Args:
         pool: runs the trials.
         config: of the run.
         suite: what trials are drawn from.
         state: the learner, changed in place.
+        guard: watches it.
         tasks: all tasks that critic and belief have outputs for, in their order.
         progress: fraction of the learning-rate schedule gone.
     """
@@ -76,7 +78,8 @@ def iterate(
     state.ppo.set_progress(progress)
     learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed), state.long_term)
     state.agent.encoder.normaliser.update(rollout.usable_obs())
-    kept = state.consolidate(rollout, config.seed)
+    learnt |= guard.check(learnt)
+    kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
     metrics = success_metrics(rollout, tasks, "train")
     metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept
     state.iteration += 1
@@ -86,8 +89,8 @@ def iterate(
     return Iteration(rollout, policy, metrics, timing)
 
 
-def save(config: Config, state: TrainState, log: RunLog) -> None:
-    """Checkpoint; a failed save is reported and training goes on from the last good one."""
+def save(config: Config, state: TrainState, log: RunLog) -> bool:
+    """Checkpoint; whether it was written. A failure is reported and the last good one is kept."""
     best = state.best
     state.best = max(best, -1.0 if state.success is None else state.success)
     try:
@@ -98,26 +101,16 @@ def save(config: Config, state: TrainState, log: RunLog) -> None:
     except (CheckpointError, OSError) as error:
         state.best = best
         warnings.warn(f"NOT SAVED: {error}", stacklevel=2)
+        return False
+    return True
+
+
+def save_last(config: Config, state: TrainState, log: RunLog, saved_at: int) -> None:
+    """Checkpoint at the end of a session; raises CheckpointError if that cannot be done."""
+    if state.steps > saved_at and not save(config, state, log):
+        raise CheckpointError(f"the last {state.steps - max(saved_at, 0):,} steps are not saved")
 
 
 def crossed(steps: int, per_iteration: int, every: int) -> bool:
     """Whether a multiple of `every` was crossed by the last iteration; never where it is 0."""
     return bool(every) and steps // every != (steps - per_iteration) // every
-
-
-def run_problems(config: Config, *, resumed: bool, program: str) -> list[str]:
-    """What keeps this run from starting here: its folder, and what the machine cannot do."""
-    problems = checkpoint.check_run_folder(config.run_folder)
-    if config.device == "cuda" and not torch.cuda.is_available():
-        problems.append("--device cuda: torch sees no CUDA GPU here; use --device auto or cpu")
-    if config.video_every > 0:
-        try:
-            backend()
-        except GLError as error:
-            problems.append(f"--video-every: {error}")
-    if not resumed and (config.run_folder / "checkpoints").exists():
-        problems.append(
-            f"{config.run_folder} already holds a run: continue it with python -m {program} "
-            f"--resume {config.run_folder}, or choose another folder with --run"
-        )
-    return problems

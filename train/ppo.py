@@ -17,6 +17,7 @@ from agents.belief import Belief
 from agents.heads import Critic, gaussian_entropy, gaussian_log_prob
 from agents.rl2 import RL2Agent
 from agents.step_input import OBS
+from train.guard import blame, warn_left_out
 from train.long_term import LongTerm, MinibatchView, add_capped, pull_gradient
 from train.means import Means
 from train.rollout import Boundary, Rollout, Sequences, gae, normalise_per_task, step_discounts
@@ -164,7 +165,8 @@ class PPO:
 
         Returns:
             Metrics, averaged over minibatches unless the name says otherwise; none where physics
-            faults left no trial to learn from.
+            faults left no trial to learn from. A minibatch whose gradient is not finite is left
+            out of weights and averages, counted in ``skipped_steps`` and named in a warning.
         """
         config, device = self.config, next(self.agent.parameters()).device
         rollout = rollout.without_faults()
@@ -206,6 +208,7 @@ class PPO:
         metrics.once("target_scale", variance.sqrt())
         aside = rng.spawn(1)[0] if long_term is not None else rng  # leaves PPO's own draws alone
 
+        left_out: list[list[str]] = []
         for epoch in range(config.epochs):
             if epoch:
                 with torch.no_grad():
@@ -233,12 +236,19 @@ class PPO:
                 found.pop("ratio_error")
                 found |= {"loss": loss, "value_loss": value_loss, "belief_loss": belief_loss}
                 cap = 0.0 if long_term is None else long_term.cap
-                metrics.add({**found, **self._step(loss, pull, cap)})
-                kls.append(float(found["kl"]))
+                stepped = self._step(loss, pull, cap)
+                if stepped["skipped_steps"]:
+                    left_out.append(blame(found, (self.agent, self.critic, self.belief)))
+                else:
+                    metrics.add(found)
+                    kls.append(float(found["kl"]))
+                metrics.add(stepped)
             metrics.once("epochs", epoch + 1)
-            if np.mean(kls) > config.kl_stop:
+            kl = float(np.mean(kls)) if kls else 0.0
+            if kl > config.kl_stop:
                 break
-        metrics.once("kl_last", float(np.mean(kls)))
+        warn_left_out(left_out)
+        metrics.once("kl_last", kl)
         metrics.once("std", old_log_std.exp().mean())
         metrics.once("learning_rate", self.optimiser.param_groups[0]["lr"])
         return metrics.result()
@@ -292,10 +302,14 @@ class PPO:
         found: dict[str, Tensor | float] = {}
         if pull is not None:
             found = {"pull_loss": pull, **add_capped(pulled, cap, self.groups[0])}
-        limit = self.config.max_grad_norm
-        norms = [torch.nn.utils.clip_grad_norm_(group, limit) for group in self.groups]
+        norms = [
+            torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
+            for group in self.groups
+        ]
         healthy = bool(torch.isfinite(sum(norms)))  # type: ignore[arg-type]
         if healthy:
+            for group, norm in zip(self.groups, norms, strict=True):
+                torch.nn.utils.clip_grads_with_norm_(group, self.config.max_grad_norm, norm)
             self.optimiser.step()
             self.agent.head.project()
         return {

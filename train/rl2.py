@@ -3,47 +3,59 @@
     python -m train.rl2 --suite ML1 --task reach-v3      one task, hidden goals
     python -m train.rl2 --resume runs/ML10-short-seed1   go on exactly where it stopped
 
-Exit codes: 0 finished, 2 bad input (nothing written), 75 interrupted and resumable.
+Exit codes: 0 finished, 1 failed (the message says how to go on), 2 bad input (nothing written), 75
+interrupted and resumable.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-import warnings
 
 import torch
 
 from envs.gl import GLError
-from envs.pool import Policy, WorkerError, WorkerPool
+from envs.pool import Policy, WorkerPool
 from envs.render import render_trials
 from envs.suites import Suite
-from train.checkpoint import CheckpointError, environment_difference
+from train.checkpoint import Checkpoint
 from train.collect import acting_policy, collect, success_metrics
-from train.config import Config, parse, stop, write_config
-from train.interrupt import INTERRUPTED, StopSignal
+from train.config import Config, stop, write_config
+from train.guard import Guard
+from train.interrupt import StopSignal
 from train.log import RunLog
-from train.loop import crossed, iterate, run_problems, save
-from train.state import TrainState, initialise, learner_device
+from train.loop import crossed, iterate, save, save_last
+from train.program import refuse, run_program, start
+from train.state import TrainState, learner_device
 
+PROGRAM = "train.rl2"
 SMOOTHING = 0.1  # of training success, which decides which checkpoint is best
 
 
-def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> bool:
+def train(
+    config: Config, suite: Suite, state: TrainState, stop_signal: StopSignal, *, resumed: bool
+) -> bool:
     """Run until `total_steps`; True when finished, False when interrupted.
 
     One iteration: collect trials, update by PPO, renew the normaliser, consolidate, log, save.
+
+    Raises:
+        WorkerError: a worker failed for good.
+        DivergedError: updates had to be undone several times in a row.
+        CheckpointError: what was learnt last could not be saved.
+        OSError: the log could not be written.
     """
     torch.set_num_threads(config.threads)
     total = config.total_steps or 0
     log = RunLog(config.run_folder, total_steps=total, resume_step=state.steps if resumed else None)
     write_config(config)
-    with log, WorkerPool(config.workers) as pool, StopSignal() as stop_signal:
+    guard = Guard(state)
+    with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
         while state.steps < total and not stop_signal.requested:
             began = time.perf_counter()
             done = iterate(
-                pool, config, suite, state, tasks=suite.tasks, progress=state.steps / total
+                pool, config, suite, state, guard, tasks=suite.tasks, progress=state.steps / total
             )
             metrics = done.metrics
             state.note_success(metrics["train/success"], SMOOTHING)
@@ -59,10 +71,8 @@ def train(config: Config, suite: Suite, state: TrainState, *, resumed: bool) -> 
             }
             log.write(state.steps, metrics, done.timing | timing)
             if crossed(state.steps, done.steps, config.checkpoint_every):
-                save(config, state, log)
-                saved_at = state.steps
-        if state.steps > saved_at:
-            save(config, state, log)
+                saved_at = state.steps if save(config, state, log) else saved_at
+        save_last(config, state, log, saved_at)
     return state.steps >= total
 
 
@@ -90,42 +100,28 @@ def film(config: Config, suite: Suite, policy: Policy, step: int, log: RunLog) -
     log.video(step, f"watch/{split}", frames)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parse, check everything, train. Returns the exit code."""
-    config, resume = parse(sys.argv[1:] if argv is None else argv)
-    problems = config.validate()
-    problems += run_problems(config, resumed=resume is not None, program="train.rl2")
-    if problems:
-        stop(problems)
+def run(config: Config, resume: Checkpoint | None, stop_signal: StopSignal) -> bool:
+    """Check what the command line cannot know, and train; True when finished."""
+    refuse(config, resumed=resume is not None, program=PROGRAM)
     suite = config.make_suite()
     if problems := config.validate(len(suite.tasks)):
         stop(problems)
     config = config.resolved(len(suite.tasks))
-    state = initialise(config, suite)
-    if resume:
-        try:
-            state.restore(resume)
-        except CheckpointError as error:
-            stop([str(error)])
-        for change in environment_difference(resume.manifest):
-            warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
+    state = start(config, suite, resume)
     _banner(config, suite, state)
-    try:
-        finished = train(config, suite, state, resumed=resume is not None)
-    except WorkerError as error:
-        print(f"error: {error}\nresume: python -m train.rl2 --resume {config.run_folder}")
-        return 1
-    except KeyboardInterrupt:
-        finished = False
-    if finished:
-        print(
-            f"finished: {state.steps:,} steps in {config.run_folder}\n"
-            f"evaluate: python -m eval.evaluate {config.run_folder} --split test\n"
-            f"watch:    python -m eval.watch {config.run_folder}"
-        )
-        return 0
-    print(f"interrupted; resume: python -m train.rl2 --resume {config.run_folder}")
-    return INTERRUPTED
+    if not train(config, suite, state, stop_signal, resumed=resume is not None):
+        return False
+    print(
+        f"finished: {state.steps:,} steps in {config.run_folder}\n"
+        f"evaluate: python -m eval.evaluate {config.run_folder} --split test\n"
+        f"watch:    python -m eval.watch {config.run_folder}"
+    )
+    return True
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train as the command line says. Returns the exit code."""
+    return run_program(argv, Config, PROGRAM, run)
 
 
 def _banner(config: Config, suite: Suite, state: TrainState) -> None:

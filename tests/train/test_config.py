@@ -260,7 +260,7 @@ def test_trials_that_do_not_divide_are_refused_before_anything_is_made(capsys) -
 
 def test_a_run_is_not_overwritten(capsys, tmp_path: Path) -> None:
     """Days of training end here for the want of a flag, elsewhere."""
-    (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "mine" / "checkpoints" / "000000000010").mkdir(parents=True)
     text = refused(capsys, *REACH, "--run", "mine")
     assert "already holds a run" in text
     assert "--resume mine" in text

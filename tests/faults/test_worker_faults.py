@@ -1,0 +1,135 @@
+"""Whatever happens to its workers, a run ends with the parameters of the run nothing happened to.
+
+Faults come from within the worker processes (saboteur/sitecustomize.py), at a given step; each test
+checks that they did happen. `tests/envs/test_pool.py` does the same to the pool alone.
+"""
+
+import functools
+import os
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs.pool import WorkerPool
+from tests.faults.runs import (
+    PER_ITERATION,
+    TINY,
+    assert_finite,
+    assert_same_run,
+    committed,
+    lines,
+    plan,
+    session,
+)
+from train import checkpoint, rl2
+from train.rl2 import main
+
+pytestmark = pytest.mark.usefixtures("few_goals")
+TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
+
+
+@pytest.fixture
+def sabotaged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, list[str]]]:
+    """Runs the training program in this process with sabotaged workers."""
+
+    def run(*faults: dict[str, Any], argv: tuple[str, ...] = ()) -> tuple[int, list[str]]:
+        for name, value in plan(tmp_path / "tokens", *faults).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(rl2, "WorkerPool", functools.partial(WorkerPool, stall_seconds=8))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            code = main([*TINY, *TOTAL, "--run", "mine", "--workers", "2", *argv])
+        return code, [str(warning.message) for warning in caught]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("kill", "the process died (exit status -9)"),
+        ("kill all", "the process died (exit status -9)"),
+        ("hang", "no step for 8 s"),
+        ("raise", "OddError: sabotage number 7"),
+    ],
+)
+def test_the_run_is_the_unfaulted_run(sabotaged, unfaulted, tmp_path, kind: str, says: str) -> None:
+    """In the middle of the second episode of a block; the warning names the place."""
+    code, warned = sabotaged({"kind": kind, "at": 14})  # two trials in turn: step 1 of episode 2
+    assert code == 0
+    assert committed(tmp_path / "tokens") == 1
+    assert_same_run("mine", unfaulted)
+    (text, *_) = [text for text in warned if says in text]
+    for part in ("worker ", "task reach-v3", "goal ", "episode 2, step 1", "replaced"):
+        assert part in text
+
+
+def test_a_worker_killed_between_steps(sabotaged, unfaulted, monkeypatch) -> None:
+    """While it waits for work: between two iterations."""
+    original, pids = rl2.collect, []
+
+    def collect(pool: WorkerPool, *args: Any, **options: Any) -> Any:
+        pids.append(pool._pool[0].popen.pid)
+        if len(pids) == 3:
+            pool._pool[0].popen.kill()
+            pool._pool[0].popen.wait()
+        return original(pool, *args, **options)
+
+    monkeypatch.setattr(rl2, "collect", collect)
+    assert sabotaged()[0] == 0
+    assert pids[0] == pids[2] != pids[3]
+    assert_same_run("mine", unfaulted)
+
+
+@pytest.mark.parametrize("kind", ["kill", "raise"])
+def test_beyond_the_bound_of_tries(sabotaged, tmp_path, capsys, kind: str) -> None:
+    """Every worker fails: named, the last checkpoint kept, nothing left running, and resumable.
+
+    The first iteration passes (a worker takes 20 or 40 steps in it), the second never does.
+    """
+    shared, before = set(os.listdir("/dev/shm")), session(os.getsid(0))
+    code, _ = sabotaged({"kind": kind, "at": 45, "times": 99}, {"kind": kind, "at": 3, "times": 0})
+    began = time.monotonic()
+    if code == 0:  # two workers may share the steps so that none reaches the 45th twice
+        pytest.fail("the fault never became an error")
+    said = capsys.readouterr().err
+    assert code == 1
+    for part in ("error: worker ", "(try 3)", "task reach-v3", "goal ", "episode ", "step "):
+        assert part in said
+    assert "resume: python -m train.rl2 --resume mine" in said
+    assert checkpoint.load(Path("mine")).step >= PER_ITERATION
+    while set(session(os.getsid(0))) - set(before):
+        assert time.monotonic() - began < 10, "workers are left"
+        time.sleep(0.1)
+    assert set(os.listdir("/dev/shm")) <= shared
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("blow up", "MuJoCo warned of unstable physics"),
+        ("nan reward", "the reward is nan"),
+        ("inf obs", "input 5 is inf"),
+    ],
+)
+def test_a_spoilt_simulation(sabotaged, tmp_path: Path, kind: str, says: str) -> None:
+    """Named, counted, kept out of weights and normaliser; MuJoCo writes no log of its own."""
+    code, warned = sabotaged({"kind": kind, "at": 14})
+    assert code == 0
+    assert committed(tmp_path / "tokens") == 1
+    (text,) = [text for text in warned if "physics fault" in text]
+    assert says in text
+    for part in ("task reach-v3", "goal ", "episode 2, step 1"):
+        assert part in text
+    assert sum(line["train/physics_faults"] for line in lines("mine")) == 1
+    assert [line["step"] for line in lines("mine")] == [40, 80, 120, 160]
+    seen = checkpoint.load(Path("mine")).tensors["agent"]["encoder.normaliser.count"].item()
+    assert seen == 15 * 10  # all trials but one
+    assert_finite("mine")
+    assert not list(tmp_path.rglob("MUJOCO_LOG.TXT"))

@@ -1,0 +1,112 @@
+"""No update may leave a NaN behind: the last healthy state is kept, and taken back when one does.
+
+A NaN in one weight is in all of them an iteration later, and no error says so: elsewhere runs were
+found dead after days. PPO leaves out single steps whose gradient is not finite (`PPO.update`); what
+gets past that, in weights, optimiser, normaliser or target statistics, is caught here.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from train.state import TrainState
+
+LIMIT = 3  # bad iterations in a row
+
+
+class DivergedError(RuntimeError):
+    """Learning has broken down for good; the message says where."""
+
+
+class Guard:
+    """Watches the learner of one run.
+
+    Args:
+        state: the learner, healthy; `check` rolls it back in place.
+    """
+
+    def __init__(self, state: TrainState) -> None:
+        self._state, self._bad = state, 0
+        self._modules = {"agent": state.agent, "critic": state.critic, "belief": state.belief}
+        self._keep()
+
+    def check(self, metrics: dict[str, float]) -> dict[str, float]:
+        """After every update: keep the new state if it is healthy, else return to the old one.
+
+        An update is bad if it leaves a number that is not finite, or if all of its optimiser steps
+        had to be left out. The trials are lost, the counters go on; equal runs stay equal.
+
+        Args:
+            metrics: what `PPO.update` returned.
+
+        Returns:
+            ``rolled_back``: 1 if the update was undone, else 0.
+
+        Raises:
+            DivergedError: `LIMIT` updates in a row were bad; the state is the last healthy one.
+        """
+        found = self._not_finite()
+        if not found and metrics.get("skipped_steps") and "loss" not in metrics:
+            found = ["every gradient"]
+        if not found:
+            self._keep()
+            self._bad = 0
+            return {"rolled_back": 0.0}
+        self._bad += 1
+        for name, module in self._modules.items():
+            module.load_state_dict(self._kept[name])
+        self._state.ppo.optimiser.load_state_dict(self._kept["optimiser"])
+        text = f"not finite after the update: {', '.join(found[:5])}; rolled back"
+        if self._bad >= LIMIT:
+            raise DivergedError(f"{text}, {LIMIT} times in a row; try a lower --learning-rate")
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return {"rolled_back": 1.0}
+
+    def _keep(self) -> None:
+        self._kept: dict[str, Any] = {
+            name: {key: value.clone() for key, value in module.state_dict().items()}
+            for name, module in self._modules.items()
+        }
+        self._kept["optimiser"] = copy.deepcopy(self._state.ppo.optimiser.state_dict())
+
+    def _not_finite(self) -> list[str]:
+        named = {
+            f"{name}.{key}": value
+            for name, module in self._modules.items()
+            for key, value in module.state_dict().items()
+        }
+        for index, slots in self._state.ppo.optimiser.state_dict()["state"].items():
+            named |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
+        return _not_finite(named)
+
+
+def blame(losses: Mapping[str, Tensor], modules: Sequence[nn.Module]) -> list[str]:
+    """Names of the losses, and of the parameters' gradients, that are not finite."""
+    gradients = {
+        f"gradient of {type(module).__name__}.{name}": parameter.grad
+        for module in modules
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None
+    }
+    return _not_finite({**losses, **gradients})
+
+
+def warn_left_out(steps: Sequence[Sequence[str]]) -> None:
+    """Say how many optimiser steps of an update were left out, and what `blame` found first."""
+    if steps:
+        warnings.warn(
+            f"{len(steps)} optimiser steps left out, not finite: {', '.join(steps[0][:5])}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _not_finite(named: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, value in named.items() if not bool(torch.isfinite(value).all())]
