@@ -13,15 +13,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agents.rl2 import AgentConfig
 from train.config import Config, difference, parse
-from train.ppo import PPOConfig
+from train.fields import flatten
 
 QUICK = settings(
     max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
-FIELDS = [f.name for part in (Config, AgentConfig, PPOConfig) for f in dataclasses.fields(part)]
-FLAGS = sorted({f"--{name.replace('_', '-')}" for name in FIELDS} - {"--agent", "--ppo"})
+FIELDS = sorted({part for name, _ in flatten(Config()) for part in name.split(".")})
+FLAGS = sorted({f"--{name.split('.')[-1].replace('_', '-')}" for name, _ in flatten(Config())})
 # What a shell can pass: anything but the null byte.
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 numbers = st.one_of(
@@ -108,26 +107,28 @@ def test_any_configuration_file(document: Any) -> None:
 
 def build(part: type) -> st.SearchStrategy:
     """Any values of the declared types; JSON has no infinite numbers."""
+    finite = st.floats(allow_nan=False, allow_infinity=False)
     known = {
         int: st.integers(),
         int | None: st.none() | st.integers(),
-        float: st.floats(allow_nan=False, allow_infinity=False),
+        float: finite,
         str: st.text(),
         str | None: st.none() | st.text(),
         bool: st.booleans(),
         tuple[str, ...]: st.lists(st.text(), max_size=3).map(tuple),
+        tuple[float, ...]: st.lists(finite, max_size=3).map(tuple),
         Path | None: st.none() | st.just(Path("runs/x")),
-        AgentConfig: st.deferred(lambda: build(AgentConfig)),
-        PPOConfig: st.deferred(lambda: build(PPOConfig)),
     }
+
+    def values_of(hint: Any) -> st.SearchStrategy:
+        if dataclasses.is_dataclass(hint):
+            return build(hint)  # type: ignore[arg-type]
+        if typing.get_origin(hint) is typing.Literal:
+            return st.sampled_from(typing.get_args(hint))
+        return known[hint]
+
     hints = typing.get_type_hints(part)
-    chosen = {
-        field.name: st.sampled_from(typing.get_args(hints[field.name]))
-        if typing.get_origin(hints[field.name]) is typing.Literal
-        else known[hints[field.name]]
-        for field in dataclasses.fields(part)
-    }
-    return st.builds(part, **chosen)
+    return st.builds(part, **{f.name: values_of(hints[f.name]) for f in dataclasses.fields(part)})
 
 
 @QUICK
