@@ -61,7 +61,7 @@ class Policy:
 class _Process:
     popen: subprocess.Popen
     channel: Connection
-    seen: int = 0  # progress counter when it was last seen to move
+    seen: tuple[int, int] = (0, 0)  # progress counter and row when it was last seen to move
     moved: float = 0.0  # and when that was
     begun: int = 0  # progress counter when its command was sent
 
@@ -148,10 +148,10 @@ class WorkerPool:
                         _warn_of_faults(answer["faults"])
                         continue
                     text = _describe(index, block, attempt, answer)
-                    if "traceback" in answer:
-                        self._respawn(index)  # its simulators may be in any state
                     if attempt >= self.tries or answer.get("final"):
                         raise WorkerError(text)
+                    if "traceback" in answer:
+                        self._respawn(index)  # its simulators may be in any state
                     _warn(f"{text.splitlines()[0]}; it was replaced, and runs its block again")
                     waiting.appendleft((block, attempt + 1))
         except BaseException:
@@ -169,8 +169,7 @@ class WorkerPool:
             except (BrokenPipeError, ConnectionError, OSError):
                 self._respawn(index)
                 continue
-            process.seen = process.begun = int(self.buffer.progress[index])
-            process.moved = time.monotonic()
+            process.begun, process.moved = int(self.buffer.progress[index]), time.monotonic()
             return
         raise WorkerError(f"worker {index} dies as soon as it is started; see its message above")
 
@@ -194,11 +193,11 @@ class WorkerPool:
                 return found
 
     def _stalled(self, index: int) -> dict[str, Any] | None:
-        process, progress = self._pool[index], int(self.buffer.progress[index])
-        if progress != process.seen:
-            process.seen, process.moved = progress, time.monotonic()
+        process, row = self._pool[index], int(self.buffer.rows[index])
+        if process.seen != (sign := (int(self.buffer.progress[index]), row)):
+            process.seen, process.moved = sign, time.monotonic()
             return None
-        starting = self.buffer.rows[index] == STARTING
+        starting = row == STARTING
         patience = max(self.stall_seconds, START_SECONDS) if starting else self.stall_seconds
         if time.monotonic() - process.moved < patience or process.channel.poll():
             return None

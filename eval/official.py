@@ -162,7 +162,7 @@ def official_envs(
     Raises:
         WorkerError: an environment's process died or took no step for `STALL_SECONDS`.
     """
-    makers = _makers(suite, split, plan)
+    makers = official_makers(suite, split, plan)
     if workers == 1:
         envs = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)
     else:
@@ -180,8 +180,14 @@ def official_envs(
         envs.close()
 
 
-def _makers(suite: Suite, split: str, plan: OfficialPlan) -> list[Callable[[], gym.Env]]:
-    """One maker per environment; a task's goals are dealt in turn, as `make_ml_envs` does."""
+def official_makers(suite: Suite, split: str, plan: OfficialPlan) -> list[Callable[[], gym.Env]]:
+    """One maker per environment, as `make_ml_envs` makes them: a task's goals are dealt in turn.
+
+    Args:
+        suite: an ML suite.
+        split: ``train`` or ``test``.
+        plan: how many environments, goals and steps.
+    """
     import metaworld
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 

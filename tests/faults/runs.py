@@ -70,14 +70,18 @@ def assert_finite(run: str | Path) -> None:
 
 
 def start(
-    *argv: str, cwd: Path, module: str = "train.rl2", **environment: str
+    *argv: str,
+    cwd: Path,
+    module: str = "train.rl2",
+    stdout: Any = subprocess.PIPE,
+    **environment: str,
 ) -> subprocess.Popen[str]:
     """Start a program in a session of its own, as a terminal or a batch system would."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *argv],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,

@@ -41,7 +41,7 @@ def sabotaged(
     def run(*faults: dict[str, Any], argv: tuple[str, ...] = ()) -> tuple[int, list[str]]:
         for name, value in plan(tmp_path / "tokens", *faults).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(rl2, "WorkerPool", functools.partial(WorkerPool, stall_seconds=8))
+        monkeypatch.setattr(rl2, "WorkerPool", functools.partial(WorkerPool, stall_seconds=20))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             code = main([*TINY, *TOTAL, "--run", "mine", "--workers", "2", *argv])
@@ -55,7 +55,7 @@ def sabotaged(
     [
         ("kill", "the process died (exit status -9)"),
         ("kill all", "the process died (exit status -9)"),
-        ("hang", "no step for 8 s"),
+        ("hang", "no step for 20 s"),
         ("raise", "OddError: sabotage number 7"),
     ],
 )

@@ -1,0 +1,147 @@
+"""Training for half an hour while everything that may go wrong does, again and again.
+
+    STRATA_SOAK_MINUTES=4 python -m pytest -m slow tests/faults/test_soak.py -s
+
+Workers kill themselves, hang and raise at random; the program is stopped by SIGTERM and by SIGKILL,
+and its newest checkpoint damaged, before it is resumed. It must always go on, and take no more
+memory, files, processes or shared memory at the end than in the beginning.
+"""
+
+import os
+import random
+import signal
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.faults.runs import (
+    PER_ITERATION,
+    ROOT,
+    TINY,
+    assert_finite,
+    lines,
+    nothing_left,
+    plan,
+    session,
+    start,
+)
+from train import checkpoint
+
+MINUTES = float(os.environ.get("STRATA_SOAK_MINUTES", "30"))
+KINDS = ["kill", "raise", "blow up", "nan reward", "kill all"]
+WORKERS = 2
+
+
+@dataclass
+class Readings:
+    """What one program took, sampled while it ran."""
+
+    memory: list[float] = field(default_factory=list)  # MiB, of the program itself
+    files: list[int] = field(default_factory=list)
+    processes: list[int] = field(default_factory=list)
+
+    def take(self, pid: int) -> None:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+            files = len(os.listdir(f"/proc/{pid}/fd"))
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if "VmRSS:" not in status:
+            return
+        self.memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+        self.files.append(files)
+        self.processes.append(len(session(pid)))
+
+
+def damage(run: Path, dice: random.Random) -> bool:
+    """Spoil, cut off or delete a file of the newest checkpoint, if an older one remains."""
+    saved = sorted(path for path in (run / "checkpoints").glob("[0-9]*") if path.is_dir())
+    if len(saved) < 2:
+        return False
+    victim = dice.choice(sorted(saved[-1].iterdir()))
+    data = bytearray(victim.read_bytes())
+    how = dice.choice(["flip", "cut", "delete"])
+    if how == "flip" and data:
+        data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+        victim.write_bytes(data)
+    elif how == "cut":
+        victim.write_bytes(data[: len(data) // 2])
+    else:
+        victim.unlink()
+    return True
+
+
+def live(program: subprocess.Popen[str], seconds: float, readings: Readings) -> None:
+    """Let the program run for `seconds`, looking at it twice a second."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and program.poll() is None:
+        readings.take(program.pid)
+        time.sleep(0.5)
+
+
+def flat(values: list[float]) -> bool:
+    """Whether the last third is no higher than the middle third, by more than noise."""
+    third = len(values) // 3
+    middle, last = statistics.median(values[third:-third]), statistics.median(values[-third:])
+    return last <= 1.05 * middle + 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_soak(tmp_path: Path) -> None:
+    """Every program ends as documented, every resume goes on, and nothing grows."""
+    dice = random.Random(0)
+    environment = plan(tmp_path / "tokens", rate=2e-4, kinds=KINDS)
+    environment["PYTHONWARNINGS"] = "default"
+    run, deadline = tmp_path / "run", time.monotonic() + 60 * MINUTES
+    # Long enough iterations that what is measured is training and not starting.
+    size = [*TINY, "--horizon", "100", "--checkpoint-every", "2400", "--workers", str(WORKERS)]
+    first = [*size, "--total-steps", "1000000000", "--run", str(run)]
+    per_iteration = PER_ITERATION // 5 * 100
+    lives: list[Readings] = []
+    told: dict[str, int] = dict.fromkeys(("replaced", "physics fault", "FALLING BACK"), 0)
+    codes: list[int] = []
+    damaged = 0
+    shared = set(os.listdir("/dev/shm"))
+    while time.monotonic() < deadline:
+        saved = (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("[0-9]*"))
+        argv = ["--resume", str(run)] if saved else first
+        readings = Readings()
+        with nothing_left() as programs, (tmp_path / "out").open("w+") as out:
+            program = start(*argv, cwd=tmp_path, stdout=out, **environment)
+            programs.append(program)
+            live(program, min(dice.uniform(30, 120), deadline - time.monotonic()), readings)
+            if program.poll() is None:
+                program.send_signal(dice.choice([signal.SIGTERM, signal.SIGKILL]))
+            codes.append(program.wait(timeout=120))
+            out.seek(0)
+            said = out.read()
+        assert codes[-1] in (75, 1, -signal.SIGKILL, -signal.SIGTERM), said
+        assert codes[-1] != 1 or "error: worker" in said, said
+        assert "Traceback" not in said or "sabotage number 7" in said, said
+        for words in told:
+            told[words] += said.count(words)
+        lives.append(readings)
+        if dice.random() < 0.5 and codes[-1] != 1:
+            damaged += damage(run, dice)
+    print(f"\n{len(lives)} programs, exit codes {codes}, {told}, {damaged} checkpoints damaged")
+    steps = [line["step"] for line in lines(run)]
+    print(f"{steps[-1]:,} steps in {MINUTES:g} minutes, {len(steps)} iterations logged")
+    assert steps == list(range(per_iteration, steps[-1] + 1, per_iteration))
+    assert told["replaced"] > 0, "no worker was ever lost: nothing was shown"
+    assert len(lives) > 1
+    assert_finite(run)
+    assert checkpoint.load(run).step > 0
+    longest = max(lives, key=lambda one: len(one.memory))
+    print(f"memory {longest.memory[-1]:.0f} MiB, files {longest.files[-1]}")
+    if len(longest.memory) >= 60:
+        assert flat(longest.memory), longest.memory
+        assert flat([float(count) for count in longest.files]), longest.files
+    assert max(max(one.processes, default=0) for one in lives) <= WORKERS + 2
+    assert set(os.listdir("/dev/shm")) <= shared
+    assert not list(tmp_path.rglob("MUJOCO_LOG.TXT"))
+    assert not list(ROOT.glob("MUJOCO_LOG.TXT"))
