@@ -209,7 +209,7 @@ def test_keys_and_values_never_go_stale(build, act, name: ArmName) -> None:
         slots = store.filled
         keys, values = summarise(recall.encode(store.at(slots).inputs), 7)
         torch.testing.assert_close(recall.store.raw_keys[slots], keys, rtol=0, atol=1e-6)
-        torch.testing.assert_close(recall.store.values[slots], values, rtol=0, atol=1e-6)
+        torch.testing.assert_close(recall.store.raw_values[slots], values, rtol=0, atol=1e-6)
         assert recall.store.filled.sum() == len(slots)
         young = store.written[slots] == times + 1
         assert torch.equal(recall.store.recent[slots], young)
