@@ -25,6 +25,7 @@ ORDER = (
     "episodic", "short-wide", "ewc", "l2", "progress-compress", "joint", "single",
 )  # fmt: skip
 GRID = 240  # points of a curve
+SPARSE = 25  # points of a curve up to which each is marked, so that lines between are seen as such
 DRAWS = 1000  # of the bootstrap behind a band
 
 
@@ -86,6 +87,9 @@ def draw_curves(
             axis.plot(grid / 1e6, row, color=palette[name], alpha=0.25, linewidth=0.6)
         axis.fill_between(grid / 1e6, low, high, color=palette[name], alpha=0.18, linewidth=0)
         axis.plot(grid / 1e6, mean, color=palette[name], linewidth=1.8, label=name)
+        for steps, values in groups[name]:
+            if window == 1 and len(steps) <= SPARSE:
+                axis.plot(steps / 1e6, values, ".", color=palette[name], markersize=3, alpha=0.6)
 
 
 def short_name(task: str) -> str:

@@ -142,6 +142,10 @@ def cost_table(groups: Mapping[str, Sequence[Run]]) -> Table:
     columns["policy parameters"] = [
         f"{groups[arm][0].parameters:,}" if groups[arm][0].parameters else UNKNOWN for arm in arms
     ]
+    if any(run.record for group in groups.values() for run in group):
+        columns["numbers in long-term memory"] = [
+            f"{(groups[arm][0].record or {}).get('stored', 0):,}" for arm in arms
+        ]
     columns["environment steps"] = [
         " ".join(dict.fromkeys(f"{run.steps:,}" for run in groups[arm])) for arm in arms
     ]

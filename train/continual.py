@@ -58,7 +58,7 @@ def train(
     with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
         if record.due(state.steps):
-            record.add(evaluate(pool, config, suite, stream, state))
+            record.add(evaluate(pool, config, suite, stream, state), stored(state))
         while state.steps < stream.total_steps and not stop_signal.requested:
             began = time.perf_counter()
             phase = stream.phase_at(state.steps)
@@ -84,7 +84,7 @@ def train(
             learned = time.perf_counter()
             if record.due(state.steps):
                 evaluation = evaluate(pool, config, suite, stream, state)
-                record.add(evaluation)
+                record.add(evaluation, stored(state))
                 metrics |= evaluation.metrics(suite.tasks)
                 log.message(told(evaluation, stream))
             timing = {
@@ -113,6 +113,12 @@ def evaluate(
     policy = acting_policy(state.agent)
     rollout = collect(pool, policy, trials, tasks=suite.tasks, lanes=config.lanes)
     return Evaluation.of(state.steps, stream, rollout, config.eval_goals)
+
+
+def stored(state: TrainState) -> int:
+    """Numbers that long-term memory holds, slow policies included."""
+    kept = {} if state.long_term is None else state.long_term.tensors()
+    return sum(tensor.numel() for tensor in kept.values())
 
 
 def start_afresh(config: StreamConfig, suite: Suite, state: TrainState) -> None:

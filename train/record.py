@@ -159,11 +159,17 @@ class Record:
         rows = [e for e in self.evaluations if e.when != "middle"]
         return [e.success.mean(axis=1).round(6).tolist() for e in rows]
 
-    def add(self, evaluation: Evaluation) -> None:
-        """Append and write. Raises OSError; the older file is then intact."""
+    def add(self, evaluation: Evaluation, stored: int = 0) -> None:
+        """Append and write. Raises OSError; the older file is then intact.
+
+        Args:
+            evaluation: the newest.
+            stored: numbers that long-term memory holds now, slow policies included.
+        """
         self.evaluations.append(evaluation)
         values = {
             **self.facts,
+            "stored": stored,
             "complete": evaluation.step == self.stream.total_steps,
             "matrix": {"axes": ["untrained and phases", "task", "episode"], "R": self.matrix()},
             "evaluations": [e.to_json() for e in self.evaluations],
