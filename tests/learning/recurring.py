@@ -39,7 +39,7 @@ class Search:
 
     arm: ArmName = "episodic"
     seed: int = 1
-    iterations: int = 80
+    iterations: int = 100
     trials: int = 64
     lag: int = 4
     """A context comes back up to so many iterations after it was new."""
