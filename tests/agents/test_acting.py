@@ -54,6 +54,7 @@ def recalling_agent(core: Core) -> RL2Agent:
         store.write(slots, key + 0.1 * torch.randn_like(key), value)
         store.from_value.normal_()
         store.gate.normal_(std=0.3)
+        store.null.fill_(-2.0)
     store.settle(torch.arange(10) < 3)
     return agent
 
