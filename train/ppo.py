@@ -148,7 +148,7 @@ class PPO:
         now = start + (end - start) * min(max(fraction, 0.0), 1.0)
         policy, critic = self.optimiser.param_groups
         policy["lr"] = now
-        critic["lr"] = now / start * self.config.critic_learning_rate
+        critic["lr"] = now / start * self.config.critic_learning_rate if start else 0.0
 
     def update(
         self,
