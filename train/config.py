@@ -278,4 +278,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     accepted = {Path: str, float: (int, float)}.get(hint, hint)
     if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f"{name} must be {hint.__name__}, not {value!r}")
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError as error:  # a whole number that no float can hold
+        raise ValueError(f"{name} is too large for a number") from error
