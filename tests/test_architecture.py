@@ -17,6 +17,7 @@ UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", 
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "yaml.load", "yaml.unsafe_load"}
 FORBIDDEN_BUILTINS = {"eval", "exec", "compile"}
 FORBIDDEN_METHODS = {"recv"}  # `Connection.recv` unpickles; `recv_bytes` does not
+HARMLESS = {"eval/throughput_rivals.py": ["pool.recv"]}  # EnvPool's queue in C++
 
 
 def imported(source: str) -> set[str]:
@@ -88,7 +89,11 @@ def test_a_backward_import_would_be_found(source: str) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
     """A checkpoint or a message from a stranger is data: there is no way for it to become code."""
-    assert list(code_loaders(path.read_text())) == []
+    harmless = HARMLESS.get(path.relative_to(ROOT).as_posix(), [])
+    found = [
+        loader for loader in code_loaders(path.read_text()) if loader.split()[-1] not in harmless
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -57,5 +57,5 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         raise ValueError(f"{name} must be {hint.__name__}, not {value!r}")
     try:
         return hint(value)
-    except OverflowError as error:
-        raise ValueError(f"{name} is too large") from error
+    except OverflowError as error:  # a whole number that no float can hold
+        raise ValueError(f"{name} is too large for a number") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from envs.pool import available_cores
 from envs.suites import Suite
 from eval import throughput
 from eval.throughput import ENTRIES, Line, Settings, main, measure, parse, ratios, table
@@ -23,11 +24,12 @@ STEPPING = ["official", "gym-sync", "gym-async", "sb3-subproc", "ours", "ours-po
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_every_contender_takes_the_steps_asked_for(name: str) -> None:
-    """At least as many, and fewer than one round of all environments more; twice in a row."""
+    """At least as many, and less than one round of all more; twice in a row."""
     contender = ENTRIES[name].make(SETUP)
     try:
         for steps in (10, 21):
-            assert steps <= contender.run(steps) < steps + SETUP.envs
+            most = steps + max(SETUP.envs, 2 * available_cores())  # a step of each task and core
+            assert steps <= contender.run(steps) < most
     finally:
         contender.close()
 

@@ -33,7 +33,8 @@ def plan(folder: Path, *faults: dict[str, Any], **more: Any) -> dict[str, str]:
     Args:
         folder: an empty folder; each fault committed leaves a file in it.
         faults: ``kind`` (see saboteur/sitecustomize.py), ``at`` (the step of a worker process,
-            from 1) and ``times`` (how many processes commit it, 1 by default).
+            from 1; without it any), ``when`` (a file that must exist) and ``times`` (how often it
+            is committed in all, once by default).
         more: ``rate`` and ``kinds`` of random faults.
     """
     folder.mkdir(exist_ok=True)
@@ -86,6 +87,16 @@ def start(
         text=True,
         start_new_session=True,
     )
+
+
+def children() -> set[int]:
+    """Living child processes of this one, zombies not counted."""
+    found = set()
+    for folder in Path("/proc/self/task").iterdir():
+        for child in map(int, (folder / "children").read_text().split()):
+            if "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
+                found.add(child)
+    return found
 
 
 def session(leader: int) -> list[int]:

@@ -75,7 +75,9 @@ def install(plan: dict) -> None:
         if plan.get("rate") and chance.random() < plan["rate"]:
             kind = chance.choice(plan["kinds"])
         for fault in plan.get("faults", ()):
-            if taken["steps"] == fault["at"]:
+            if not os.path.exists(fault.get("when", "/")):
+                continue
+            if taken["steps"] == fault.get("at", taken["steps"]):
                 names = (f"{fault['kind']}-{n}" for n in range(fault.get("times", 1)))
                 if any(take(plan["folder"], name) for name in names):
                     kind = fault["kind"]
