@@ -156,7 +156,8 @@ class _Recall:
         cosine = (query / np.maximum(length, 1e-12)) @ self._keys
         seen = (may >= OLD)[:, None] & self._old | (may >= ALL)[:, None] & self._all
         scores = np.where(seen, cosine, -np.inf) * self._sharpness
-        null = self._null * self._sharpness
+        entries = np.maximum(seen.sum(axis=1, keepdims=True), 1).astype(np.float32)
+        null = self._null * self._sharpness + np.log(entries)
         top = np.maximum(scores.max(axis=1, keepdims=True), null)
         weights = np.exp(scores - top)
         weights /= weights.sum(axis=1, keepdims=True) + np.exp(null - top)

@@ -229,7 +229,7 @@ class Cascade:
             slots: dict[int, dict[str, Tensor]] = {}
             for key, value in chosen(tensors, f"optimiser{k}.").items():
                 index, name = key.split(".", 1)
-                slots.setdefault(int(index), {})[name] = value
+                slots.setdefault(int(index), {})[name] = value.clone()  # steps are in place
             optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
 
 

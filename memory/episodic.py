@@ -15,7 +15,7 @@ from torch.nn import functional
 NOTHING, OLD, ALL = 0, 1, 2
 """What a trial may recall: nothing, what is not recent, everything."""
 GATE_BIAS = -2.0  # σ(-2) ≈ 0.12: reading starts as a whisper
-TEMPERATURE = 0.1  # of the softmax over cosines
+TEMPERATURE = 0.05  # of the softmax over cosines
 NULL_COSINE = 0.5  # a memory less alike than this loses against "nothing"
 
 
@@ -41,6 +41,7 @@ class EpisodicMemory(nn.Module):
     """
 
     raw_keys: Tensor
+    raw_values: Tensor
     values: Tensor
     filled: Tensor
     recent: Tensor
@@ -56,10 +57,11 @@ class EpisodicMemory(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(TEMPERATURE).log())
         self.null = nn.Parameter(torch.tensor(NULL_COSINE))
         self.register_buffer("raw_keys", torch.zeros(entries, width))
-        self.register_buffer("values", torch.zeros(entries, width))
+        self.register_buffer("raw_values", torch.zeros(entries, width))
         self.register_buffer("filled", torch.zeros(entries, dtype=torch.bool))
         self.register_buffer("recent", torch.zeros(entries, dtype=torch.bool))
         self.register_buffer("keys", torch.zeros(entries, width))
+        self.register_buffer("values", torch.zeros(entries, width))
         self.register_buffer("centre", torch.zeros(width))
 
     @torch.no_grad()
@@ -70,18 +72,20 @@ class EpisodicMemory(nn.Module):
         values: Float[Tensor, "n key"],
     ) -> None:
         """Put entries into `slots`, replacing what is there. Call `settle` after the last one."""
-        self.raw_keys[slots], self.values[slots], self.filled[slots] = keys, values, True
+        self.raw_keys[slots], self.raw_values[slots], self.filled[slots] = keys, values, True
 
     @torch.no_grad()
     def settle(self, recent: Bool[Tensor, " entry"]) -> None:
         """Make ready to be read; `recent` marks entries that OLD does not see.
 
-        Keys are compared by cosine around their own mean: all outputs of one net point much the
-        same way, and what tells trials apart is what is left.
+        Keys are compared by cosine around their own mean, and values are read around theirs: all
+        outputs of one net point much the same way, and what tells trials apart is what is left.
         """
         self.recent.copy_(recent & self.filled)
         if bool(self.filled.any()):
             self.centre.copy_(self.raw_keys[self.filled].mean(dim=0))
+            mean = self.raw_values[self.filled].mean(dim=0)
+            self.values.copy_((self.raw_values - mean) * self.filled[:, None])
         self.keys.copy_(functional.normalize(self.raw_keys - self.centre, dim=-1))
 
     def visible(self, recall: Float[Tensor, " trial"]) -> Bool[Tensor, "trial entry"]:
@@ -95,13 +99,16 @@ class EpisodicMemory(nn.Module):
         """Weighted value, highest visible cosine (-1 if none), and weights with the null slot last.
 
         Softmax over all entries instead of the nearest few: which entry is the k-th nearest is
-        decided by round-off, and workers and learner must read the same.
+        decided by round-off, and workers and learner must read the same. The null slot stands
+        against the mean of the others, not their sum, or a large store would always answer.
         """
         cosine = functional.normalize(query - self.centre, dim=-1) @ self.keys.T
         visible = self.visible(recall)
-        null = self.null.expand(len(query), 1)
-        scores = torch.cat((cosine.masked_fill(~visible, -torch.inf), null), dim=-1)
-        weights = torch.softmax(scores * torch.exp(-self.log_temperature), dim=-1)
+        sharpness = torch.exp(-self.log_temperature)
+        entries = visible.sum(dim=-1, keepdim=True).clamp(min=1)
+        null = self.null * sharpness + entries.to(cosine).log()
+        scores = (cosine * sharpness).masked_fill(~visible, -torch.inf)
+        weights = torch.softmax(torch.cat((scores, null), dim=-1), dim=-1)
         best = cosine.masked_fill(~visible, -1.0).amax(dim=-1, keepdim=True)
         return weights[:, :-1] @ self.values, best, weights
 

@@ -29,7 +29,7 @@ from train.hierarchy import Hierarchy, guarded
 from train.ppo import PPO, PPOConfig
 from train.rollout import Rollout, pad_goals
 
-EPISODES, HORIZON, BITS = 2, 4, 20
+EPISODES, HORIZON, BITS = 2, 2, 16
 TASK = "recurring-bandit"
 
 
@@ -39,7 +39,7 @@ class Search:
 
     arm: ArmName = "episodic"
     seed: int = 1
-    iterations: int = 120
+    iterations: int = 80
     trials: int = 64
     lag: int = 4
     """A context comes back up to so many iterations after it was new."""
@@ -48,7 +48,7 @@ class Search:
     )
     ppo: PPOConfig = field(
         default_factory=lambda: PPOConfig(
-            learning_rate=3e-3, final_learning_rate=1e-3, belief=0.0, minibatches=4, bptt=8
+            learning_rate=5e-3, final_learning_rate=1e-3, minibatches=4, bptt=4
         )
     )
     memory: MemoryConfig = field(
@@ -135,13 +135,17 @@ class Learner:
     ppo: PPO
     long_term: Hierarchy | None
 
-    def update(self, rollout: Rollout, rng: np.random.Generator, *, learn: bool = True) -> None:
+    def update(
+        self, rollout: Rollout, rng: np.random.Generator, *, learn: bool = True
+    ) -> dict[str, float]:
         """One iteration's learning and consolidation; without `learn` only the latter."""
+        metrics = {}
         if learn:
-            self.ppo.update(rollout, rng, self.long_term)
+            metrics = self.ppo.update(rollout, rng, self.long_term)
             self.agent.encoder.normaliser.update(rollout.usable_obs())
         if self.long_term is not None:
-            self.long_term.consolidate(self.agent, rollout, rng)
+            metrics |= self.long_term.consolidate(self.agent, rollout, rng)
+        return metrics
 
 
 def make_learner(
@@ -188,11 +192,12 @@ def train(search: Search, *, report: bool = False) -> Learner:
         trials = guarded(trials_of(contexts, rng), search.memory)
         rollout = collect(learner.agent, trials)
         learner.ppo.set_progress(iteration / search.iterations)
-        learner.update(rollout, rng)
+        metrics = learner.update(rollout, rng)
         if report and iteration % 10 == 9:
             success = rollout.success_by_episode()
             back, new = success[:, : len(chosen)].mean(dim=1), success[:, len(chosen) :].mean(dim=1)
-            print(iteration + 1, "recurring", back.tolist(), "new", new.tolist(), flush=True)
+            found = {n: round(v, 3) for n, v in metrics.items() if n in ("belief_loss", "kl")}
+            print(iteration + 1, "recurring", back.tolist(), "new", new.tolist(), found, flush=True)
     return learner
 
 

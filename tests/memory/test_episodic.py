@@ -44,7 +44,7 @@ def test_what_may_not_be_seen_has_no_say(recall: int) -> None:
         store = orthogonal_store()
         with torch.no_grad():
             store.from_value.fill_(0.1)
-            store.values[[2, 4]] += poison
+            store.values[[2, 4]] += poison  # as written by `settle`
         query = torch.eye(8)[2:3] + 0.1 * torch.eye(8)[0:1]
         results.append(store.read(torch.ones(1, 6), query, torch.tensor([float(recall)])))
     assert torch.equal(*results)

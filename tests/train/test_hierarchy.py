@@ -1,5 +1,6 @@
 """The hierarchy under the trainer: who may write what, what zero means, and what is saved."""
 
+import copy
 import dataclasses
 import itertools
 from collections import Counter
@@ -152,7 +153,6 @@ def test_learning_stays_on_policy(build, act, name: ArmName) -> None:
         assert metrics["first_ratio_error"] < 1e-5
         assert metrics["acting_error"] < 1e-4
     if learner.agent.recall is not None:  # and it is not for want of anything to read
-        wrong = dataclasses.replace(act(learner.agent, seed=9), recall=torch.full((6,), 0))
         with torch.no_grad():
             learner.agent.recall.store.from_value.normal_()
         wrong = dataclasses.replace(act(learner.agent, seed=9), recall=torch.full((6,), 0))
@@ -209,7 +209,7 @@ def test_keys_and_values_never_go_stale(build, act, name: ArmName) -> None:
         slots = store.filled
         keys, values = summarise(recall.encode(store.at(slots).inputs), 7)
         torch.testing.assert_close(recall.store.raw_keys[slots], keys, rtol=0, atol=1e-6)
-        torch.testing.assert_close(recall.store.values[slots], values, rtol=0, atol=1e-6)
+        torch.testing.assert_close(recall.store.raw_values[slots], values, rtol=0, atol=1e-6)
         assert recall.store.filled.sum() == len(slots)
         young = store.written[slots] == times + 1
         assert torch.equal(recall.store.recent[slots], young)
@@ -238,7 +238,7 @@ def test_restored_it_goes_on_to_the_bit(build, act, name: ArmName) -> None:
     other.agent.load_state_dict(one.agent.state_dict())
     other.critic.load_state_dict(one.critic.state_dict())
     other.belief.load_state_dict(one.belief.state_dict())
-    other.optimiser.load_state_dict(one.optimiser.state_dict())
+    other.optimiser.load_state_dict(copy.deepcopy(one.optimiser.state_dict()))
     restored.restore(copies(memory.tensors()), memory.state())
     results = [iterate(*pair, act, 2) for pair in ((one, memory), (other, restored))]
     assert results[0] == results[1]
