@@ -29,7 +29,7 @@ class PPOConfig:
 
     learning_rate: float = 5e-4
     """Adam's step size at the start of training."""
-    final_learning_rate: float = 1e-4
+    final_learning_rate: float = 5e-4
     """The same at total_steps; linear in between."""
     critic_learning_rate: float = 2e-3
     """The same of the critic: one that lags leaves the advantages full of noise."""
@@ -51,7 +51,7 @@ class PPOConfig:
     """Weight of the entropy bonus."""
     value: float = 0.5
     """Weight of the value loss."""
-    belief: float = 0.1
+    belief: float = 0.0
     """Weight of the belief loss, which teaches the memory to infer the goal (0: plain RL²)."""
     max_grad_norm: float = 1.0
     """Gradient norm limit, for policy and critic separately."""
