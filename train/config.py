@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import types
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ from envs.suites import Suite, make_suite, suite_problems
 from train import checkpoint
 from train.arms import ARMS, Arm, ArmName, MemoryConfig, network
 from train.checkpoint import Checkpoint, CheckpointError
+from train.fields import build, flatten
 from train.ppo import PPOConfig
 from train.sealed import replace_file
 
@@ -202,7 +201,7 @@ class Config:
             agent = values.get("agent")
             bare = isinstance(agent, dict) and agent.get("core") == "none"
             values = {**values, "arm": "none" if bare else "short"}
-        return _build(cls, values, "")
+        return build(cls, values)
 
 
 _Kind = TypeVar("_Kind", bound=Config)
@@ -212,7 +211,7 @@ def difference(old: Config, new: Config) -> list[str]:
     """Fields that differ although a resumed run must not change them, one sentence each."""
     return [
         f"{name}: the run has {a!r}, you asked for {b!r}"
-        for (name, a), (_, b) in zip(_flatten(old), _flatten(new), strict=True)
+        for (name, a), (_, b) in zip(flatten(old), flatten(new), strict=True)
         if a != b and name not in CHANGEABLE and name != "run"
     ]
 
@@ -282,49 +281,3 @@ def stop(problems: list[str], hint: str = "") -> NoReturn:
     if hint:
         print(hint, file=sys.stderr)
     raise SystemExit(2)
-
-
-def _flatten(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    pairs = []
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
-            pairs += _flatten(value, f"{prefix}{f.name}.")
-        else:
-            pairs.append((prefix + f.name, value))
-    return pairs
-
-
-def _build(cls: Any, values: Any, prefix: str) -> Any:
-    if not isinstance(values, dict):
-        raise ValueError(f"{prefix or 'config'} must be a JSON object")
-    hints = typing.get_type_hints(cls)
-    names = {f.name for f in dataclasses.fields(cls)}
-    problems = [f"unknown field {prefix}{name}" for name in values if name not in names]
-    if problems:
-        raise ValueError("; ".join(problems))
-    # A field that is younger than the file keeps its default, so that old runs stay readable.
-    return cls(**{n: _convert(hints[n], v, f"{prefix}{n}") for n, v in values.items()})
-
-
-def _convert(hint: Any, value: Any, name: str) -> Any:
-    """`value` as the type that `hint` names; raises ValueError naming the field."""
-    origin, options = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, name + ".")
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _convert(next(o for o in options if o is not type(None)), value, name)
-    if origin is Literal:
-        if value not in options:
-            raise ValueError(f"{name} must be one of {', '.join(options)}, not {value!r}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"{name} must be a list, not {json.dumps(value)}")
-        return tuple(_convert(options[0], item, name) for item in value)
-    accepted = {Path: str, float: (int, float)}.get(hint, hint)
-    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
-        raise ValueError(f"{name} must be {hint.__name__}, not {value!r}")
-    return hint(value)

@@ -1,0 +1,62 @@
+"""Dataclasses to and from JSON values, held to their annotations."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+
+def flatten(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Names, dotted, and values of all fields of a dataclass, nested ones included."""
+    pairs = []
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            pairs += flatten(value, f"{prefix}{f.name}.")
+        else:
+            pairs.append((prefix + f.name, value))
+    return pairs
+
+
+def build(cls: Any, values: Any, prefix: str = "") -> Any:
+    """A dataclass `cls` from JSON values.
+
+    Raises:
+        ValueError: naming unknown or ill-typed fields, with `prefix` before their names.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix or 'config'} must be a JSON object")
+    hints = typing.get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}
+    problems = [f"unknown field {prefix}{name}" for name in values if name not in names]
+    if problems:
+        raise ValueError("; ".join(problems))
+    # A field that is younger than the file keeps its default, so that old runs stay readable.
+    return cls(**{n: _convert(hints[n], v, f"{prefix}{n}") for n, v in values.items()})
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    """`value` as the type that `hint` names; raises ValueError naming the field."""
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, name + ".")
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _convert(next(o for o in options if o is not type(None)), value, name)
+    if origin is Literal:
+        if value not in options:
+            raise ValueError(f"{name} must be one of {', '.join(options)}, not {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} must be a list, not {json.dumps(value)}")
+        return tuple(_convert(options[0], item, name) for item in value)
+    accepted = {Path: str, float: (int, float)}.get(hint, hint)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{name} must be {hint.__name__}, not {value!r}")
+    return hint(value)
