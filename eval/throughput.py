@@ -21,7 +21,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def measure(settings: Settings, suite: Suite) -> tuple[list[Line], dict[str, str
                     continue
                 print(f"  preparing  {group[name].title}", flush=True)
                 contenders[name] = group[name].make(setup)
-                stack.callback(contenders[name].close)
+                stack.callback(_close, contenders[name])
                 contenders[name].run(max(1, steps // 10))  # models compiled, resets remembered
             for repeat in range(settings.repeats):
                 for name, contender in contenders.items():
@@ -158,6 +158,12 @@ def measure(settings: Settings, suite: Suite) -> tuple[list[Line], dict[str, str
                     line.steps.append(taken)
                 print(f"  repeat     {repeat + 1} of {settings.repeats}", flush=True)
     return list(lines.values()), skipped
+
+
+def _close(contender: Contender) -> None:
+    """Ctrl-C may have ended a rival's processes already; what is left of them ends with us."""
+    with suppress(OSError, EOFError):
+        contender.close()
 
 
 def ratios(lines: Sequence[Line]) -> dict[str, float]:
