@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.runs import PER_ITERATION, TINY, assert_same_run
-from train import checkpoint, rl2, sealed
+from train import checkpoint, loop, sealed
 from train.rl2 import main
 
 pytestmark = pytest.mark.usefixtures("few_goals")
@@ -57,7 +57,7 @@ def test_a_last_save_that_fails_is_exit_code_1(unfaulted, capsys) -> None:
 
 def test_a_folder_that_can_no_longer_be_written(unfaulted, capsys, monkeypatch) -> None:
     """A network disk that went away, here a file in place of the folder; also not as root."""
-    original, seen = rl2.collect, []
+    original, seen = loop.collect, []
 
     def collect(*args, **options):
         seen.append(1)
@@ -67,7 +67,7 @@ def test_a_folder_that_can_no_longer_be_written(unfaulted, capsys, monkeypatch) 
         return original(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(rl2, "collect", collect)
+        patch.setattr(loop, "collect", collect)
         with pytest.warns(UserWarning, match="NOT SAVED: cannot save"):
             assert main([*TINY, *TOTAL, "--run", "mine", "--workers", "1"]) == 1
     assert "steps are not saved" in capsys.readouterr().err

@@ -18,14 +18,14 @@ from tests.faults.runs import (
     start,
     wait_for_lines,
 )
-from train import checkpoint, log, rl2, sealed
+from train import checkpoint, config, log, loop, rl2, sealed
 from train.ppo import PPO
 from train.rl2 import main
 
 TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
 MOMENTS = {
-    "start": (rl2, "make_suite"),
-    "collection": (rl2, "collect"),
+    "start": (config, "make_suite"),
+    "collection": (loop, "collect"),
     "update": (PPO, "_step"),
     "evaluation": (rl2, "quick_evaluation"),
     "saving": (sealed, "sync_folder"),
@@ -62,7 +62,7 @@ def test_a_signal_at_any_moment(
 ) -> None:
     """The iteration is finished and saved, code 75, and what is resumed is the unfaulted run."""
     if moment == "evaluation":  # in the middle of training; its figures are not compared
-        monkeypatch.setattr(rl2, "_due", lambda steps, per, every: steps == 2 * PER_ITERATION)
+        monkeypatch.setattr(rl2, "crossed", lambda steps, per, every: steps == 2 * PER_ITERATION)
         monkeypatch.setattr(rl2, "quick_evaluation", lambda *_: {})
     with monkeypatch.context() as patch:
         calls = signal_in(moment, number, skip=0 if moment in ("start", "evaluation") else 2)

@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from envs.suites import Suite
-from train import checkpoint, loop, rl2
+from train import checkpoint, loop
+from train import program as programs
 from train.config import Config
-from train.interrupt import StopSignal
+from train.interrupt import INTERRUPTED, StopSignal
 from train.log import RunLog
 from train.rl2 import main
 from train.state import TrainState, initialise
@@ -29,6 +30,7 @@ TINY = [
     *("--lanes", "1", "--episodes", "2", "--horizon", "5", "--hidden", "8", "--encoder", "8"),
     *("--critic", "8", "--bptt", "4", "--minibatches", "2", "--epochs", "2", "--device", "cpu"),
     *("--evaluate-every", "0", "--video-every", "0", "--checkpoint-every", "40"),
+    *("--belief", "0.5", "--final-learning-rate", "1e-4"),  # so that they are part of it
 ]
 
 
@@ -93,7 +95,7 @@ def test_six_iterations_are_three_and_three(stop_after, capfd, arm: list[str]) -
     total = [*arm, "--total-steps", str(6 * PER_ITERATION)]
     assert main([*TINY, *total, "--run", "whole", "--workers", "1"]) == 0
     stop_after(3)
-    assert main([*TINY, *total, "--run", "parts", "--workers", "2"]) == rl2.INTERRUPTED == 75
+    assert main([*TINY, *total, "--run", "parts", "--workers", "2"]) == INTERRUPTED == 75
     assert "--resume parts" in capfd.readouterr().out
     half = checkpoint.load(Path("parts"))
     assert (half.step, half.state["iteration"]) == (3 * PER_ITERATION, 3)
@@ -125,7 +127,7 @@ def test_stopped_before_anything_was_learnt(monkeypatch: pytest.MonkeyPatch) -> 
 
     total = ["--total-steps", str(PER_ITERATION)]
     with monkeypatch.context() as patch:
-        patch.setattr(rl2, "StopSignal", Impatient)
+        patch.setattr(programs, "StopSignal", Impatient)
         assert main([*TINY, *total, "--run", "mine", "--workers", "1"]) == 75
     assert checkpoint.load(Path("mine")).step == 0
     assert main(["--resume", "mine"]) == 0
@@ -155,13 +157,13 @@ def test_the_best_checkpoint_survives_a_resume(learner) -> None:
     folder = config.run_folder / "checkpoints"
     for steps, success in ((10, 0.2), (20, 0.5), (30, 0.4)):
         state.steps, state.success = steps, success
-        rl2.save(config, state, NoLog())
+        loop.save(config, state, NoLog())
     assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.5)
     state.best = state.success = None
     state.restore(checkpoint.load(config.run_folder))
     assert (state.best, state.success, state.steps) == (0.5, 0.4, 30)
     state.steps, state.success = 40, 0.45
-    rl2.save(config, state, NoLog())
+    loop.save(config, state, NoLog())
     assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.5)
     assert checkpoint.load(folder / f"{20:012d}").step == 20  # kept though keep = 1
     assert not (folder / f"{30:012d}").exists()
@@ -172,7 +174,7 @@ def test_a_failed_save_is_told_and_the_best_stays(learner, monkeypatch) -> None:
     config, state = learner
     folder = config.run_folder / "checkpoints"
     state.steps, state.success = 10, 0.2
-    rl2.save(config, state, NoLog())
+    loop.save(config, state, NoLog())
 
     def full(*_: object, **__: object) -> None:
         raise checkpoint.CheckpointError("no space left")
@@ -181,9 +183,9 @@ def test_a_failed_save_is_told_and_the_best_stays(learner, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", full)
         with pytest.warns(UserWarning, match="NOT SAVED: no space left"):
-            rl2.save(config, state, NoLog())
+            loop.save(config, state, NoLog())
     assert checkpoint.best(folder) == (folder / f"{10:012d}", 0.2)
-    rl2.save(config, state, NoLog())
+    loop.save(config, state, NoLog())
     assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.9)
 
 
@@ -216,11 +218,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
         return program
 
     yield run
-    for program in started:
-        left = session(program.pid)
+    for process in started:
+        left = session(process.pid)
         for pid in left:
             os.kill(pid, signal.SIGKILL)
-        program.wait()
+        process.wait()
         assert not left, "the program or its workers are still there"
 
 
