@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from train.state import TrainState
+from train.finite import not_finite
+from train.state import TrainState
 
 LIMIT = 3  # bad iterations in a row
 
@@ -84,29 +80,4 @@ class Guard:
         }
         for index, slots in self._state.ppo.optimiser.state_dict()["state"].items():
             named |= {f"optimiser.{index}.{key}": value for key, value in slots.items()}
-        return _not_finite(named)
-
-
-def blame(losses: Mapping[str, Tensor], modules: Sequence[nn.Module]) -> list[str]:
-    """Names of the losses, and of the parameters' gradients, that are not finite."""
-    gradients = {
-        f"gradient of {type(module).__name__}.{name}": parameter.grad
-        for module in modules
-        for name, parameter in module.named_parameters()
-        if parameter.grad is not None
-    }
-    return _not_finite({**losses, **gradients})
-
-
-def warn_left_out(steps: Sequence[Sequence[str]]) -> None:
-    """Say how many optimiser steps of an update were left out, and what `blame` found first."""
-    if steps:
-        warnings.warn(
-            f"{len(steps)} optimiser steps left out, not finite: {', '.join(steps[0][:5])}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-
-
-def _not_finite(named: Mapping[str, Tensor]) -> list[str]:
-    return [name for name, value in named.items() if not bool(torch.isfinite(value).all())]
+        return not_finite(named)

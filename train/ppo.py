@@ -17,7 +17,7 @@ from agents.belief import Belief
 from agents.heads import Critic, gaussian_entropy, gaussian_log_prob
 from agents.rl2 import RL2Agent
 from agents.step_input import OBS
-from train.guard import blame, warn_left_out
+from train.finite import blame, warn_left_out
 from train.long_term import LongTerm, MinibatchView, add_capped, pull_gradient
 from train.means import Means
 from train.rollout import Boundary, Rollout, Sequences, gae, normalise_per_task, step_discounts
