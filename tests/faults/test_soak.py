@@ -141,7 +141,10 @@ def test_soak(tmp_path: Path) -> None:
     if len(longest.memory) >= 60:
         assert flat(longest.memory), longest.memory
         assert flat([float(count) for count in longest.files]), longest.files
-    assert max(max(one.processes, default=0) for one in lives) <= WORKERS + 2
+    # Some last a moment (git when it saves, a worker that is just being replaced): none stays.
+    ends = [count for one in lives for count in one.processes[-max(1, len(one.processes) // 3) :]]
+    assert statistics.median(ends) == WORKERS + 1
+    assert max(max(one.processes, default=0) for one in lives) <= 2 * WORKERS + 3
     assert set(os.listdir("/dev/shm")) <= shared
     assert not list(tmp_path.rglob("MUJOCO_LOG.TXT"))
     assert not list(ROOT.glob("MUJOCO_LOG.TXT"))
