@@ -24,7 +24,7 @@ from tests.faults.runs import (
     lines,
     plan,
 )
-from train import checkpoint, rl2
+from train import checkpoint, loop, rl2
 from train.rl2 import main
 
 pytestmark = pytest.mark.usefixtures("few_goals")
@@ -71,7 +71,7 @@ def test_the_run_is_the_unfaulted_run(sabotaged, unfaulted, tmp_path, kind: str,
 
 def test_a_worker_killed_between_steps(sabotaged, unfaulted, monkeypatch) -> None:
     """While it waits for work: between two iterations."""
-    original, pids = rl2.collect, []
+    original, pids = loop.collect, []
 
     def collect(pool: WorkerPool, *args: Any, **options: Any) -> Any:
         pids.append(pool._pool[0].popen.pid)
@@ -80,7 +80,7 @@ def test_a_worker_killed_between_steps(sabotaged, unfaulted, monkeypatch) -> Non
             pool._pool[0].popen.wait()
         return original(pool, *args, **options)
 
-    monkeypatch.setattr(rl2, "collect", collect)
+    monkeypatch.setattr(loop, "collect", collect)
     assert sabotaged()[0] == 0
     assert pids[0] == pids[2] != pids[3]
     assert_same_run("mine", unfaulted)
@@ -92,7 +92,7 @@ def test_beyond_the_bound_of_tries(sabotaged, monkeypatch, tmp_path, capsys, kin
 
     Worker and place are named, the checkpoint is kept, nothing is left running.
     """
-    original, calls, armed = rl2.collect, [], tmp_path / "armed"
+    original, calls, armed = loop.collect, [], tmp_path / "armed"
 
     def collect(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -100,7 +100,7 @@ def test_beyond_the_bound_of_tries(sabotaged, monkeypatch, tmp_path, capsys, kin
             armed.touch()
         return original(*args, **options)
 
-    monkeypatch.setattr(rl2, "collect", collect)
+    monkeypatch.setattr(loop, "collect", collect)
     shared, before = set(os.listdir("/dev/shm")), children()
     code, _ = sabotaged({"kind": kind, "when": str(armed), "times": 99})
     assert code == 1

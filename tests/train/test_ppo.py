@@ -318,7 +318,7 @@ def test_the_value_loss_does_not_move_the_policy(make_learner, act) -> None:
 
 def test_both_parts_learn(make_learner, act) -> None:
     """Every weight of policy and critic moves; the normaliser, frozen in the update, does not."""
-    learner = make_learner()
+    learner = make_learner(belief=1.0)
     before = weights_of(learner)
     learner.update(act(learner.agent), rng())
     untouched = before.keys() - changed(before, weights_of(learner))

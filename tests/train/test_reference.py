@@ -192,7 +192,9 @@ def test_divergence_by_hand() -> None:
     assert float(same) == pytest.approx(0, abs=1e-7)
     # log(σ₂/σ₁) + (σ₁² + (μ₁ - μ₂)²) / 2 σ₂² - ½ with σ₁ = 1, σ₂ = e, difference 2
     expected = 1 + (1 + 4) / (2 * np.exp(2)) - 0.5
-    assert float(policy_divergence(unrolled(1, 0), unrolled(-1, 1))) == pytest.approx(expected)
+    assert float(policy_divergence(unrolled(1.0, 0.0), unrolled(-1.0, 1.0))) == pytest.approx(
+        expected
+    )
 
 
 def test_compressing_brings_the_base_to_the_active_column(make_learner, act) -> None:
