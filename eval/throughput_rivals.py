@@ -96,7 +96,26 @@ class Single:
             env.close()
 
 
-class GymVector:
+class _Vector:
+    """A vector environment of somebody else's, stepped as a whole with random actions."""
+
+    def __init__(self, envs: Any, setup: Setup) -> None:
+        self._envs = envs
+        self._rng, self._count = np.random.default_rng(setup.seed), setup.envs
+
+    def run(self, steps: int) -> int:
+        """See `Contender`."""
+        rounds = -(-steps // self._count)
+        for _ in range(rounds):
+            self._envs.step(self._rng.uniform(-1, 1, (self._count, ACTION_DIM)).astype(np.float32))
+        return rounds * self._count
+
+    def close(self) -> None:
+        """See `Contender`."""
+        self._envs.close()
+
+
+class GymVector(_Vector):
     """What `gym.make_vec` makes of Meta-World: Gymnasium's own vector environments.
 
     Args:
@@ -105,42 +124,19 @@ class GymVector:
     """
 
     def __init__(self, setup: Setup, kind: type[gym.vector.VectorEnv]) -> None:
-        self._envs: Any = kind(setup.makers, autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[call-arg]
-        self._rng, self._count = np.random.default_rng(setup.seed), setup.envs
+        envs = kind(setup.makers, autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[call-arg]
+        super().__init__(envs, setup)
         self._envs.reset(seed=setup.seed)
 
-    def run(self, steps: int) -> int:
-        """See `Contender`."""
-        rounds = -(-steps // self._count)
-        for _ in range(rounds):
-            self._envs.step(self._rng.uniform(-1, 1, (self._count, ACTION_DIM)).astype(np.float32))
-        return rounds * self._count
 
-    def close(self) -> None:
-        """See `Contender`."""
-        self._envs.close()
-
-
-class Subproc:
+class Subproc(_Vector):
     """Stable-Baselines3's SubprocVecEnv: one process per environment."""
 
     def __init__(self, setup: Setup) -> None:
         from stable_baselines3.common.vec_env import SubprocVecEnv
 
-        self._envs = SubprocVecEnv(setup.makers)
-        self._rng, self._count = np.random.default_rng(setup.seed), setup.envs
+        super().__init__(SubprocVecEnv(setup.makers), setup)
         self._envs.reset()
-
-    def run(self, steps: int) -> int:
-        """See `Contender`."""
-        rounds = -(-steps // self._count)
-        for _ in range(rounds):
-            self._envs.step(self._rng.uniform(-1, 1, (self._count, ACTION_DIM)).astype(np.float32))
-        return rounds * self._count
-
-    def close(self) -> None:
-        """See `Contender`."""
-        self._envs.close()
 
 
 class EnvPool:

@@ -1,6 +1,9 @@
 """Made-up rollouts with the shapes of real ones: learning needs no simulator to be tested."""
 
+import os
+import signal
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from agents.heads import GOAL_DIM, Critic
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
 from agents.step_input import ACTION_DIM, INPUT_DIM
 from memory.short_term import Core
+from train import loop
 from train.ppo import PPO, PPOConfig
 from train.rollout import Rollout
 
@@ -74,3 +78,21 @@ def act() -> Callable[..., Rollout]:
         )
 
     return make
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sends this process a real SIGTERM in the middle of the given iteration, once."""
+
+    def arrange(iterations: int) -> None:
+        original, seen = loop.collect, []
+
+        def collect(*args: Any, **options: Any) -> Any:
+            seen.append(1)
+            if len(seen) == iterations:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(*args, **options)
+
+        monkeypatch.setattr(loop, "collect", collect)
+
+    return arrange

@@ -1,8 +1,6 @@
 """Streams: what is trained on when, what is recorded, and going on exactly where it stopped."""
 
 import json
-import os
-import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,24 +87,6 @@ def no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(continual, "WorkerPool", NoPool)
     for module in (continual, loop):
         monkeypatch.setattr(module, "collect", made_up)
-
-
-@pytest.fixture
-def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
-    """A real SIGTERM in the middle of the given iteration, once."""
-
-    def arrange(iterations: int) -> None:
-        original, seen = loop.collect, []
-
-        def collect(*args: Any, **options: Any) -> Any:
-            seen.append(1)
-            if len(seen) == iterations:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return original(*args, **options)
-
-        monkeypatch.setattr(loop, "collect", collect)
-
-    return arrange
 
 
 def retention(run: str) -> dict[str, Any]:

@@ -40,24 +40,6 @@ def _few_goals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sends this process a real SIGTERM in the middle of the given iteration, once."""
-
-    def arrange(iterations: int) -> None:
-        original, seen = loop.collect, []
-
-        def collect(*args: Any, **options: Any) -> Any:
-            seen.append(1)
-            if len(seen) == iterations:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return original(*args, **options)
-
-        monkeypatch.setattr(loop, "collect", collect)
-
-    return arrange
-
-
 def lines(run: str | Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
 
