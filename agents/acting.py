@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from agents.step_input import OBS, OBS_DIM, PREV_DONE
+from agents.step_input import INPUT_DIM, OBS, OBS_DIM, PREV_DONE, slopes
 
 OBS_CLIP = 5.0
 LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -84,6 +84,7 @@ class _Net:
     def __init__(self, core: str, w: Mapping[str, np.ndarray], prefix: str) -> None:
         self._mean, self._scale = w[prefix + "obs.mean"], w[prefix + "obs.scale"]
         self._encoder = _layer(w, prefix + "encoder", "")
+        self._slopes = len(self._encoder[0]) > INPUT_DIM
         self._core = getattr(self, f"_{core}")
         if core == "none":
             self._dense = _layer(w, prefix + "core", "")
@@ -102,6 +103,8 @@ class _Net:
         obs *= self._scale
         np.clip(obs, -OBS_CLIP, OBS_CLIP, out=obs)
         x[:, :OBS_DIM] = obs
+        if self._slopes:
+            x = np.concatenate((x, *slopes(inputs)), axis=1)
         return self._core(np.tanh(x @ self._encoder[0] + self._encoder[1]), state)
 
     def _none(self, features: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

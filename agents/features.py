@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.step_input import INPUT_DIM, OBS, OBS_DIM
+from agents.step_input import INPUT_DIM, OBS, OBS_DIM, SLOPES, slopes
 
 OBS_CLIP = 5.0
 VARIANCE_FLOOR = 1e-4  # (1 cm)²: dimensions that never moved in training must not explode later
@@ -62,16 +62,19 @@ class Encoder(nn.Module):
 
     Args:
         width: features per step.
+        slopes: whether the layer sees `agents.step_input.slopes` besides the input.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, slopes: bool) -> None:
         super().__init__()
         self.normaliser = ObservationNormaliser()
-        self.layer = nn.Linear(INPUT_DIM, width)
+        self.slopes = slopes
+        self.layer = nn.Linear(INPUT_DIM + SLOPES * slopes, width)
         nn.init.orthogonal_(self.layer.weight, 2**0.5)
         nn.init.zeros_(self.layer.bias)
 
     def forward(self, inputs: Float[Tensor, "*batch input"]) -> Float[Tensor, "*batch features"]:
         """Features of packed inputs."""
         obs = self.normaliser(inputs[..., OBS])
-        return torch.tanh(self.layer(torch.cat((obs, inputs[..., OBS_DIM:]), dim=-1)))
+        more = slopes(inputs) if self.slopes else []
+        return torch.tanh(self.layer(torch.cat((obs, inputs[..., OBS_DIM:], *more), dim=-1)))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from agents.features import Encoder
 from agents.heads import GaussianHead
 from agents.recall import Recall
-from agents.step_input import ACTION_DIM, INPUT_DIM
+from agents.step_input import ACTION_DIM, INPUT_DIM, SLOPES
 from memory.short_term import Core, ShortTermMemory
 
 
@@ -26,6 +26,8 @@ class AgentConfig:
     """Units of the short-term memory."""
     encoder: int = 128
     """Units of the tanh layer before it."""
+    slopes: bool = True
+    """Let it see how the reward changed per metre that hand and object moved in the last step."""
     mean_limit: float = 3.0
     """Bound of the mean action; the box is [-1, 1], so beyond 1 an action gets certain."""
     log_std_min: float = -2.0
@@ -83,7 +85,7 @@ class RL2Agent(nn.Module):
     def __init__(self, config: AgentConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder)
+        self.encoder = Encoder(config.encoder, slopes=config.slopes)
         self.memory = ShortTermMemory(config.core, config.encoder, config.hidden)
         self.head = GaussianHead(
             config.hidden,
@@ -186,7 +188,7 @@ def _net_weights(encoder: Encoder, memory: ShortTermMemory) -> dict[str, Tensor]
 
 def parameter_count(config: AgentConfig) -> int:
     """Learnt parameters of an agent, without making one."""
-    inputs, width, hidden = INPUT_DIM, config.encoder, config.hidden
+    inputs, width, hidden = INPUT_DIM + SLOPES * config.slopes, config.encoder, config.hidden
     core = {
         "none": hidden * (width + 1),
         "gru": 3 * hidden * (width + hidden + 2),

@@ -10,6 +10,8 @@ found from it several times sooner (docs/recipe.md).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 OBS_DIM = 39
@@ -23,6 +25,13 @@ PREV_ACTION = slice(OBS_DIM, OBS_DIM + ACTION_DIM)
 PREV_REWARD = OBS_DIM + ACTION_DIM
 PREV_DONE = OBS_DIM + ACTION_DIM + 1
 REWARD_CHANGE = OBS_DIM + ACTION_DIM + 2
+
+FRAME = 18  # numbers of one frame; an observation holds the present frame, the last one, the goal
+MOVING = (slice(0, 3), slice(4, 7))  # places of the hand and of the first object in a frame
+SLOPES = 6
+SLOPE_SCALE = 0.03  # per (reward per metre): rewards change by some tens per metre
+SLOPE_CLIP = 3.0
+RESOLUTION = 1e-3  # metres; smaller movements say nothing
 
 
 def pack(
@@ -40,3 +49,28 @@ def pack(
     out[PREV_REWARD] = prev_reward * REWARD_SCALE
     out[PREV_DONE] = prev_done
     out[REWARD_CHANGE] = min(max(reward_change, -REWARD_CHANGE_CLIP), REWARD_CHANGE_CLIP)
+
+
+def slopes(inputs: Any) -> list[Any]:
+    """How the reward changed per metre that the hand, and the object, moved over the last step.
+
+    For each a vector along its movement d: Δr d / (|d|² + (1 mm)²), the one-step estimate of the
+    reward's gradient, scaled and clipped. A sum of such vectors points uphill, so what a memory has
+    to learn of finding a hidden goal is to add them up; from Δr and d apart it must learn to
+    multiply and divide first.
+
+    Args:
+        inputs: packed inputs (…, 46), a NumPy array or a torch tensor: acting and training run the
+            same lines.
+
+    Returns:
+        Two arrays (…, 3).
+    """
+    change, found = inputs[..., REWARD_CHANGE, None], []
+    for place in MOVING:
+        before = slice(FRAME + place.start, FRAME + place.stop)
+        moved = inputs[..., place] - inputs[..., before]
+        length = (moved * moved).sum(-1)[..., None] + RESOLUTION**2
+        slope = SLOPE_SCALE * change * moved / length
+        found.append(slope.clip(-SLOPE_CLIP, SLOPE_CLIP))
+    return found

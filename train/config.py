@@ -201,6 +201,8 @@ class Config:
             agent = values.get("agent")
             bare = isinstance(agent, dict) and agent.get("core") == "none"
             values = {**values, "arm": "none" if bare else "short"}
+        if isinstance(values, dict) and isinstance(values.get("agent"), dict):
+            values = {**values, "agent": {"slopes": False, **values["agent"]}}  # older than slopes
         return build(cls, values)
 
 

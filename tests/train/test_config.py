@@ -124,6 +124,14 @@ def test_a_field_younger_than_the_file_keeps_its_default() -> None:
     assert back.seed == RICH.seed
 
 
+def test_an_agent_older_than_slopes_has_none() -> None:
+    """Its first layer has no inputs for them: the default of today would not fit its weights."""
+    values = RICH.to_json()
+    del values["agent"]["slopes"]
+    assert not Config.from_json(values).agent.slopes
+    assert Config.from_json(RICH.to_json()).agent.slopes == RICH.agent.slopes
+
+
 def test_whole_numbers_stand_for_floats() -> None:
     """JSON written by hand says 1, not 1.0."""
     gamma = Config.from_json(with_change("ppo.gamma", 1)).ppo.gamma
