@@ -14,11 +14,11 @@ test:
 	$(PYTHON) -m pytest
 
 slow:
-	$(PYTHON) -m pytest -m slow --timeout 7200
+	$(PYTHON) -m pytest -m slow -n 0 --timeout 7200
 
 # Training under random faults, STRATA_SOAK_MINUTES long (30 by default).
 soak:
-	$(PYTHON) -m pytest -m slow tests/faults/test_soak.py --timeout 0 -s
+	$(PYTHON) -m pytest -m slow tests/faults/test_soak.py -n 0 --timeout 0 -s
 
 # Exact versions of what is installed here; run the tests first.
 lock:

@@ -1,6 +1,6 @@
 """Training for half an hour while everything that may go wrong does, again and again.
 
-    STRATA_SOAK_MINUTES=4 python -m pytest -m slow tests/faults/test_soak.py -s
+    STRATA_SOAK_MINUTES=4 python -m pytest -m slow tests/faults/test_soak.py -n 0 -s
 
 Workers kill themselves, hang and raise at random; the program is stopped by SIGTERM and by SIGKILL,
 and its newest checkpoint damaged, before it is resumed. It must always go on, and take no more
