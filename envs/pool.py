@@ -7,6 +7,7 @@ has a deadline, and `close` always returns.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -69,6 +70,17 @@ class _Process:
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _library_of_glfw() -> dict[str, str]:
+    """Where it is, for gymnasium imports glfw, and glfw starts a Python process to find out.
+
+    A second Ctrl-C would break that process in the middle, with a traceback of its own.
+    """
+    spec = importlib.util.find_spec("glfw")
+    places = spec.submodule_search_locations if spec else None
+    found = [Path(place) / "x11" / "libglfw.so" for place in places or ()]
+    return next(({"PYGLFW_LIBRARY": str(file)} for file in found if file.exists()), {})
 
 
 class WorkerPool:
@@ -215,6 +227,7 @@ class WorkerPool:
         ours, theirs = socket.socketpair()
         search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
+            **_library_of_glfw(),
             **os.environ,
             **dict.fromkeys(ONE_THREAD, "1"),
             "PYTHONPATH": os.pathsep.join(search),

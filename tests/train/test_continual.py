@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.step_input import ACTION_DIM, INPUT_DIM
+from agents.step_input import ACTION_DIM, INPUT_DIM, SLOPES
 from envs.pool import Policy
 from envs.streams import make_stream
 from envs.suites import Suite
@@ -155,7 +155,7 @@ def test_each_phase_trains_on_its_task_and_all_are_evaluated(finished) -> None:
 def test_the_policy_is_not_told_the_task(finished) -> None:
     """The agent is as wide as one for a single task; critic and belief know all tasks at once."""
     saved = checkpoint.load(Path(finished))
-    assert saved.tensors["agent"]["encoder.layer.weight"].shape[1] == 46
+    assert saved.tensors["agent"]["encoder.layer.weight"].shape[1] == INPUT_DIM + SLOPES
     assert saved.tensors["critic"]["out.bias"].shape == (3,)
     agent, config = load_agent(saved)
     assert isinstance(config, StreamConfig)
