@@ -1,8 +1,7 @@
-"""The PPO update: on-policy at its first step, deaf to garbage, and in control of its own steps."""
+"""The PPO update: on-policy at its first step, and in control of its own steps."""
 
 import copy
 import dataclasses
-from collections.abc import Callable
 from typing import get_args
 
 import numpy as np
@@ -11,61 +10,11 @@ import torch
 
 from agents.step_input import INPUT_DIM
 from memory.short_term import Core
-from train.long_term import MinibatchView
-from train.ppo import PPO, Batch, PPOConfig, policy_loss
-from train.rollout import Rollout, Sequences
+from tests.train.learners import Pull, changed, rng, weights_of
+from train.ppo import Batch, PPOConfig, policy_loss
+from train.rollout import Sequences
 
 CORES = get_args(Core)
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def weights_of(learner: PPO) -> dict[str, torch.Tensor]:
-    """Copies of everything that learning may change."""
-    state = learner.optimiser.state_dict()["state"]
-    found = {f"agent.{n}": w for n, w in learner.agent.state_dict().items()}
-    found |= {f"belief.{n}": w for n, w in learner.belief.state_dict().items()}
-    found |= {f"critic.{n}": w for n, w in learner.critic.state_dict().items()}
-    found |= {f"adam.{i}.{n}": w for i, slots in state.items() for n, w in slots.items()}
-    return {name: weight.clone() for name, weight in found.items()}
-
-
-def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
-    assert before.keys() <= after.keys()
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-class Pull:
-    """A long-term memory that is only a loss."""
-
-    uses_boundaries = False
-
-    def __init__(self, loss: Callable[[], torch.Tensor | None], cap: float = 1e9) -> None:
-        self._loss, self.cap = loss, cap
-        self.views: list[MinibatchView] = []
-
-    def loss(self, view: MinibatchView) -> torch.Tensor | None:
-        self.views.append(view)
-        return self._loss()
-
-    def consolidate(self, agent: object, rollout: Rollout, rng: np.random.Generator) -> dict:
-        raise AssertionError("PPO must never write long-term memory")
-
-    def end_phase(self, agent: object, rollout: Rollout, rng: np.random.Generator) -> None:
-        raise AssertionError("PPO knows no phases")
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        return {}
-
-    def state(self) -> dict:
-        return {}
-
-    def restore(self, tensors: dict, state: dict) -> None: ...
-
-
-# -------------------------------------------------------------------------------------- on-policy
 
 
 @pytest.mark.parametrize("bptt", [5, 7, 21, 100])
@@ -140,9 +89,6 @@ def test_every_pass_starts_from_the_memory_of_the_present_weights(make_learner, 
     assert not torch.allclose(seen[0][1], seen[2][1], atol=1e-3)
 
 
-# ------------------------------------------------------------------------------------ policy loss
-
-
 def test_policy_loss_by_hand() -> None:
     """One step, one dimension at work: ratio e^0.5 ≈ 1.65 is clipped to 1.2 only where it gains."""
     mean, log_std = torch.zeros(1, 2, 4), torch.zeros(4)
@@ -183,85 +129,6 @@ def test_masked_steps_have_no_say() -> None:
     padded, same = policy_loss(mean, log_std, log_std, Batch(**parts, mask=mask), config)
     torch.testing.assert_close(padded, expected)
     torch.testing.assert_close(same, found)
-
-
-# ---------------------------------------------------------------------------------------- garbage
-
-
-@pytest.mark.parametrize("kind", ["agent", "critic"])
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_non_finite_gradient_changes_nothing(make_learner, act, kind: str, bad: float) -> None:
-    """Clipping would spread one NaN over all weights, without an error: the step is left out.
-
-    Weights and Adam's moments stay to the last bit, and the next healthy step works.
-    """
-    learner = make_learner()
-    rollout = act(learner.agent)
-    learner.update(rollout, rng())  # so that Adam has moments to lose
-    before = weights_of(learner)
-    weight = learner.agent.head.mean.weight if kind == "agent" else learner.critic.out.weight
-    found = learner._step((weight * bad).sum())
-    assert changed(before, weights_of(learner)) == set()
-    assert found["skipped_steps"] == 1.0
-    assert learner.update(rollout, rng())["skipped_steps"] == 0.0
-
-
-def test_skipped_steps_are_counted(make_learner, act) -> None:
-    """What is left out silently is a run that stands still unnoticed."""
-    learner = make_learner(epochs=2, minibatches=3)
-    rollout, before = act(learner.agent), weights_of(learner)
-    poison = learner.agent.head.mean.weight
-    metrics = learner.update(rollout, rng(), Pull(lambda: (poison * float("nan")).sum()))
-    assert metrics["skipped_steps"] == 6.0
-    touched = changed(before, weights_of(learner))
-    assert not any(name.startswith(("agent", "belief", "adam", "critic.body")) for name in touched)
-
-
-GARBAGE = {
-    "huge": 1e30,
-    "infinite": float("inf"),
-    "nan": float("nan"),
-}
-
-
-@pytest.mark.parametrize("value", GARBAGE.values(), ids=GARBAGE.keys())
-@pytest.mark.parametrize("privileged", [True, False])
-def test_a_faulted_trial_teaches_nothing(make_learner, act, value: float, privileged: bool) -> None:
-    """Bit for bit the same update whatever numbers an unstable simulation left behind.
-
-    Multiplying by a mask of 0 is not enough: 0 × inf is NaN.
-    """
-
-    def learn(poison: Callable[[Rollout], None]) -> tuple[dict, dict]:
-        learner = make_learner(privileged=privileged)
-        rollout = act(learner.agent)
-        rollout.usable[[1, 2]] = False
-        poison(rollout)
-        return learner.update(rollout, rng()), weights_of(learner)
-
-    def garbage(rollout: Rollout) -> None:
-        for tensor in (rollout.inputs, rollout.actions, rollout.log_probs, rollout.rewards):
-            tensor[9:, [1, 2]] = value
-
-    clean, expected = learn(lambda _: None)
-    metrics, weights = learn(garbage)
-    assert changed(expected, weights) == set()
-    assert metrics["skipped_steps"] == 0.0
-    assert metrics == clean
-    whole, _ = learn(lambda rollout: rollout.usable.fill_(True))
-    assert whole["loss"] != clean["loss"]
-
-
-def test_an_iteration_of_faults_teaches_nothing(make_learner, act) -> None:
-    """Where no trial is usable there is nothing to learn, not even more entropy."""
-    learner = make_learner()
-    rollout, before = act(learner.agent), weights_of(learner)
-    rollout.usable[:] = False
-    learner.update(rollout, rng())
-    assert changed(before, weights_of(learner)) == set()
-
-
-# --------------------------------------------------------------------------------------- control
 
 
 @pytest.mark.parametrize(("kl_stop", "epochs"), [(1e-9, 1), (1e6, 4)])
@@ -337,93 +204,6 @@ def test_the_belief_loss_teaches_the_memory(make_learner, act) -> None:
         moved.append("belief.out.weight" in changed(before, weights_of(learner)))
     assert moved == [True, False]
     assert "agent.memory.net.weight_hh_l0" in changed(weights_of(plain), weights_of(off))
-
-
-# -------------------------------------------------------------------------------------- long term
-
-
-def test_a_pull_is_learnt_from(make_learner, act) -> None:
-    """A pull on one weight moves that weight."""
-    plain, pulled = make_learner(), make_learner()
-    plain.update(act(plain.agent), rng())
-    pull = Pull(lambda: 100 * pulled.agent.head.mean.bias.sum())
-    metrics = pulled.update(act(pulled.agent), rng(), pull)
-    assert (pulled.agent.head.mean.bias < plain.agent.head.mean.bias).all()
-    assert metrics["pull_ratio"] > 1
-    assert -1 <= metrics["pull_cosine"] <= 1
-
-
-def test_without_a_pull_the_update_is_the_flat_agents(make_learner, act) -> None:
-    """Bit for bit: no long-term memory, one that has nothing to add, and one that adds zero."""
-    results = []
-    for kind in range(3):
-        learner = make_learner()
-        loss = (lambda: None) if kind == 1 else lambda at=learner: 0 * at.agent.head.mean.bias.sum()
-        found = learner.update(act(learner.agent), rng(), Pull(loss) if kind else None)
-        results.append((weights_of(learner), found["loss"], found["grad_norm"]))
-    for weights, loss, norm in results[1:]:
-        assert changed(results[0][0], weights) == set()
-        assert (loss, norm) == results[0][1:]
-
-
-@pytest.mark.parametrize("cap", [0.0, 0.25, 1e9])
-def test_the_pull_is_capped(make_learner, act, cap: float) -> None:
-    """Its gradient is at most `cap` times as long as PPO's; a shorter one is left as it is."""
-    learner = make_learner(max_grad_norm=1e5)
-    weights = learner.groups[0]
-
-    def gradients() -> torch.Tensor:
-        return torch.cat(
-            [(torch.zeros_like(w) if w.grad is None else w.grad).ravel() for w in weights]
-        )
-
-    def own() -> torch.Tensor:
-        return learner.agent.head.mean.weight.square().sum() + learner.belief.out.bias.sum()
-
-    def pull() -> torch.Tensor:
-        return 3 * learner.agent.memory.net.weight_hh_l0.sum()
-
-    state = copy.deepcopy(learner.agent.state_dict())
-    learner._step(own())
-    alone = gradients()
-    learner.agent.load_state_dict(state)
-    found = learner._step(own(), pull(), cap)
-    added = gradients() - alone
-    longest = 3 * len(learner.agent.memory.net.weight_hh_l0.ravel()) ** 0.5
-    torch.testing.assert_close(added.norm(), (cap * alone.norm()).clamp(max=longest))
-    assert found["pull_ratio"] == pytest.approx(float(longest / alone.norm()), rel=1e-4)
-    assert float(found["pull_cosine"]) == 0.0
-    if cap:
-        hh = added.abs() > 0
-        assert int(hh.sum()) == learner.agent.memory.net.weight_hh_l0.numel()
-
-
-def test_the_view_is_the_minibatch(make_learner, act) -> None:
-    """Every stretch is seen once a pass, with the inputs, starts and outputs it stands for."""
-    learner = make_learner(epochs=2, minibatches=3)
-    rollout = act(learner.agent)
-    rollout.usable[2] = False
-    pull = Pull(lambda: None)
-    learner.update(rollout, rng(), pull)
-    assert [(v.epoch, v.number, v.count) for v in pull.views] == [
-        (epoch, number, 3) for epoch in range(2) for number in range(3)
-    ]
-    first = pull.views[:3]
-    cut, kept = first[0].cut, first[0].rollout
-    assert all(view.rollout is kept and view.cut is cut for view in pull.views)
-    assert kept.inputs.shape[1] == 5
-    seen = torch.cat([view.index for view in first])
-    assert seen.sort().values.tolist() == list(range(cut.count))
-    for view in first:
-        assert torch.equal(view.inputs, cut.cut(kept.inputs)[:, view.index])
-        assert torch.equal(view.mask, cut.mask(kept.usable)[:, view.index])
-        column = cut.cut(torch.arange(5.0).expand(21, -1))[0, view.index]
-        assert view.trials.tolist() == column.tolist()
-        again, _ = make_learner().agent.unroll(view.inputs, view.starts)
-        if view is first[0]:
-            torch.testing.assert_close(view.outputs.mean, again.mean)
-        assert view.outputs.mean.requires_grad
-        assert view.outputs.hidden.shape == (cut.length, len(view.index), 12)
 
 
 def test_an_update_is_a_function_of_its_arguments(make_learner, act) -> None:

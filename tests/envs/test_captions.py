@@ -1,0 +1,40 @@
+"""What is written into a picture."""
+
+import numpy as np
+import pytest
+
+from envs.captions import Layout, badge, compose, lines
+from envs.playback import Cell
+from envs.trial import TrialRunner
+from tests.envs.scenes import REACH
+
+
+def cell_at(**state: object) -> Cell:
+    cell = Cell(TrialRunner("reach-v3"), pose=None)
+    cell.runner.trial = REACH
+    for name, value in state.items():
+        setattr(cell, name, value)
+    return cell
+
+
+def test_words_say_which_trial_and_how_it_stands() -> None:
+    cell = cell_at(episode=2, step=17, reward=1.26, total=30.4, succeeded_at=[None, 9])
+    assert lines(cell) == (
+        "reach-v3",
+        "test goal 3   episode 2/2   step 17",
+        "reward 1.3   return 30",
+    )
+    assert badge(cell) == "solved at step 9"
+    cell.success = True
+    assert badge(cell) == "SUCCESS"
+    assert badge(cell_at()) == ""
+
+
+@pytest.mark.parametrize("size", [96, 240, 500])
+def test_what_is_written_stays_in_its_cell(size: int) -> None:
+    cells = [cell_at(step=500, total=4900.0, success=True, succeeded_at=[500])] * 4
+    layout = Layout(size, 2, 2)
+    frame = compose(cells, [np.zeros((size, size, 3), np.uint8)] * 4, layout, "title")
+    assert frame.shape == (*layout.shape, 3)
+    gaps = [layout.place(1)[0] - 2, layout.place(1)[0] + size + 2]
+    assert (frame[layout.line + 6 :, gaps] == frame[-1, -1]).all()
