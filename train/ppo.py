@@ -222,9 +222,11 @@ class PPO:
                 error = self.critic(critic_inputs[:, index], ids[:, index]) - targets[:, index]
                 weight = batch.mask / batch.mask.sum().clamp(min=1.0)
                 value_loss = (error.square() * weight).sum()
-                believed = self.belief.errors(outputs.hidden, goals[index], ids[0, index])
-                belief_loss = (believed * weight).sum()
-                loss = loss + config.value * value_loss + config.belief * belief_loss
+                loss = loss + config.value * value_loss
+                if config.belief:
+                    believed = self.belief.errors(outputs.hidden, goals[index], ids[0, index])
+                    found["belief_loss"] = (believed * weight).sum()
+                    loss = loss + config.belief * found["belief_loss"]
                 pull = None
                 if long_term is not None:
                     part = (batch.inputs, starts[index], outputs, batch.mask, index, rollout, cut)
@@ -234,7 +236,7 @@ class PPO:
                 if epoch == 0 and not kls:
                     metrics.once("first_ratio_error", found["ratio_error"])
                 found.pop("ratio_error")
-                found |= {"loss": loss, "value_loss": value_loss, "belief_loss": belief_loss}
+                found |= {"loss": loss, "value_loss": value_loss}
                 cap = 0.0 if long_term is None else long_term.cap
                 stepped = self._step(loss, pull, cap)
                 if stepped["skipped_steps"]:

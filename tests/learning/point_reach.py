@@ -8,6 +8,7 @@ ones; only the physics is replaced. ``python -m tests.learning.point_reach --ppo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import nan
 
 import numpy as np
 import torch
@@ -122,7 +123,7 @@ def main(search: Search) -> None:
             f"steps={(iteration + 1) * rollout.rewards.numel()}",
             "success=" + "/".join(f"{value:.2f}" for value in any_step),
             "last_step=" + "/".join(f"{value:.2f}" for value in last_step),
-            f"belief={learnt['belief_loss']:.3f} kl={learnt['kl_last']:.4f}",
+            f"belief={learnt.get('belief_loss', nan):.3f} kl={learnt['kl_last']:.4f}",
             flush=True,
         )
 

@@ -189,7 +189,9 @@ def test_slow_policies_are_slower(build, act) -> None:
     iterate(learner, long_term, act, 3)
 
     def moved(before: dict[str, Tensor], policy: RL2Agent) -> float:
-        return sum(float((w - before[n]).square().sum()) for n, w in policy.named_parameters())
+        return sum(
+            float((w.detach() - before[n]).square().sum()) for n, w in policy.named_parameters()
+        )
 
     second, third = (moved(b, p) for b, p in zip(first, long_term.cascade.levels, strict=True))
     assert 0 < third < second < moved(start, learner.agent)

@@ -203,7 +203,7 @@ def test_the_belief_loss_teaches_the_memory(make_learner, act) -> None:
         learner.update(act(learner.agent), rng())
         moved.append("belief.out.weight" in changed(before, weights_of(learner)))
     assert moved == [True, False]
-    assert "agent.memory.net.weight_hh_l0" in changed(weights_of(plain), weights_of(off))
+    assert "agent.memory.net.weight_hh_l0" in changed(weights_of(off), weights_of(plain))
 
 
 def test_an_update_is_a_function_of_its_arguments(make_learner, act) -> None:
