@@ -12,7 +12,7 @@ from envs.pool import WorkerPool, available_cores
 from eval.throughput_rivals import Entry, Setup, missing
 from train.collect import acting_policy, collect
 from train.config import Config
-from train.ppo import PPOConfig
+from train.ppo_config import PPOConfig
 from train.state import initialise
 
 

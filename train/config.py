@@ -24,7 +24,7 @@ from train import checkpoint
 from train.arms import ARMS, Arm, ArmName, MemoryConfig, network
 from train.checkpoint import Checkpoint, CheckpointError
 from train.fields import build, flatten
-from train.ppo import PPOConfig
+from train.ppo_config import PPOConfig
 from train.sealed import replace_file
 
 CHANGEABLE = frozenset(

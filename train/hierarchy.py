@@ -24,7 +24,7 @@ from memory.episodic import ALL, NOTHING, OLD, summarise
 from memory.reservoir import Replay, TrialStore, capacity, distillation
 from train.arms import Arm, MemoryConfig
 from train.long_term import MinibatchView
-from train.ppo import PPOConfig
+from train.ppo_config import PPOConfig
 from train.rollout import Rollout
 
 ENCODED_AT_ONCE = 64  # trials; bounds the memory that encoding the store anew takes

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,10 @@ def children() -> set[int]:
     """Living child processes of this one, zombies not counted."""
     found = set()
     for folder in Path("/proc/self/task").iterdir():
-        for child in map(int, (folder / "children").read_text().split()):
-            if "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
-                found.add(child)
+        with suppress(FileNotFoundError, ProcessLookupError):  # threads and processes may end
+            for child in map(int, (folder / "children").read_text().split()):
+                if "\nState:\tZ" not in Path(f"/proc/{child}/status").read_text():
+                    found.add(child)
     return found
 
 

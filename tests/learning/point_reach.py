@@ -22,7 +22,8 @@ from agents.step_input import INPUT_DIM, pack
 from envs.buffer import TrialBatch
 from envs.trial import Trial
 from train.collect import acting_policy
-from train.ppo import PPO, PPOConfig
+from train.ppo import PPO
+from train.ppo_config import PPOConfig
 from train.rollout import Rollout, pad_goals
 
 START = np.array([0.0, 0.6, 0.2])

@@ -26,7 +26,8 @@ from memory.consolidation import CascadeConfig
 from train.arms import ARMS, ArmName, MemoryConfig, network
 from train.collect import acting_policy
 from train.hierarchy import Hierarchy, guarded
-from train.ppo import PPO, PPOConfig
+from train.ppo import PPO
+from train.ppo_config import PPOConfig
 from train.rollout import Rollout, pad_goals
 
 EPISODES, HORIZON, BITS = 2, 2, 16

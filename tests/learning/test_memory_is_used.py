@@ -7,7 +7,7 @@ from toys import EPISODES, HORIZON, collect, make_trials, success_by_episode, tr
 from agents.rl2 import AgentConfig, RL2Agent
 from agents.step_input import INPUT_DIM
 from memory.short_term import Core
-from train.ppo import PPOConfig
+from train.ppo_config import PPOConfig
 
 
 def trained(core: Core) -> RL2Agent:

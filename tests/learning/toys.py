@@ -19,7 +19,8 @@ from agents.step_input import INPUT_DIM, OBS_DIM, pack
 from envs.buffer import TrialBatch
 from envs.trial import Trial
 from train.collect import acting_policy
-from train.ppo import PPO, PPOConfig
+from train.ppo import PPO
+from train.ppo_config import PPOConfig
 from train.rollout import Rollout, pad_goals
 
 EPISODES, HORIZON = 3, 4

@@ -17,7 +17,7 @@ from agents.rl2 import AgentConfig
 from memory.consolidation import CascadeConfig
 from tests.learning.recurring import Context, collect, make_learner, pattern, trials_of
 from train.arms import ArmName, MemoryConfig
-from train.ppo import PPOConfig
+from train.ppo_config import PPOConfig
 
 CONTEXTS = 16
 AGENT = AgentConfig(hidden=32, encoder=32, critic=32, read_every=2, log_std_min=-0.2)

@@ -16,7 +16,8 @@ from agents.rl2 import AgentConfig, RL2Agent, actor_weights
 from agents.step_input import ACTION_DIM, INPUT_DIM
 from memory.short_term import Core
 from train import loop
-from train.ppo import PPO, PPOConfig
+from train.ppo import PPO
+from train.ppo_config import PPOConfig
 from train.rollout import Rollout
 
 TASK_IDS = (0, 1, 0, 1, 1, 0)

@@ -14,7 +14,7 @@ from envs.suites import Suite
 from train import checkpoint
 from train.checkpoint import Checkpoint
 from train.config import CHANGEABLE, Config, difference, parse
-from train.ppo import PPOConfig
+from train.ppo_config import PPOConfig
 from train.rl2 import main
 from train.state import initialise
 

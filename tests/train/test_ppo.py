@@ -11,7 +11,8 @@ import torch
 from agents.step_input import INPUT_DIM
 from memory.short_term import Core
 from tests.train.learners import Pull, changed, rng, weights_of
-from train.ppo import Batch, PPOConfig, policy_loss
+from train.ppo import Batch, policy_loss
+from train.ppo_config import PPOConfig
 from train.rollout import Sequences
 
 CORES = get_args(Core)
