@@ -36,7 +36,7 @@ class NumpyActor:
         trials: int,
         *,
         deterministic: bool = False,
-        recall: Sequence[int] | None = None,
+        recall: Sequence[int] | np.ndarray | None = None,
     ) -> None:
         self.core, self.trials, self.deterministic = core, trials, deterministic
         w = {name: np.array(value, dtype=np.float32) for name, value in weights.items()}

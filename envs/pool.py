@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.blocks import pieces
 from envs.buffer import STARTING, SharedBuffer, Spec, TrialBatch
 from envs.trial import Trial
 
@@ -111,8 +112,9 @@ class WorkerPool:
     def run(self, trials: Sequence[Trial], policy: Policy, *, lanes: int) -> TrialBatch:
         """Run `trials`, all of the same length, in blocks of `lanes`, and wait for all of them.
 
-        Which worker runs a block does not change a bit of its result; `lanes` does in the last
-        digits (it is the shape of the workers' matrix products) and so is part of a run's config.
+        Where there are more workers than blocks, a block is run in pieces, each in its own rows of
+        the block's matrix products. So which worker runs what does not change a bit of the result;
+        `lanes`, the shape of those products, does in the last digits and is part of a run's config.
 
         Returns:
             The batch, copied out of shared memory; column i is trial i.
@@ -136,10 +138,11 @@ class WorkerPool:
         blocks = [
             {
                 **common,
-                "column": first,
-                "trials": [trial.to_json() for trial in trials[first : first + lanes]],
+                "column": piece.start,
+                "place": (piece.start - first, block),
+                "trials": [trial.to_json() for trial in trials[piece]],
             }
-            for first in range(0, len(trials), lanes)
+            for first, block, piece in pieces(len(trials), lanes, self.workers)
         ]
         self._run_blocks(blocks)
         return TrialBatch(**{n: arrays[n].copy() for n in TrialBatch.__dataclass_fields__})

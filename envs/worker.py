@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from agents.acting import NumpyActor
-from agents.step_input import INPUT_DIM
+from agents.step_input import ACTION_DIM, INPUT_DIM
 from envs.actors import Actor, RandomActor, ScriptedActor
 from envs.buffer import SharedBuffer, TrialBatch
 from envs.trial import Trial, TrialRunner, TrialStep
@@ -63,18 +63,31 @@ class Worker:
         weights: list,
         shape: list[int],
         column: int,
+        place: list[int],
         trials: list[dict],
     ) -> dict[str, Any]:
-        """Run one block of trials from start to end, writing columns `column`… of the batch."""
+        """Run a piece of a block from start to end, writing columns `column`… of the batch.
+
+        `place` is (its first row in the block, rows of the block): an agent computes all rows,
+        with zeros in those of other pieces, because a row's bits depend on the product's shape.
+        """
         began = time.perf_counter()
         steps, width = shape
         arrays = self.buffer.arrays([*weights, *TrialBatch.spec(steps, width)])
         out = TrialBatch(**{name: arrays[name] for name in TrialBatch.__dataclass_fields__})
         block = [Trial.from_json(trial) for trial in trials]
         columns = slice(column, column + len(block))
-        runners, inputs = self._begin_block(block)
-        noise = np.stack([trial.noise() for trial in block], axis=1)
-        actor = self._actor(policy, {name: arrays[name] for name, _, _ in weights}, runners)
+        first, rows = place if policy["kind"] == "agent" else (0, len(block))
+        mine = slice(first, first + len(block))
+        whole = np.zeros((rows, INPUT_DIM), dtype=np.float32)
+        inputs = whole[mine]
+        runners = self._begin_block(block, inputs)
+        noise = np.zeros((steps, rows, ACTION_DIM), dtype=np.float32)
+        noise[:, mine] = np.stack([trial.noise() for trial in block], axis=1)
+        recall = np.zeros(rows)
+        recall[mine] = [trial.recall for trial in block]
+        own = {name: arrays[name] for name, _, _ in weights}
+        actor = self._actor(policy, own, runners, recall)
         faulted = np.zeros(len(block), dtype=bool)
         faults: list[dict[str, Any]] = []
         current = self.buffer.rows
@@ -83,7 +96,7 @@ class Worker:
             self._where = {"step": t}
             if os.getppid() != self.owner:
                 raise SystemExit  # killed without a word: nobody waits for this block
-            action, log_prob = actor.act(inputs, noise[t])
+            action, log_prob = (values[mine] for values in actor.act(whole, noise[t]))
             out.actions[t, columns] = action
             out.log_probs[t, columns] = log_prob
             clipped = np.clip(action, -1.0, 1.0).astype(np.float32)
@@ -95,11 +108,11 @@ class Worker:
                     + _culprits(arrays, weights)
                 )
             for row, runner in enumerate(runners):
-                place = column + row
+                at = column + row
                 if faulted[row]:  # unstable physics: nothing after it is worth anything
-                    out.rewards[t, place] = 0.0
-                    out.successes[t, place] = False
-                    out.faults[t, place] = True
+                    out.rewards[t, at] = 0.0
+                    out.successes[t, at] = False
+                    out.faults[t, at] = True
                     continue
                 current[self.index] = row
                 before = runner.episode, runner.step_in_episode
@@ -112,9 +125,9 @@ class Worker:
                 if faulted[row]:
                     faults.append({**_where(runner, before), "what": _fault(runner, step)})
                     runner.inputs[:] = 0.0
-                out.rewards[t, place] = 0.0 if faulted[row] else step.reward
-                out.successes[t, place] = step.success and not faulted[row]
-                out.faults[t, place] = faulted[row]
+                out.rewards[t, at] = 0.0 if faulted[row] else step.reward
+                out.successes[t, at] = step.success and not faulted[row]
+                out.faults[t, at] = faulted[row]
             self.buffer.progress[self.index] += 1
         return {"column": column, "seconds": time.perf_counter() - began, "faults": faults}
 
@@ -122,7 +135,8 @@ class Worker:
         """Start a block that the owner will step itself (the `VectorEnv` view)."""
         self._columns = slice(column, column + len(trials))
         self._step_arrays = self.buffer.arrays(step_spec(shape[0]))
-        self._block, inputs = self._begin_block([Trial.from_json(trial) for trial in trials])
+        inputs = np.zeros((len(trials), INPUT_DIM), dtype=np.float32)
+        self._block = self._begin_block([Trial.from_json(trial) for trial in trials], inputs)
         self._block_inputs = inputs
         self._step_arrays["inputs"][self._columns] = inputs
         return {}
@@ -156,13 +170,13 @@ class Worker:
         self.buffer.progress[self.index] += 1
         return {"infos": infos}
 
-    def _begin_block(self, block: list[Trial]) -> tuple[list[TrialRunner], np.ndarray]:
-        inputs = np.zeros((len(block), INPUT_DIM), dtype=np.float32)
+    def _begin_block(self, block: list[Trial], inputs: np.ndarray) -> list[TrialRunner]:
+        """Start all of `block`; their inputs stay assembled in the rows of `inputs`."""
         runners: list[TrialRunner] = []
         for row, trial in enumerate(block):
             self.buffer.rows[self.index] = row
             runners.append(self._start(trial, inputs[row], busy=runners))
-        return runners, inputs
+        return runners
 
     def _start(self, trial: Trial, inputs: np.ndarray, busy: list[TrialRunner]) -> TrialRunner:
         """Begin `trial` on a simulator of its task that is not busy; it writes into `inputs`."""
@@ -177,7 +191,11 @@ class Worker:
         return runner
 
     def _actor(
-        self, policy: dict[str, Any], weights: dict[str, np.ndarray], runners: list[TrialRunner]
+        self,
+        policy: dict[str, Any],
+        weights: dict[str, np.ndarray],
+        runners: list[TrialRunner],
+        recall: np.ndarray,
     ) -> Actor:
         if policy["kind"] == "random":
             return RandomActor()
@@ -186,9 +204,9 @@ class Worker:
         return NumpyActor(
             policy["core"],
             weights,
-            len(runners),
+            len(recall),
             deterministic=policy["deterministic"],
-            recall=[runner.trial.recall for runner in runners],
+            recall=recall,
         )
 
 

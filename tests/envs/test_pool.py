@@ -128,7 +128,7 @@ def test_a_physics_fault_ends_its_trial_only(monkeypatch: pytest.MonkeyPatch, ki
     buffer = SharedBuffer()
     worker = Worker(None, buffer, 0, os.getppid())  # type: ignore[arg-type] - nothing is sent
     spec = TrialBatch.spec(16, 2)
-    worker._run({"kind": "random"}, [], [16, 2], 0, [trial.to_json() for trial in trials])
+    worker._run({"kind": "random"}, [], [16, 2], 0, [0, 2], [trial.to_json() for trial in trials])
     batch = TrialBatch(**buffer.arrays(spec)).copy()
     buffer.close()
     assert not batch.faults[:, 0].any()

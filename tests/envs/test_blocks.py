@@ -1,0 +1,50 @@
+"""How trials are dealt to workers: all of them once, and evenly."""
+
+import pytest
+import torch
+
+from agents.rl2 import AgentConfig, RL2Agent, actor_weights
+from envs.blocks import pieces
+from envs.pool import Policy
+from tests.envs.trials import assert_same, make_trials
+
+
+@pytest.mark.parametrize("trials", [1, 5, 40, 48])
+@pytest.mark.parametrize("lanes", [1, 3, 10])
+@pytest.mark.parametrize("workers", [1, 2, 3, 16, 64])
+def test_every_trial_is_dealt_once_in_its_block(trials, lanes, workers) -> None:
+    plan = pieces(trials, lanes, workers)
+    dealt = [i for _, _, piece in plan for i in range(piece.start, piece.stop)]
+    assert dealt == list(range(trials))
+    for first, count, piece in plan:
+        assert first % lanes == 0
+        assert count == min(lanes, trials - first)
+        assert first <= piece.start < piece.stop <= first + count
+
+
+@pytest.mark.parametrize(
+    ("workers", "sizes"),
+    [
+        (1, {10}),
+        (2, {10}),  # two blocks each
+        (3, {2}),  # 7 of 20 pieces; four blocks of 10 would leave two workers idle half the time
+        (4, {10}),
+        (8, {5}),
+        (16, {2, 3}),
+        (40, {1}),
+        (64, {1}),
+    ],
+)
+def test_forty_trials_keep_the_workers_busy(workers: int, sizes: set[int]) -> None:
+    assert {piece.stop - piece.start for _, _, piece in pieces(40, 10, workers)} == sizes
+
+
+def test_a_piece_has_the_bits_of_its_block(make_pool, lone) -> None:
+    """With the default agent's widths, whose products take the matrix library's fast kernels."""
+    torch.manual_seed(1)
+    weights = actor_weights(RL2Agent(AgentConfig()))
+    policy = Policy("agent", "gru", {name: weight.numpy() for name, weight in weights.items()})
+    trials = make_trials(7, horizon=6)
+    assert {piece.stop - piece.start for _, _, piece in pieces(7, 7, 3)} == {2, 3}
+    whole = lone.run(trials, policy, lanes=7)
+    assert_same(make_pool(3).run(trials, policy, lanes=7), whole)
