@@ -59,7 +59,7 @@ class OurTraining:
     """Our own loop at its defaults but for the epochs; see `train.rl2.train`.
 
     Args:
-        setup: tasks and environments, which are our trials of an iteration.
+        setup: tasks and environments; an iteration has twice as many trials.
         epochs: passes over each iteration's data.
         horizon: steps of an episode; an iteration has two of them per trial.
     """
@@ -70,7 +70,7 @@ class OurTraining:
             suite="custom",
             tasks=setup.suite.tasks,
             seed=setup.seed,
-            trials=setup.envs,
+            trials=2 * setup.envs,  # as many as the tuned rival has environments: 40 on ML10
             horizon=horizon,
             ppo=PPOConfig(epochs=epochs, kl_stop=1e5),  # all passes, as the rival makes
             device="cpu",

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from memory import gru
+
 Core = Literal["gru", "lstm", "none"]
 
 
@@ -79,6 +81,11 @@ class ShortTermMemory(nn.Module):
         return torch.cat(outputs), state
 
     def _stretch(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if self.core == "gru" and not features.is_cuda:
+            net = self.net
+            weights = net.weight_ih_l0, net.weight_hh_l0, net.bias_ih_l0, net.bias_hh_l0
+            output = gru.unroll(features, state, weights)  # type: ignore[arg-type]
+            return output, output[-1]
         if self.core == "gru":
             output, last = self.net(features, state.unsqueeze(0).contiguous())
             return output, last.squeeze(0)

@@ -45,7 +45,7 @@ def test_our_training_learns_while_it_is_measured() -> None:
     contender = OurTraining(SETUP, epochs=2, horizon=4)
     before = contender._state.agent.head.mean.weight.clone()
     try:
-        assert contender.run(33) == 2 * SETUP.envs * 2 * 4
+        assert contender.run(65) == 2 * 2 * SETUP.envs * 2 * 4
     finally:
         contender.close()
     assert contender._state.iteration == 2
