@@ -25,6 +25,8 @@ from envs.actors import Actor, RandomActor, ScriptedActor
 from envs.buffer import SharedBuffer, TrialBatch
 from envs.trial import Trial, TrialRunner, TrialStep
 
+ONES = np.ones(INPUT_DIM, dtype=np.float32)
+
 
 class Worker:
     """Serves one channel. Commands and answers are JSON; arrays travel in the shared buffer."""
@@ -121,7 +123,8 @@ class Worker:
                 except Exception:
                     self._where = _where(runner)
                     raise
-                faulted[row] = step.fault or not np.isfinite(runner.inputs.sum() + step.reward)
+                total = float(runner.inputs.dot(ONES)) + step.reward
+                faulted[row] = step.fault or not math.isfinite(total)
                 if faulted[row]:
                     faults.append({**_where(runner, before), "what": _fault(runner, step)})
                     runner.inputs[:] = 0.0
