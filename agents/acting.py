@@ -45,6 +45,7 @@ class NumpyActor:
         self._limit = w["head.limit"]
         self.log_std = w["head.log_std"]
         self.std = np.exp(self.log_std)
+        self._log_norm = -0.5 * LOG_TWO_PI * len(self.log_std) - self.log_std.sum()
         self.hidden = self._net.hidden
         self._recall = _Recall(core, w) if "recall.keys" in w else None
         self._may = np.array([ALL] * trials if recall is None else recall, dtype=np.float32)
@@ -74,8 +75,7 @@ class NumpyActor:
         if self.deterministic:
             noise = np.zeros_like(noise)
         action = mean + self.std * noise
-        log_prob = -0.5 * (noise * noise + LOG_TWO_PI).sum(-1) - self.log_std.sum()
-        return action, log_prob
+        return action, self._log_norm - 0.5 * np.einsum("ij,ij->i", noise, noise)
 
 
 class _Net:
@@ -97,26 +97,29 @@ class _Net:
 
     def step(self, inputs: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Output (B, H) and the next state for packed inputs (B, 46)."""
-        x = inputs.copy()
-        obs = x[:, OBS]
-        obs -= self._mean
+        obs = inputs[:, OBS] - self._mean
         obs *= self._scale
-        np.clip(obs, -OBS_CLIP, OBS_CLIP, out=obs)
-        x[:, :OBS_DIM] = obs
-        if self._slopes:
-            x = np.concatenate((x, *slopes(inputs)), axis=1)
-        return self._core(np.tanh(x @ self._encoder[0] + self._encoder[1]), state)
+        np.minimum(np.maximum(obs, -OBS_CLIP, out=obs), OBS_CLIP, out=obs)  # np.clip is slower
+        more = slopes(inputs) if self._slopes else []
+        features = np.concatenate((obs, inputs[:, OBS_DIM:], *more), axis=1) @ self._encoder[0]
+        features += self._encoder[1]
+        return self._core(np.tanh(features, out=features), state)
 
     def _none(self, features: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.tanh(features @ self._dense[0] + self._dense[1]), state
 
     def _gru(self, features: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = self.hidden
-        from_input = features @ self._ih[0] + self._ih[1]
-        from_state = h @ self._hh[0] + self._hh[1]
+        from_input, from_state = features @ self._ih[0], h @ self._hh[0]
+        from_input += self._ih[1]
+        from_state += self._hh[1]
         gates = _sigmoid(from_input[:, : 2 * n] + from_state[:, : 2 * n])
-        candidate = np.tanh(from_input[:, 2 * n :] + gates[:, :n] * from_state[:, 2 * n :])
-        state = candidate + gates[:, n:] * (h - candidate)
+        candidate = from_state[:, 2 * n :] * gates[:, :n]
+        candidate += from_input[:, 2 * n :]
+        np.tanh(candidate, out=candidate)
+        state = h - candidate
+        state *= gates[:, n:]
+        state += candidate
         return state, state
 
     def _lstm(self, features: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,4 +192,8 @@ def _layer(w: Mapping[str, np.ndarray], name: str, suffix: str) -> tuple[np.ndar
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (np.tanh(0.5 * x) + 1.0)
+    half = 0.5 * x
+    np.tanh(half, out=half)
+    half += 1.0
+    half *= 0.5
+    return half

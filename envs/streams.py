@@ -30,11 +30,11 @@ awarelab/continual_world, `task_sequences` "CW10"), by the names of their v3 suc
 observations and physics are v3's, so figures are not comparable with those of the v1 tasks."""
 
 CL5 = (
+    "door-close-v3",
     "drawer-close-v3",
     "handle-press-v3",
     "window-open-v3",
     "faucet-open-v3",
-    "door-close-v3",
 )
 """Five tasks that PPO learns alone in 150,000 steps each, of five different motions: a push away
 from the robot, a press downwards, a slide to the right, a turn, and a sweep along an arc. Why

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -64,23 +64,19 @@ class Trial:
         return rng.standard_normal((self.steps, ACTION_DIM), dtype=np.float32)
 
 
-@dataclass(frozen=True)
-class TrialStep:
-    """Outcome of one environment step of a trial.
-
-    Attributes:
-        reward: the task's own reward, unscaled.
-        success: Meta-World's success flag at this step.
-        done: the step was the last of its episode.
-        fault: MuJoCo warned of unstable physics; the trial is not to be learnt from.
-        info: the task's own measurements (``obj_to_target``, ``grasp_success``, …).
-    """
+class TrialStep(NamedTuple):
+    """Outcome of one environment step of a trial."""
 
     reward: float
+    """The task's own reward, unscaled."""
     success: bool
+    """Meta-World's success flag at this step."""
     done: bool
+    """The step was the last of its episode."""
     fault: bool
+    """MuJoCo warned of unstable physics; the trial is not to be learnt from."""
     info: dict[str, Any]
+    """The task's own measurements (``obj_to_target``, ``grasp_success``, …)."""
 
 
 class TrialRunner:
@@ -109,8 +105,10 @@ class TrialRunner:
         The input after an episode's last step is the first observation of the next episode with
         that last step's action, reward and done = 1, so the memory sees how the episode ended.
         """
-        # np.clip's checks cost more than the rest of this method.
-        action = np.minimum(np.maximum(action, -1.0), 1.0).astype(np.float32)
+        return self.step_clipped(np.clip(action, -1.0, 1.0).astype(np.float32))
+
+    def step_clipped(self, action: np.ndarray) -> TrialStep:
+        """The same for an action known to be float32 and in its bounds, as the workers have it."""
         result = self.env.step(action)
         self.step_in_episode += 1
         done = self.step_in_episode == self.trial.horizon

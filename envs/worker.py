@@ -109,28 +109,26 @@ class Worker:
                     f"the policy gave a non-finite action {action[row]}"
                     + _culprits(arrays, weights)
                 )
+            rewards, successes = [0.0] * len(block), [False] * len(block)
             for row, runner in enumerate(runners):
-                at = column + row
                 if faulted[row]:  # unstable physics: nothing after it is worth anything
-                    out.rewards[t, at] = 0.0
-                    out.successes[t, at] = False
-                    out.faults[t, at] = True
                     continue
                 current[self.index] = row
                 before = runner.episode, runner.step_in_episode
                 try:
-                    step = runner.step(clipped[row])
+                    step = runner.step_clipped(clipped[row])
                 except Exception:
                     self._where = _where(runner)
                     raise
                 total = float(runner.inputs.dot(ONES)) + step.reward
-                faulted[row] = step.fault or not math.isfinite(total)
-                if faulted[row]:
+                if step.fault or not math.isfinite(total):
+                    faulted[row] = True
                     faults.append({**_where(runner, before), "what": _fault(runner, step)})
                     runner.inputs[:] = 0.0
-                out.rewards[t, at] = 0.0 if faulted[row] else step.reward
-                out.successes[t, at] = step.success and not faulted[row]
-                out.faults[t, at] = faulted[row]
+                    continue
+                rewards[row], successes[row] = step.reward, step.success
+            out.rewards[t, columns], out.successes[t, columns] = rewards, successes
+            out.faults[t, columns] = faulted
             self.buffer.progress[self.index] += 1
         return {"column": column, "seconds": time.perf_counter() - began, "faults": faults}
 

@@ -105,7 +105,7 @@ class FaultyRunner(TrialRunner):
         self.inputs[:] = 0.5
         return self.inputs
 
-    def step(self, action: np.ndarray) -> TrialStep:
+    def step_clipped(self, action: np.ndarray) -> TrialStep:
         self.steps += 1
         reward, fault, kind = 1.0, False, self.trial.split
         self.inputs[:] = 0.5 + self.steps

@@ -45,11 +45,18 @@ class Search:
     lag: int = 4
     """A context comes back up to so many iterations after it was new."""
     agent: AgentConfig = field(
-        default_factory=lambda: AgentConfig(hidden=48, encoder=48, critic=48, read_every=1)
+        default_factory=lambda: AgentConfig(
+            hidden=48, encoder=48, critic=48, read_every=1, mean_limit=1.0
+        )
     )
     ppo: PPOConfig = field(
         default_factory=lambda: PPOConfig(
-            learning_rate=5e-3, final_learning_rate=1e-3, minibatches=4, bptt=4
+            learning_rate=5e-3,
+            final_learning_rate=1e-3,
+            critic_learning_rate=5e-3,
+            minibatches=4,
+            bptt=4,
+            belief=1.0,
         )
     )
     memory: MemoryConfig = field(

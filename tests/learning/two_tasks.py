@@ -20,9 +20,17 @@ from train.arms import ArmName, MemoryConfig
 from train.ppo_config import PPOConfig
 
 CONTEXTS = 16
-AGENT = AgentConfig(hidden=32, encoder=32, critic=32, read_every=2, log_std_min=-0.2)
+AGENT = AgentConfig(
+    hidden=32, encoder=32, critic=32, read_every=2, mean_limit=1.0, log_std_min=-0.2
+)
 PPO = PPOConfig(
-    learning_rate=5e-3, final_learning_rate=5e-3, epochs=4, minibatches=2, bptt=4, belief=0.0
+    learning_rate=5e-3,
+    final_learning_rate=5e-3,
+    critic_learning_rate=5e-3,
+    epochs=4,
+    minibatches=2,
+    bptt=4,
+    belief=0.0,
 )
 MEMORY = MemoryConfig(
     reservoir=128, recent=32, reencode_every=10, cascade=CascadeConfig(slow_minibatches=2)
