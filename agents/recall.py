@@ -82,6 +82,12 @@ class Recall(nn.Module):
         state[:, -1] = ALL if recall is None else recall.to(state)
         return state
 
+    def report(self, state: Float[Tensor, "trial joined"]) -> dict[str, float]:
+        """What a read would do in `state`; see `EpisodicMemory.report`."""
+        now = self.split(state)
+        query = now.total / now.age.clamp(min=1)[:, None]
+        return self.store.report(now.core[:, -self.memory.hidden :], query, now.recall)
+
     @torch.no_grad()
     def encode(
         self, inputs: Float[Tensor, "time trial input"]

@@ -33,6 +33,8 @@ class Settings:
     """Held-out tasks or goals, or those trained on."""
     which: Literal["newest", "best"] = "newest"
     """Checkpoint of a run folder: the newest good one, or the best by training success."""
+    level: int = 1
+    """Policy: 1 the one that learns, 2, 3 the slow ones of arms with a cascade."""
     preset: Literal["full", "quick"] = "full"
     """Defaults of all options below: full is for results, quick for a look on the way."""
     goals: int = 40
@@ -64,7 +66,7 @@ class Settings:
         """Everything wrong with these values."""
         found = [
             f"--{name.replace('_', '-')} must be at least 1, not {value}"
-            for name in ("goals", "episodes", "horizon", "official_rounds", "workers")
+            for name in ("goals", "episodes", "horizon", "official_rounds", "workers", "level")
             if (value := getattr(self, name)) is not None and value < 1
         ]
         found += [
@@ -139,7 +141,7 @@ def load_subject(settings: Settings) -> Subject:
     problems = settings.problems()
     try:
         saved = checkpoint.load(_chosen_path(settings))
-        agent, config = load_agent(saved)
+        agent, config = load_agent(saved, level=max(settings.level, 1))
     except CheckpointError as error:
         told = [line.strip() for line in str(error).splitlines()]
         stop(problems + told, "name a run folder or a checkpoint that this Strata has written")

@@ -71,7 +71,7 @@ def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
     if settings.untrained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(subject.config.seed)  # as the run began: train.state.initialise
-            chosen["untrained"] = acting_policy(RL2Agent(subject.config.network))
+            chosen["untrained"] = acting_policy(RL2Agent(subject.agent.config))
     if settings.random:
         chosen["random"] = Policy(kind="random")
     if settings.scripted:
@@ -134,7 +134,8 @@ def result_path(settings: Settings, saved: Checkpoint) -> Path | None:
     if saved.path.parent.name != "checkpoints":
         print(f"note: {saved.path} is in no run folder: keep the result with --out FILE")
         return None
-    suffix = "-quick" if settings.preset == "quick" else ""
+    suffix = f"-level{settings.level}" if settings.level > 1 else ""
+    suffix += "-quick" if settings.preset == "quick" else ""
     path = saved.path.parent.parent / "results"
     path /= f"eval-{settings.split}-{saved.step:012d}{suffix}.json"
     if nearest_folder(path) is None:
@@ -146,8 +147,9 @@ def result_path(settings: Settings, saved: Checkpoint) -> Path | None:
 def banner(settings: Settings, subject: Subject) -> None:
     """Say what is about to be measured, and what is not."""
     tasks, saved = len(subject.suite.split(settings.split)), subject.saved
+    label = subject.config.label + (f", level {settings.level}" if settings.level > 1 else "")
     print(
-        f"Strata evaluation of {saved.path} ({subject.config.label}, step {saved.step:,})\n"
+        f"Strata evaluation of {saved.path} ({label}, step {saved.step:,})\n"
         f"  {subject.suite.name} {settings.split}: {tasks} {'task' if tasks == 1 else 'tasks'} × "
         f"{settings.goals} goals × {settings.episodes} episodes × {settings.horizon} steps; "
         + ", ".join(policies(settings, subject)),

@@ -123,6 +123,34 @@ class EpisodicMemory(nn.Module):
         Without a visible entry the null slot takes all weight, m is 0 and h is returned exactly.
         """
         value, best, _ = self.attend(query, recall)
+        return hidden + self._change(hidden, value, best)
+
+    def _change(self, hidden: Tensor, value: Tensor, best: Tensor) -> Tensor:
         memory = value @ self.from_value.T
         gate = torch.cat((hidden, memory, best), dim=-1) @ self.gate.T + self.gate_bias
-        return hidden + torch.sigmoid(gate) * torch.tanh(memory)
+        return torch.sigmoid(gate) * torch.tanh(memory)
+
+    @torch.no_grad()
+    def report(
+        self,
+        hidden: Float[Tensor, "trial hidden"],
+        query: Float[Tensor, "trial key"],
+        recall: Float[Tensor, " trial"],
+    ) -> dict[str, float]:
+        """What a read does to those trials that see anything, as means; nothing if none does.
+
+        ``read_null`` is the weight of "nothing", ``read_best`` the cosine of the nearest entry,
+        ``read_change`` the length of the change of state in units of the state's own length.
+        """
+        sees = self.visible(recall).any(dim=-1)
+        if not bool(sees.any()):
+            return {}
+        hidden = hidden[sees]
+        value, best, weights = self.attend(query[sees], recall[sees])
+        change = self._change(hidden, value, best)
+        length = hidden.norm(dim=-1).clamp(min=1e-6)
+        return {
+            "read_null": float(weights[:, -1].mean()),
+            "read_best": float(best.mean()),
+            "read_change": float((change.norm(dim=-1) / length).mean()),
+        }

@@ -169,7 +169,8 @@ class Hierarchy:
             )
             metrics |= {f"memory/{name}": value for name, value in found.items()}
         if self.store is not None:
-            written = self._take_in(agent, rollout, inputs, rng)
+            written, reads = self._take_in(agent, rollout, inputs, rng)
+            metrics |= {f"memory/{name}": value for name, value in reads.items()}
             metrics["memory/trials"] = float(len(self.store))
             metrics["memory/written"] = float(len(written))
             if agent.recall is not None:
@@ -179,22 +180,28 @@ class Hierarchy:
 
     def _take_in(
         self, agent: RL2Agent, rollout: Rollout, inputs: Tensor, rng: np.random.Generator
-    ) -> Tensor:
-        """Write trials with what the agent, as it is now, does in them; returns their slots."""
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Write trials with what the agent, as it is now, does in them.
+
+        Returns:
+            Their slots, and what a read at their ends does.
+        """
         assert self.store is not None
         worth = rollout.success_by_episode().mean(dim=0)
         if self.config.replay_from == "all":
             worth = torch.ones_like(worth)
         columns, slots = self.store.assign(worth, rng)
+        reads: dict[str, float] = {}
         if len(columns):
             assert self._recall is not None
             with torch.no_grad():
                 start = agent.initial_state(len(columns), self._recall[columns])
-                outputs, _ = agent.unroll(inputs[:, columns], start)
+                outputs, state = agent.unroll(inputs[:, columns], start)
+            reads = {} if agent.recall is None else agent.recall.report(state)
             log_std = outputs.log_std.expand(len(columns), -1)
             kept = Replay(inputs[:, columns], outputs.mean, log_std, worth[columns])
             self.store.write(slots, kept, self.iteration)
-        return slots
+        return slots, reads
 
     def _encode(self, agent: RL2Agent, written: Tensor) -> None:
         """Encode what is new, or everything by the slowest policy as it is now."""

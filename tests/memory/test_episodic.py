@@ -77,6 +77,23 @@ def test_the_gate_by_hand() -> None:
     torch.testing.assert_close(read[0], expected)
 
 
+def test_what_is_reported_of_a_read_is_what_the_read_does() -> None:
+    """Of trials that see something only: the third may recall nothing."""
+    store = orthogonal_store()
+    with torch.no_grad():
+        store.from_value.normal_()
+        store.log_temperature.fill_(-1.0)
+    hidden, query = torch.rand(3, 6) + 1.0, torch.eye(8)[[1, 6, 1]]
+    recall = torch.tensor([ALL, ALL, NOTHING]).float()
+    report = store.report(hidden, query, recall)
+    moved = (store.read(hidden, query, recall) - hidden)[:2].detach().norm(dim=-1)
+    assert report["read_change"] == pytest.approx(float((moved / hidden[:2].norm(dim=-1)).mean()))
+    best, weights = store.attend(query, recall)[1:]
+    assert report["read_best"] == pytest.approx(float(best[:2].mean()))
+    assert report["read_null"] == pytest.approx(float(weights[:2, -1].mean()))
+    assert store.report(hidden[2:], query[2:], recall[2:]) == {}
+
+
 def test_common_direction_is_taken_out() -> None:
     """Keys that share a large mean are told apart by what is left."""
     store = EpisodicMemory(4, 8, 6)

@@ -4,10 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from agents.rl2 import AgentConfig, RL2Agent, parameter_count
 from envs.suites import Suite
+from eval import config as evaluation
+from eval import evaluate
 from train import checkpoint
 from train.arms import ARMS, ArmName, MemoryConfig
 from train.checkpoint import CheckpointError
@@ -159,6 +162,30 @@ def test_slow_policies_are_loaded_as_agents(tmp_path: Path) -> None:
     assert load_agent(saved)[0].recall is not None
     with pytest.raises(CheckpointError, match="no policy of level 4"):
         load_agent(saved, level=4)
+
+
+def test_a_slow_policy_is_evaluated_by_its_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the command line to the weights that act, and into a file of its own."""
+    monkeypatch.setattr("train.config.Config.make_suite", lambda *_: Suite("ML1", 1, GOALS, GOALS))
+    config = config_of("hierarchical", tmp_path / "mine", device="cpu")
+    state = learner_of(config)
+    assert isinstance(state.long_term, Hierarchy)
+    assert state.long_term.cascade is not None
+    state.long_term.cascade.levels[0].head.mean.bias.data.fill_(0.25)  # type: ignore[union-attr]
+    state.save(config)
+    settings = evaluation.parse([str(config.run_folder), "--level", "2", "--goals", "3"])
+    subject = evaluation.load_subject(settings)
+    for policy in evaluate.policies(settings, subject).values():
+        assert "recall.keys" not in policy.weights
+    chosen = evaluate.policies(settings, subject)["stochastic"]
+    assert np.unique(chosen.weights["head.bias"]).tolist() == [0.25]
+    path = evaluate.result_path(settings, subject.saved)
+    assert path is not None
+    assert path.name == "eval-test-000000000000-level2.json"
+    with pytest.raises(SystemExit):
+        evaluation.load_subject(dataclasses.replace(settings, level=4))
 
 
 def test_a_checkpoint_of_another_arm_is_refused(tmp_path: Path) -> None:
