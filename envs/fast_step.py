@@ -96,6 +96,11 @@ class FastStepper:
         np.clip(snapshot.obs[:_FLAT], *self._bounds, out=self.frame[:_FLAT])
         return snapshot.obs.copy()
 
+    def moved(self, obs: np.ndarray) -> None:
+        """Something was moved after a reset, to be seen as in `obs` (39,)."""
+        np.clip(obs[:_FLAT], *self._bounds, out=self.frame[:_FLAT])
+        self.settled[:] = None, None
+
     def _simulate(self) -> Snapshot:
         env, model, data = self.env, self.env.model, self.env.data
         self.settled[:] = None, None

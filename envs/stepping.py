@@ -41,6 +41,8 @@ TASKS: Final[tuple[str, ...]] = tuple(sorted(ALL_V3_ENVIRONMENTS))
 VERIFIED: Final = {"metaworld": "3.1.1", "mujoco": "3.3.0"}
 """The versions on which fast stepping was shown to equal official stepping bit for bit."""
 
+ROBOT_JOINTS: Final = ("right_", "r_close", "l_close")
+
 _isfinite = math.isfinite
 _log = logging.getLogger(__name__)
 # Without a handler MuJoCo prints its warnings and appends them to MUJOCO_LOG.TXT in the cwd.
@@ -168,6 +170,49 @@ class TaskEnv:
             ) from None
         self._faults[:] = 0
         self._ready = True
+        return obs
+
+    @functools.cached_property
+    def object_joint(self) -> tuple[float, float] | None:
+        """Range of the joint that the task's door, drawer, window or button moves along.
+
+        In radians or metres; None where the object lies free.
+        """
+        return None if self._joint is None else tuple(self._env.model.jnt_range[self._joint])
+
+    @functools.cached_property
+    def _joint(self) -> int | None:
+        model = self._env.model
+        moving = mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE
+        return next(
+            (
+                number
+                for number in range(model.njnt)
+                if model.jnt_type[number] in moving
+                and not model.joint(number).name.startswith(ROBOT_JOINTS)
+            ),
+            None,
+        )
+
+    def move_object(self, value: float) -> np.ndarray:
+        """Put the object's joint at `value` and at rest, after a reset and before any step.
+
+        Returns:
+            The first observation of the episode as it is now, (39,) float64.
+
+        Raises:
+            RuntimeError: the task's object has no joint, or there was no reset.
+        """
+        if self._joint is None or not self._ready or self._env.curr_path_length:
+            raise RuntimeError(f"{self.task}: no joint to move, or not right after a reset")
+        env, model = self._env, self._env.model
+        env.data.qpos[model.jnt_qposadr[self._joint]] = value
+        env.data.qvel[model.jnt_dofadr[self._joint]] = 0.0
+        mujoco.mj_forward(model, env.data)
+        env._prev_obs = env._get_curr_obs_combined_no_goal()
+        obs = env._get_obs()
+        if self._stepper:
+            self._stepper.moved(obs)
         return obs
 
     def step(self, action: np.ndarray) -> StepResult:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.proposals import Proposal
 from envs.stepping import TASKS
 from envs.trial import Trial
 
@@ -73,12 +74,20 @@ class Suite:
         return goals
 
     def sample_trials(
-        self, count: int, *, episodes: int, horizon: int, iteration: int, seed: int
+        self,
+        count: int,
+        *,
+        episodes: int,
+        horizon: int,
+        iteration: int,
+        seed: int,
+        proposals: float = 0.0,
     ) -> list[Trial]:
         """`count` training trials for one iteration, a pure function of (seed, iteration).
 
         Trial i is of task i modulo the number of tasks, so each block of consecutive trials costs
-        about the same; within a task goals are drawn without replacement while they last.
+        about the same; within a task goals are drawn without replacement while they last. The share
+        `proposals` of each task's trials is of proposed tasks (`envs.proposals`).
         """
         rng = np.random.default_rng([seed, iteration, 0])
         tasks = self.tasks
@@ -97,7 +106,10 @@ class Suite:
         for i in range(count):
             task = tasks[i % len(tasks)]
             goal = int(picks[task][i // len(tasks)])
-            trials.append(self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i])))
+            trial = self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i]))
+            if i // len(tasks) < round(proposals * rounds):
+                trial = dataclasses.replace(trial, proposal=Proposal.draw(trial.seed))
+            trials.append(trial)
         return trials
 
     def evaluation_trials(

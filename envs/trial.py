@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 from agents.step_input import INPUT_DIM, pack
+from envs.proposals import Proposal, ProposedTask
 from envs.stepping import ACTION_DIM, MAX_HORIZON, TaskEnv
 
 
@@ -32,6 +33,7 @@ class Trial:
         seed: seed of the exploration noise of this trial.
         goal_hidden: whether the observation hides the goal (ML) or shows it (MT).
         recall: what of episodic memory the trial may see: 0 nothing, 1 what is not recent, 2 all.
+        proposal: a task to practise in the place of the task's own; None: its own.
     """
 
     task: str
@@ -43,6 +45,7 @@ class Trial:
     seed: int
     goal_hidden: bool = True
     recall: int = 2
+    proposal: Proposal | None = None
 
     @property
     def steps(self) -> int:
@@ -56,7 +59,14 @@ class Trial:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Trial:
         """Inverse of ``to_json``."""
-        return cls(**{**values, "goal": tuple(values["goal"])})
+        proposal = values.get("proposal")
+        return cls(
+            **{
+                **values,
+                "goal": tuple(values["goal"]),
+                "proposal": None if proposal is None else Proposal.from_json(proposal),
+            }
+        )
 
     def noise(self) -> np.ndarray:
         """Standard normal exploration noise, (K × H, 4) float32, a function of the seed alone."""
@@ -68,9 +78,9 @@ class TrialStep(NamedTuple):
     """Outcome of one environment step of a trial."""
 
     reward: float
-    """The task's own reward, unscaled."""
+    """The task's own reward, or its proposal's, unscaled."""
     success: bool
-    """Meta-World's success flag at this step."""
+    """The same's success flag at this step."""
     done: bool
     """The step was the last of its episode."""
     fault: bool
@@ -96,8 +106,13 @@ class TrialRunner:
         self.episode = self.step_in_episode = 0
         self._last_reward: float | None = None
         self.env.set_goal(np.asarray(trial.goal, dtype=np.float64))
-        pack(self.env.reset(), np.zeros(ACTION_DIM, np.float32), 0.0, False, out=self.inputs)
+        self._proposed = None if trial.proposal is None else ProposedTask(self.env, trial.proposal)
+        pack(self._reset(), np.zeros(ACTION_DIM, np.float32), 0.0, False, out=self.inputs)
         return self.inputs
+
+    def _reset(self) -> np.ndarray:
+        obs = self.env.reset()
+        return obs if self._proposed is None else self._proposed.begin(obs)
 
     def step(self, action: np.ndarray) -> TrialStep:
         """Apply `action` (4,), clipped to [-1, 1]; resets the simulator at the end of an episode.
@@ -109,19 +124,20 @@ class TrialRunner:
 
     def step_clipped(self, action: np.ndarray) -> TrialStep:
         """The same for an action known to be float32 and in its bounds, as the workers have it."""
-        result = self.env.step(action)
+        obs, reward, success, fault, info = self.env.step(action)
+        if self._proposed is not None:
+            reward, success = self._proposed.judge(obs)
         self.step_in_episode += 1
         done = self.step_in_episode == self.trial.horizon
-        obs = result.obs
-        change = 0.0 if self._last_reward is None else result.reward - self._last_reward
-        self._last_reward = None if done else result.reward
+        change = 0.0 if self._last_reward is None else reward - self._last_reward
+        self._last_reward = None if done else reward
         if done:
             self.episode += 1
             self.step_in_episode = 0
             if self.episode < self.trial.episodes:
-                obs = self.env.reset()
-        pack(obs, action, result.reward, done, change, out=self.inputs)
-        return TrialStep(result.reward, result.success, done, result.fault, result.info)
+                obs = self._reset()
+        pack(obs, action, reward, done, change, out=self.inputs)
+        return TrialStep(reward, success, done, fault, info)
 
     @property
     def finished(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from agents.rl2 import RL2Agent, actor_weights
@@ -56,6 +57,18 @@ def success_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[
     if len(any_step) > 1:
         metrics |= {f"{split}/success/{task}": curve[-1] for task, curve in any_step.items()}
         metrics |= {f"{split}/return/{task}": curve[-1] for task, curve in returns.items()}
+    return metrics
+
+
+def proposal_metrics(rollout: Rollout, trials: Sequence[Trial]) -> dict[str, float]:
+    """Any-step success in proposed tasks, by part and episode; nothing where there are none."""
+    success, metrics = rollout.success_by_episode(), {}
+    for part in ("hand", "object"):
+        wanted = [trial.proposal is not None and trial.proposal.part == part for trial in trials]
+        columns = torch.tensor(wanted) & rollout.usable
+        if columns.any():
+            curve = success[:, columns].mean(dim=1).tolist()
+            metrics |= {f"proposed/{part}/{e + 1}": rate for e, rate in enumerate(curve)}
     return metrics
 
 

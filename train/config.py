@@ -43,6 +43,7 @@ CHANGEABLE = frozenset(
 except total_steps, which sets where the learning-rate schedule ends."""
 
 
+PROPOSALS = 0.5  # of training trials, where whole tasks are held out
 STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 2505.11289)
 
 
@@ -73,6 +74,9 @@ class Config:
     """Steps of a training episode (H)."""
     trials: int | None = None
     """Trials of one iteration; default: the smallest multiple of the tasks that is at least 40."""
+    proposals: float | None = None
+    """Share of training trials whose task is proposed: other things to do in the same scenes;
+    default: 0.5 for suites that hold out whole tasks (ML10, ML25, ML45), else 0."""
     lanes: int = 10
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -120,6 +124,12 @@ class Config:
     def trials_for(self, tasks: int) -> int:
         """Trials of one iteration when the suite trains on `tasks` tasks."""
         return self.trials or -(-40 // tasks) * tasks
+
+    @property
+    def proposal_share(self) -> float:
+        """Share of trials of proposed tasks."""
+        default = PROPOSALS if self.suite in ("ML10", "ML25", "ML45") else 0.0
+        return default if self.proposals is None else self.proposals
 
     def suite_problems(self) -> list[str]:
         """Everything wrong with the tasks that are asked for."""
@@ -169,6 +179,8 @@ class Config:
             for name in ("evaluate_every", "video_every")
             if getattr(self, name) < 0
         ]
+        if not 0 <= self.proposal_share < 1:
+            found.append(f"--proposals must be 0 or more and less than 1, not {self.proposals}")
         if self.horizon > MAX_HORIZON:
             found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
         if tasks and self.trials and self.trials % tasks:
@@ -187,6 +199,7 @@ class Config:
             run=self.run_folder,
             total_steps=self.total_steps or STEPS_PER_TASK * tasks,
             trials=self.trials_for(tasks),
+            proposals=self.proposal_share,
             workers=self.workers or available_cores(),
         )
 
@@ -203,6 +216,8 @@ class Config:
             values = {**values, "arm": "none" if bare else "short"}
         if isinstance(values, dict) and isinstance(values.get("agent"), dict):
             values = {**values, "agent": {"slopes": False, **values["agent"]}}  # older than slopes
+        if isinstance(values, dict):
+            values = {"proposals": 0.0, **values}  # older than proposals
         return build(cls, values)
 
 

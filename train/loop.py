@@ -10,7 +10,7 @@ from envs.pool import Policy, WorkerPool
 from envs.suites import Suite
 from train import checkpoint
 from train.checkpoint import CheckpointError
-from train.collect import acting_policy, collect, success_metrics
+from train.collect import acting_policy, collect, proposal_metrics, success_metrics
 from train.config import Config
 from train.guard import Guard
 from train.log import RunLog
@@ -70,6 +70,7 @@ def iterate(
         horizon=config.horizon,
         iteration=state.iteration,
         seed=config.seed,
+        proposals=config.proposal_share,
     )
     trials = state.guarded(trials, config)
     policy = acting_policy(state.agent)
@@ -80,7 +81,7 @@ def iterate(
     state.agent.encoder.normaliser.update(rollout.usable_obs())
     learnt |= guard.check(learnt)
     kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
-    metrics = success_metrics(rollout, tasks, "train")
+    metrics = success_metrics(rollout, tasks, "train") | proposal_metrics(rollout, trials)
     metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept
     state.iteration += 1
     state.steps += rollout.rewards.numel()

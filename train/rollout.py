@@ -32,8 +32,8 @@ class Rollout:
         rewards: unscaled rewards.
         successes: success flag of each step.
         usable: trials without a physics fault; the others are kept out of every loss.
-        task_ids: index of each trial's task among the training tasks.
-        goals: each trial's goal, padded with zeros to 6 numbers, in metres.
+        task_ids: index of each trial's task among the training tasks, N; N more for proposals.
+        goals: each trial's goal, padded with zeros to 6 numbers, in metres, or its proposal.
         episodes: K.
         recall: what of episodic memory each trial saw (`envs.trial.Trial`); None: all of it.
     """
@@ -62,8 +62,10 @@ class Rollout:
             rewards=torch.from_numpy(batch.rewards),
             successes=torch.from_numpy(batch.successes),
             usable=torch.from_numpy(~batch.faults.any(axis=0)),
-            task_ids=torch.tensor([position[trial.task] for trial in trials]),
-            goals=pad_goals([trial.goal for trial in trials]),
+            task_ids=torch.tensor(
+                [position[t.task] + len(tasks) * (t.proposal is not None) for t in trials]
+            ),
+            goals=pad_goals([t.proposal.vector() if t.proposal else t.goal for t in trials]),
             episodes=trials[0].episodes,
             recall=torch.tensor([trial.recall for trial in trials]),
         )

@@ -18,6 +18,7 @@ import torch
 from agents.belief import Belief, goal_statistics
 from agents.heads import Critic
 from agents.rl2 import RL2Agent
+from envs import proposals
 from envs.suites import Suite
 from envs.trial import Trial
 from memory.consolidation import chosen
@@ -131,15 +132,20 @@ def initialise(config: Config, suite: Suite) -> TrainState:
     agent = RL2Agent(network)
     goals = torch.stack([pad_goals(suite.train[task]) for task in suite.tasks])
     mean, scale = goal_statistics(goals)
+    if config.proposal_share:  # their own outputs: the same scene may ask for the opposite
+        mean, scale = (
+            torch.cat((own, torch.tensor(proposed).expand(len(own), -1)))
+            for own, proposed in ((mean, proposals.MEAN), (scale, proposals.SCALE))
+        )
     critic = Critic(
-        len(suite.tasks),
+        len(mean),
         goal_mean=mean,
         goal_scale=scale,
         memory_width=network.hidden,
         width=network.critic,
         privileged=network.privileged_critic,
     )
-    belief = Belief(len(suite.tasks), goal_mean=mean, goal_scale=scale, hidden=network.hidden)
+    belief = Belief(len(mean), goal_mean=mean, goal_scale=scale, hidden=network.hidden)
     for module in (agent, critic, belief):
         module.to(learner_device(config))
     ppo = PPO(agent, critic, belief, config.ppo)

@@ -54,6 +54,7 @@ class StreamConfig(Config):
     test_tasks: tyro.conf.Suppress[tuple[str, ...]] = ()
     total_steps: tyro.conf.Suppress[int | None] = None
     evaluate_every: tyro.conf.Suppress[int] = 0
+    proposals: tyro.conf.Suppress[float | None] = 0.0
     video_every: tyro.conf.Suppress[int] = 0
 
     @property

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from agents.rl2 import AgentConfig
-from envs.suites import Suite
+from envs.suites import SUITES, Suite
 from train import checkpoint
 from train.checkpoint import Checkpoint
 from train.config import CHANGEABLE, Config, difference, parse
 from train.ppo_config import PPOConfig
 from train.rl2 import main
 from train.state import initialise
+from train.stream_config import StreamConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 REACH = ("--suite", "ML1", "--task", "reach-v3")
@@ -78,7 +79,7 @@ def test_resolving_fills_in_every_default() -> None:
     assert config.run == Path("runs/ML10-short-seed1")
     assert [name for name, value in config.to_json().items() if value is None] == ["task", "run"]
     assert config.resolved(10) == config
-    given = dataclasses.replace(RICH, total_steps=7)
+    given = dataclasses.replace(RICH, total_steps=7, proposals=0.25)
     assert given.resolved(2) == given
 
 
@@ -130,6 +131,25 @@ def test_an_agent_older_than_slopes_has_none() -> None:
     del values["agent"]["slopes"]
     assert not Config.from_json(values).agent.slopes
     assert Config.from_json(RICH.to_json()).agent.slopes == RICH.agent.slopes
+
+
+def test_a_run_older_than_proposals_has_none() -> None:
+    """Its critic has no outputs for them."""
+    values = Config().to_json()
+    del values["proposals"]
+    assert Config.from_json(values).proposal_share == 0
+    assert Config.from_json(Config().to_json()).proposal_share == 0.5
+
+
+def test_tasks_are_proposed_where_whole_tasks_are_held_out() -> None:
+    shares = {suite: Config(suite=suite).proposal_share for suite in SUITES}
+    held_out = dict.fromkeys(("ML10", "ML25", "ML45"), 0.5)
+    assert shares == dict.fromkeys(SUITES, 0.0) | held_out
+    assert Config(suite="ML1", proposals=0.2).resolved(1).proposals == 0.2
+    assert Config(suite="ML10").resolved(10).proposals == 0.5
+    assert StreamConfig().resolved(5).proposals == 0.0
+    for share in (-0.1, 1.0):
+        assert any("--proposals" in text for text in Config(proposals=share).validate())
 
 
 def test_whole_numbers_stand_for_floats() -> None:

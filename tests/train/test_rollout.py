@@ -11,8 +11,9 @@ from stable_baselines3.common.buffers import RolloutBuffer
 
 from agents.step_input import INPUT_DIM
 from envs.buffer import TrialBatch
+from envs.proposals import Proposal
 from envs.trial import Trial
-from train.collect import success_metrics
+from train.collect import proposal_metrics, success_metrics
 from train.ppo import PPO
 from train.rollout import (
     Rollout,
@@ -182,7 +183,7 @@ def test_minibatches_are_even_shuffled_and_seeded() -> None:
 # ---------------------------------------------------------------------------------------- rollouts
 
 
-def make_rollout() -> Rollout:
+def make_rollout(second: Proposal | None = None) -> Rollout:
     """Three trials of two tasks; the last one is faulted."""
     shape = (STEPS, 3)
     successes = np.zeros(shape, dtype=bool)
@@ -199,6 +200,10 @@ def make_rollout() -> Rollout:
         successes=successes,
         faults=faults,
     )
+    return Rollout.from_batch(batch, make_trials(second), TASKS)
+
+
+def make_trials(second: Proposal | None = None) -> list[Trial]:
     trials = [
         Trial(task, goal, 0, "train", EPISODES, HORIZON, seed=0)
         for task, goal in (
@@ -207,7 +212,7 @@ def make_rollout() -> Rollout:
             (TASKS[0], (7.0, 8.0, 9.0)),
         )
     ]
-    return Rollout.from_batch(batch, trials, TASKS)
+    return [trials[0], dataclasses.replace(trials[1], proposal=second), trials[2]]
 
 
 def test_a_rollout_knows_its_trials() -> None:
@@ -220,6 +225,24 @@ def test_a_rollout_knows_its_trials() -> None:
     torch.testing.assert_close(
         rollout.usable_obs().reshape(STEPS, 2, 39), rollout.inputs[:, :2, :39]
     )
+
+
+def test_proposed_tasks_are_tasks_of_their_own() -> None:
+    """For critic and advantages; metrics of the suite's tasks leave them out."""
+    proposal = Proposal("object", (0.1, 0.2, 0.3), 2.0, 5.0)
+    rollout = make_rollout(proposal)
+    assert rollout.task_ids.tolist() == [1, 2, 0]
+    np.testing.assert_allclose(rollout.goals[1], proposal.vector())
+    metrics = success_metrics(rollout, TASKS, "train")
+    assert metrics["train/success_by_episode/1"] == 0.0  # trial 0's; trial 1 has succeeded in it
+    assert metrics["train/success_by_episode/2"] == 1.0
+    trials = make_trials(proposal)
+    assert proposal_metrics(rollout, trials) == {
+        "proposed/object/1": 1.0,
+        "proposed/object/2": 0.0,
+        "proposed/object/3": 0.0,
+    }
+    assert proposal_metrics(make_rollout(), make_trials()) == {}
 
 
 def test_success_at_any_step_and_at_the_last() -> None:

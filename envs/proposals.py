@@ -1,0 +1,137 @@
+"""Proposed tasks: what an agent may practise in the simulators of its training tasks.
+
+A suite's ten training tasks are learnt as ten motions, told apart by what lies on the table; what
+to do about a reward that was never met is not. So a share of the training trials swaps the task's
+reward for that of a drawn one: bring the hand to a place, bring the object to a place, or turn the
+object's joint (door, drawer, window, button) from one angle to another, either way. Scenes, physics
+and observations are the training task's; only the rewards tell what is wanted, in the form that
+Meta-World's have (0 to 10, 10 on success, `reward_utils.tolerance` with a long tail). Tasks that a
+learner makes for itself instead of being given them: Gupta et al. 2018 (arXiv 1806.04640), Nair et
+al. 2018 (arXiv 1807.04742). Nothing of a held-out task is used.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import astuple, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from envs.stepping import TaskEnv
+
+HAND_SHARE = 0.4
+HAND_BOX = np.array([(-0.35, 0.45, 0.06), (0.35, 0.9, 0.4)])  # metres, within the arm's reach
+TABLE = np.array([(-0.35, 0.48), (0.35, 0.92)])  # where an object may be wanted
+NEAREST, FARTHEST, HIGHEST = 0.08, 0.28, 0.15  # metres that an object is to move, and be lifted
+LEAST_TURN = 0.35  # of the joint's range
+HINGE = 1.6  # radians; doors open further than an arm can follow
+SUCCESS = 0.05  # metres, as in Meta-World's push and reach
+TOUCH = 0.03  # metres between hand and object when they touch
+TAIL = 3.0  # 1 / (1 + 9 x²) is 0.1 at the margin, as in Meta-World
+MEAN = (0.5, 0.5, 0.5, HAND_SHARE, 2.5, 5.5)
+SCALE = (0.29, 0.29, 0.29, 0.49, 0.87, 0.87)
+"""Of `Proposal.vector` over all proposals."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One proposed task.
+
+    Attributes:
+        part: what is to be moved.
+        numbers: three numbers in [0, 1) that say where to, by part and kind of object.
+        reach: most reward for a hand at the object.
+        place: most reward for an object at its place, before success.
+    """
+
+    part: Literal["hand", "object"]
+    numbers: tuple[float, float, float]
+    reach: float
+    place: float
+
+    @classmethod
+    def draw(cls, seed: int) -> Proposal:
+        """A function of `seed`."""
+        rng = np.random.default_rng([seed, 3])
+        part = "hand" if rng.random() < HAND_SHARE else "object"
+        a, b, c, reach, place = rng.random(5).tolist()
+        return cls(part, (a, b, c), 1 + 3 * reach, 4 + 3 * place)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Proposal:
+        """Inverse of `dataclasses.asdict`."""
+        return cls(**{**values, "numbers": tuple(values["numbers"])})
+
+    def vector(self) -> tuple[float, ...]:
+        """All of it as six numbers, for the critic."""
+        part, numbers, *weights = astuple(self)
+        return (*numbers, float(part == "hand"), *weights)
+
+
+class ProposedTask:
+    """The reward of one proposal on one simulator.
+
+    Args:
+        env: the simulator, just reset to the trial's goal.
+        proposal: what is to be done.
+    """
+
+    target: np.ndarray
+    """(3,) metres: where the part is wanted."""
+
+    def __init__(self, env: TaskEnv, proposal: Proposal) -> None:
+        self._env, self._proposal = env, proposal
+        self._place = slice(0, 3) if proposal.part == "hand" else slice(4, 7)
+
+    def begin(self, obs: np.ndarray) -> np.ndarray:
+        """Start an episode from the observation (39,) after a reset; returns the one it has now."""
+        a, b, c = self._proposal.numbers
+        joint = self._env.object_joint
+        if self._proposal.part == "hand":
+            low, high = HAND_BOX
+            self.target = low + (a, b, c) * (high - low)
+        elif joint is None:
+            angle, far = 2 * math.pi * a, NEAREST + b * (FARTHEST - NEAREST)
+            lift = max(0.0, 2 * c - 1) * HIGHEST
+            move = far * math.cos(angle), far * math.sin(angle), lift
+            self.target = obs[self._place] + move
+            self.target[:2] = np.clip(self.target[:2], *TABLE)
+        else:
+            low, high = max(joint[0], -HINGE), joint[1]
+            begin, end = _turn(a, b, c)
+            self.target = self._env.move_object(low + end * (high - low))[self._place].copy()
+            obs = self._env.move_object(low + begin * (high - low))
+        self._far = math.dist(obs[self._place], self.target)
+        self._away = math.dist(obs[0:3], obs[4:7])
+        near = 1.0 if self._proposal.part == "hand" else 0.35 * self._far  # not there to begin with
+        self._enough = min(SUCCESS, near)
+        return obs
+
+    def judge(self, obs: np.ndarray) -> tuple[float, bool]:
+        """Reward, 0 to 10, and success of the step that led to `obs` (39,)."""
+        proposal, left = self._proposal, math.dist(obs[self._place], self.target)
+        if left < self._enough:
+            return 10.0, True
+        if proposal.part == "hand":
+            return 10.0 * _nearness(left, self._far), False
+        apart = max(math.dist(obs[0:3], obs[4:7]) - TOUCH, 0.0)
+        reached = proposal.reach * _nearness(apart, self._away)
+        return reached + proposal.place * _nearness(left, self._far), False
+
+
+def _turn(a: float, b: float, c: float) -> tuple[float, float]:
+    """Where a joint begins and is to end, as fractions of its range at least LEAST_TURN apart.
+
+    A third begin at an end of the range, as tasks do.
+    """
+    begin = float(round(a)) if c < 1 / 3 else a
+    room = max(begin - LEAST_TURN, 0.0), max(1.0 - LEAST_TURN - begin, 0.0)
+    at = b * sum(room)
+    return begin, at if at < room[0] else begin + LEAST_TURN + (at - room[0])
+
+
+def _nearness(distance: float, margin: float) -> float:
+    """1 at no distance, 0.1 at `margin`, with a long tail."""
+    x = TAIL * distance / max(margin, 1e-3)
+    return 1.0 / (1.0 + x * x)
