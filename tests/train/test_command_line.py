@@ -1,0 +1,194 @@
+"""The command line: every mistake at once, in words, with exit code 2 and nothing written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.rl2 import AgentConfig
+from envs.suites import Suite
+from train import checkpoint
+from train.checkpoint import Checkpoint
+from train.config import Config, parse
+from train.rl2 import main
+from train.state import initialise
+
+ROOT = Path(__file__).resolve().parents[2]
+REACH = ("--suite", "ML1", "--task", "reach-v3")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Runs the command line, which must end with code 2 and leave the folder as it was."""
+    before = contents()
+    with pytest.raises(SystemExit) as stopped:
+        main(list(argv))
+    assert stopped.value.code == 2
+    assert contents() == before
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    return captured.err + captured.out
+
+
+def contents() -> dict[str, tuple[int, int]]:
+    """Every file and folder here with its size and time."""
+    here = Path.cwd()
+    return {
+        str(path.relative_to(here)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in here.rglob("*")
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--suite", "ML11"], ["unknown suite 'ML11': did you mean ML1"]),
+        (["--suite", "ML1", "--task", "door-opn"], ["did you mean door-open-v3"]),
+        (["--suite", "ML1"], ["--task reach-v3"]),
+        ([*REACH, "--learning-rate", "nan"], ["--learning-rate"]),
+        ([*REACH, "--kl-stop", "inf"], ["--kl-stop"]),
+        ([*REACH, "--total-steps", "-5", "--gamma", "2"], ["--total-steps", "-5", "--gamma"]),
+        ([*REACH, "--horizon", "501"], ["--horizon is at most 500"]),
+        ([*REACH, "--log-std-min", "nan"], ["--log-std-min"]),
+        ([*REACH, "--resume"], ["--resume needs a run folder"]),
+        (["--resume", "nowhere"], ["--resume nowhere"]),
+        (["--resume=nowhere"], ["--resume nowhere"]),
+    ],
+    ids=lambda value: " ".join(value[-2:]),
+)
+def test_bad_input_is_refused(capsys, argv: list[str], says: list[str]) -> None:
+    text = refused(capsys, *argv)
+    for part in says:
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--no-such-flag", "1"],
+        ["--episodes", "two"],
+        ["--core", "hopfield"],
+        ["--total-steps", "1.5"],
+        ["stray"],
+    ],
+)
+def test_unreadable_input_is_refused(capsys, argv: list[str]) -> None:
+    """tyro's own errors end the same way as ours."""
+    refused(capsys, *REACH, *argv)
+
+
+def test_trials_that_do_not_divide_are_refused_before_anything_is_made(capsys) -> None:
+    text = refused(capsys, "--suite", "custom", "--tasks", "reach-v3", "push-v3", "--trials", "3")
+    assert "--trials 3 does not divide among 2 tasks: try 4" in text
+
+
+def test_a_run_is_not_overwritten(capsys, tmp_path: Path) -> None:
+    """Days of training end here for the want of a flag, elsewhere."""
+    (tmp_path / "mine" / "checkpoints" / "000000000010").mkdir(parents=True)
+    text = refused(capsys, *REACH, "--run", "mine")
+    assert "already holds a run" in text
+    assert "--resume mine" in text
+
+
+def test_a_file_in_the_way_is_named(capsys, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    assert "mine is not a folder" in refused(capsys, *REACH, "--run", "mine")
+
+
+def test_no_traceback_in_a_terminal(tmp_path: Path) -> None:
+    """The whole program from outside: exit code 2, words on stderr, an empty folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "train.rl2", "--suite", "ML11", "--learning-rate", "nan"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 2
+    assert all(line.startswith("error: ") for line in done.stderr.splitlines())
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------------------------- resuming
+
+
+@pytest.fixture
+def saved_run(tmp_path: Path) -> Path:
+    """A run folder with one checkpoint of an untrained agent, made without a simulator."""
+    goals = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
+    config = Config(
+        suite="ML1",
+        task="reach-v3",
+        total_steps=1000,
+        agent=AgentConfig(hidden=4, encoder=4, critic=4),
+        run=tmp_path / "mine",
+        workers=1,
+        threads=1,
+    )
+    state = initialise(config, Suite("ML1", 1, goals, goals))
+    state.steps, state.iteration = 120, 3
+    state.save(config)
+    return tmp_path / "mine"
+
+
+def test_a_resumed_run_is_as_it_was(saved_run: Path) -> None:
+    config, saved = parse(["--resume", str(saved_run)])
+    assert isinstance(saved, Checkpoint)
+    assert (saved.step, saved.state["iteration"]) == (120, 3)
+    assert (config.task, config.agent.hidden, config.run) == ("reach-v3", 4, saved_run)
+
+
+def test_a_run_may_be_moved_and_named_by_its_checkpoint(saved_run: Path, tmp_path: Path) -> None:
+    """The folder that was asked for is written to, not the one it was made in."""
+    moved = saved_run.rename(tmp_path / "moved")
+    assert parse([f"--resume={moved}"])[0].run == moved
+    (one,) = (path for path in (moved / "checkpoints").iterdir() if path.is_dir())
+    assert parse(["--resume", str(one)])[0].run == moved
+
+
+def test_what_does_not_change_learning_may_be_changed(saved_run: Path) -> None:
+    config, _ = parse(
+        ["--resume", str(saved_run), "--workers", "5", "--total-steps", "2000", "--keep", "9"]
+    )
+    assert (config.workers, config.total_steps, config.keep) == (5, 2000, 9)
+
+
+def test_incompatible_changes_are_refused_field_by_field(capsys, saved_run: Path) -> None:
+    """What is learnt would be neither the old run nor a new one."""
+    text = refused(
+        capsys, "--resume", str(saved_run), "--hidden", "8", "--episodes", "3", "--gamma", "0.9"
+    )
+    assert "agent.hidden: the run has 4, you asked for 8" in text
+    assert "episodes: the run has 2, you asked for 3" in text
+    assert "ppo.gamma: the run has 0.99, you asked for 0.9" in text
+    assert "--total-steps" in text  # says what may change
+    assert "suite" in refused(capsys, "--resume", str(saved_run), "--suite", "ML10")
+
+
+def test_a_damaged_checkpoint_is_refused(capsys, saved_run: Path) -> None:
+    (agent,) = saved_run.rglob("agent.safetensors")
+    data = bytearray(agent.read_bytes())
+    data[-1] ^= 1
+    agent.write_bytes(data)
+    assert "SHA-256" in refused(capsys, "--resume", str(saved_run))
+
+
+def test_a_foreign_configuration_is_refused(capsys, saved_run: Path) -> None:
+    """A checkpoint of a later or earlier Strata: its fields are named."""
+    saved = checkpoint.load(saved_run)
+    checkpoint.save(
+        saved_run / "checkpoints",
+        200,
+        tensors=saved.tensors,
+        state=saved.state,
+        config={**saved.config, "wheels": 4},
+    )
+    assert "unknown field wheels" in refused(capsys, "--resume", str(saved_run))
