@@ -112,6 +112,7 @@ def build(part: type) -> st.SearchStrategy:
         int: st.integers(),
         int | None: st.none() | st.integers(),
         float: finite,
+        float | None: st.none() | finite,
         str: st.text(),
         str | None: st.none() | st.text(),
         bool: st.booleans(),

@@ -67,7 +67,7 @@ def spoil(kind: str, runner, step):
 def install(plan: dict) -> None:
     from envs.trial import TrialRunner
 
-    official, taken, chance = TrialRunner.step, {"steps": 0}, random.SystemRandom()
+    official, taken, chance = TrialRunner.step_clipped, {"steps": 0}, random.SystemRandom()
 
     def step(self, action):
         taken["steps"] += 1
@@ -91,7 +91,7 @@ def install(plan: dict) -> None:
         finally:
             del self.env.step
 
-    TrialRunner.step = step
+    TrialRunner.step_clipped = step
 
 
 if "envs.worker" in getattr(sys, "orig_argv", ()) and "STRATA_SABOTAGE" in os.environ:
