@@ -27,7 +27,7 @@ PREV_DONE = OBS_DIM + ACTION_DIM + 1
 REWARD_CHANGE = OBS_DIM + ACTION_DIM + 2
 
 FRAME = 18  # numbers of one frame; an observation holds the present frame, the last one, the goal
-MOVING = (0, 4)  # where the places of the hand and of the first object begin in a frame
+HAND, OBJECT = slice(0, 3), slice(4, 7)  # places of the hand and of the first object in a frame
 SLOPES = 6
 SLOPE_SCALE = 0.03  # per (reward per metre): rewards change by some tens per metre
 SLOPE_CLIP = 3.0
@@ -67,12 +67,12 @@ def slopes(inputs: Any) -> list[Any]:
         Two arrays (…, 3).
     """
     # Few operations on whole rows: workers run this on ten rows, where each call has its price.
-    frame = MOVING[-1] + 3
-    moved = inputs[..., :frame] - inputs[..., FRAME : FRAME + frame]
+    moved = inputs[..., : OBJECT.stop] - inputs[..., FRAME : FRAME + OBJECT.stop]
     squared, scaled = moved * moved, SLOPE_SCALE * inputs[..., REWARD_CHANGE, None] * moved
     found = []
-    for i in MOVING:
-        length = squared[..., i] + squared[..., i + 1] + squared[..., i + 2] + RESOLUTION**2
-        slope = scaled[..., i : i + 3] / length[..., None]
+    for place in (HAND, OBJECT):
+        x, y, z = range(place.start, place.stop)
+        length = squared[..., x] + squared[..., y] + squared[..., z] + RESOLUTION**2
+        slope = scaled[..., place] / length[..., None]
         found.append(slope.clip(-SLOPE_CLIP, SLOPE_CLIP))
     return found

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from agents.step_input import HAND, OBJECT
 from envs.stepping import TaskEnv
 
 HAND_SHARE = 0.4
@@ -82,7 +83,7 @@ class ProposedTask:
 
     def __init__(self, env: TaskEnv, proposal: Proposal) -> None:
         self._env, self._proposal = env, proposal
-        self._place = slice(0, 3) if proposal.part == "hand" else slice(4, 7)
+        self._place = HAND if proposal.part == "hand" else OBJECT
 
     def begin(self, obs: np.ndarray) -> np.ndarray:
         """Start an episode from the observation (39,) after a reset; returns the one it has now."""
@@ -103,7 +104,7 @@ class ProposedTask:
             self.target = self._env.move_object(low + end * (high - low))[self._place].copy()
             obs = self._env.move_object(low + begin * (high - low))
         self._far = math.dist(obs[self._place], self.target)
-        self._away = math.dist(obs[0:3], obs[4:7])
+        self._away = math.dist(obs[HAND], obs[OBJECT])
         near = 1.0 if self._proposal.part == "hand" else 0.35 * self._far  # not there to begin with
         self._enough = min(SUCCESS, near)
         return obs
@@ -115,7 +116,7 @@ class ProposedTask:
             return 10.0, True
         if proposal.part == "hand":
             return 10.0 * _nearness(left, self._far), False
-        apart = max(math.dist(obs[0:3], obs[4:7]) - TOUCH, 0.0)
+        apart = max(math.dist(obs[HAND], obs[OBJECT]) - TOUCH, 0.0)
         reached = proposal.reach * _nearness(apart, self._away)
         return reached + proposal.place * _nearness(left, self._far), False
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
 import tyro
 
@@ -99,6 +99,7 @@ class Config:
     """Environment steps between videos of the agent in TensorBoard (0: none)."""
     keep: int = 3
     """Checkpoints to keep besides the best one."""
+    least_trials: ClassVar[int] = 40  # of an iteration, where `trials` does not say
 
     @property
     def levels(self) -> Arm:
@@ -122,8 +123,8 @@ class Config:
         return self.run or Path("runs") / name
 
     def trials_for(self, tasks: int) -> int:
-        """Trials of one iteration when the suite trains on `tasks` tasks."""
-        return self.trials or -(-40 // tasks) * tasks
+        """Trials of one iteration, a multiple of the `tasks` training tasks unless it is given."""
+        return self.trials or -(-self.least_trials // tasks) * tasks
 
     @property
     def proposal_share(self) -> float:
@@ -210,14 +211,14 @@ class Config:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
-        if isinstance(values, dict) and "arm" not in values:  # older than arms: the core said it
-            agent = values.get("agent")
+        if not isinstance(values, dict):
+            return build(cls, values)
+        values, agent = {"proposals": 0.0, **values}, values.get("agent")  # older than proposals
+        if "arm" not in values:  # older than arms: the core said it
             bare = isinstance(agent, dict) and agent.get("core") == "none"
-            values = {**values, "arm": "none" if bare else "short"}
-        if isinstance(values, dict) and isinstance(values.get("agent"), dict):
-            values = {**values, "agent": {"slopes": False, **values["agent"]}}  # older than slopes
-        if isinstance(values, dict):
-            values = {"proposals": 0.0, **values}  # older than proposals
+            values["arm"] = "none" if bare else "short"
+        if isinstance(agent, dict):
+            values["agent"] = {"slopes": False, **agent}  # older than slopes
         return build(cls, values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import tyro
 
@@ -49,6 +49,7 @@ class StreamConfig(Config):
     trials: int | None = None
     """Trials of one iteration; default: the smallest multiple of the tasks that is at least 10. All
     are of one task, so fewer than on a suite make as good a batch of it."""
+    least_trials: ClassVar[int] = 10
     # What only makes sense without a stream.
     task: tyro.conf.Suppress[str | None] = None
     test_tasks: tyro.conf.Suppress[tuple[str, ...]] = ()
@@ -61,10 +62,6 @@ class StreamConfig(Config):
     def levels(self) -> Arm:
         """The levels of memory that the arm has; references have short-term memory."""
         return ARMS.get(self.arm, ARMS["short"])  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-    def trials_for(self, tasks: int) -> int:
-        """Trials of one iteration, a multiple of the stream's tasks for the arm that mixes them."""
-        return self.trials or -(-10 // tasks) * tasks
 
     def suite_problems(self) -> list[str]:
         """Everything wrong with the stream that is asked for."""
