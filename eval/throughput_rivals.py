@@ -19,7 +19,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from agents.rl2 import AgentConfig, RL2Agent
 from envs.pool import Policy, WorkerPool, available_cores
-from envs.stepping import ACTION_DIM, MAX_HORIZON
+from envs.stepping import ACTION_DIM, MAX_HORIZON, TaskEnv
 from envs.suites import Suite
 from eval.official import OfficialPlan, official_makers
 from eval.throughput_physics import Physics
@@ -88,6 +88,35 @@ class Single:
                 _, _, ended, cut, _ = env.step(action)
                 if ended or cut:
                     env.reset()
+        return each * len(self._envs)
+
+    def close(self) -> None:
+        """See `Contender`."""
+        for env in self._envs:
+            env.close()
+
+
+class SingleOurs:
+    """Our environments, stepped as `Single` steps the official ones, each on one goal."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._envs = [TaskEnv(task) for task in setup.suite.tasks]
+        self._rng = np.random.default_rng(setup.seed)
+        self._taken = 0
+        for env, goals in zip(self._envs, setup.suite.train.values(), strict=True):
+            env.set_goal(np.array(goals[0]))
+            env.reset()
+
+    def run(self, steps: int) -> int:
+        """See `Contender`."""
+        each = -(-steps // len(self._envs))
+        for env in self._envs:
+            actions = self._rng.uniform(-1, 1, (each, ACTION_DIM)).astype(np.float32)
+            for taken, action in enumerate(actions, self._taken + 1):
+                env.step(action)
+                if taken % MAX_HORIZON == 0:
+                    env.reset()
+        self._taken += each
         return each * len(self._envs)
 
     def close(self) -> None:
@@ -255,6 +284,7 @@ STEPPING: dict[str, Entry] = {
     "envpool": Entry(
         "EnvPool, C++ (other physics, no trials)", EnvPool, lambda: missing("envpool")
     ),
+    "ours-single": Entry("Strata's environment, one process", SingleOurs),
     "ours": Entry("Strata, random actions", lambda setup: Ours(setup, agent=False)),
     "ours-policy": Entry("Strata, policy in the loop", lambda setup: Ours(setup, agent=True)),
     "physics": Entry(

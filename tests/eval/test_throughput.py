@@ -19,7 +19,16 @@ GOALS = {
 }
 SUITE = Suite("custom", 1, GOALS, GOALS)
 SETUP = Setup(SUITE, envs=4)
-STEPPING = ["official", "gym-sync", "gym-async", "sb3-subproc", "ours", "ours-policy", "physics"]
+STEPPING = [
+    "official",
+    "gym-sync",
+    "gym-async",
+    "sb3-subproc",
+    "ours-single",
+    "ours",
+    "ours-policy",
+    "physics",
+]
 
 
 @pytest.mark.parametrize("name", STEPPING)
