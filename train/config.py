@@ -219,6 +219,8 @@ class Config:
             values["arm"] = "none" if bare else "short"
         if isinstance(agent, dict):
             values["agent"] = {"slopes": False, **agent}  # older than slopes
+        if isinstance(values.get("ppo"), dict):
+            values["ppo"] = {"stagger": False, **values["ppo"]}  # older than staggered cuts
         return build(cls, values)
 
 

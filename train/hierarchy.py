@@ -98,10 +98,11 @@ class Hierarchy:
         if self._held_for is not view.rollout:
             inputs = view.rollout.inputs.to(view.inputs.device)
             mean, log_std, _ = self.cascade.sweep(self.cascade.levels[0], inputs, self._length)
-            self._held_for, self._target = view.rollout, (view.cut.cut(mean), log_std)
+            self._held_for, self._target = view.rollout, (mean, log_std)
         mean, log_std = self._target
         now = view.outputs
-        kl = gaussian_kl(now.mean, now.log_std, mean[:, view.index], log_std)
+        mean = view.cut.cut(mean)[:, view.index]
+        kl = gaussian_kl(now.mean, now.log_std, mean, log_std)
         return self._anchor * (kl * view.mask).sum() / view.mask.sum().clamp(min=1.0)
 
     def _rehearsed(self, view: MinibatchView) -> Tensor | None:

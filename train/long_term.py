@@ -23,8 +23,9 @@ from train.rollout import Rollout, Sequences
 class MinibatchView:
     """One PPO minibatch as the extra loss sees it: the forward pass is done and can be reused.
 
-    `rollout` and `cut` are the same objects in all minibatches of one iteration, so what is frozen
-    for an iteration may be computed at its first minibatch and kept until `rollout` is another.
+    `rollout` is the same object in all minibatches of one iteration, so what is frozen for an
+    iteration may be computed at its first minibatch and kept until `rollout` is another. `cut` is
+    another in each pass.
 
     Attributes:
         agent: the agent whose weights learn; `loss` must be differentiable in them.
@@ -34,8 +35,7 @@ class MinibatchView:
         mask: 1 for real steps, 0 for padding.
         index: which stretches of the iteration these are.
         rollout: the iteration's trials, those with physics faults left out.
-        cut: how the rollout is cut; stretch i is of trial ``i % cut.trials`` and starts at step
-            ``i // cut.trials * cut.length``; ``cut.cut(x)[:, index]`` are the minibatch's values.
+        cut: how the rollout is cut in this pass; ``cut.cut(x)[:, index]`` is the minibatch's part.
         epoch: pass over the iteration's data, from 0.
         number: minibatch of the pass, from 0.
         count: minibatches of the pass.

@@ -26,7 +26,7 @@ from train.rollout import Rollout, Sequences, gae, normalise_per_task, step_disc
 
 @dataclass(frozen=True)
 class Batch:
-    """One minibatch of stretches: (step, stretch, …) tensors; `old_*` are of the acting policy."""
+    """Stretches, or whole trials: (step, stretch or trial, …); `old_*` are of the acting policy."""
 
     inputs: Float[Tensor, "step n input"]
     actions: Float[Tensor, "step n action"]
@@ -34,6 +34,8 @@ class Batch:
     old_mean: Float[Tensor, "step n action"]
     advantages: Float[Tensor, "step n"]
     mask: Float[Tensor, "step n"]
+    targets: Float[Tensor, "step n"]
+    critic_inputs: Float[Tensor, "step n critic"]
 
 
 def policy_loss(
@@ -117,36 +119,35 @@ class PPO:
         rollout = rollout.without_faults()
         if not len(rollout.task_ids):
             return {}
-        cut = Sequences(rollout.steps, rollout.rewards.shape[1], config.bptt)
-        inputs = cut.cut(rollout.inputs).to(device)
-        task_ids = rollout.task_ids.to(device)
+        inputs, task_ids = rollout.inputs.to(device), rollout.task_ids.to(device)
+        actions, usable = rollout.actions.to(device), rollout.usable.to(device)
+        cut = self._cut(rollout, rng)
         with torch.no_grad():
             hidden, starts = self._sweep(cut, inputs, rollout.recall)
             old_mean = self.agent.head(hidden)
             old_log_std = self.agent.head.log_std().clone()
-            critic_inputs = self._critic_inputs(rollout, cut, inputs, hidden)
-            ids = task_ids.repeat(cut.per_trial).expand(cut.length, -1)
-            values = self._uncut(cut, self.critic(critic_inputs, ids))
-            values = self.critic.to_reward_units(values, task_ids)
+            critic_inputs = self._critic_inputs(rollout, inputs, hidden)
+            values = self.critic(critic_inputs, task_ids.expand(rollout.steps, -1))
+            values = self.critic.to_reward_units(values, task_ids).cpu()
             discounts = step_discounts(
                 rollout.steps, rollout.horizon, config.gamma, config.boundary
             )
-            advantages = gae(rollout.rewards, values.cpu(), discounts, config.gae_lambda)
-            targets = advantages + values.cpu()
-            self.critic.update_targets(targets.to(device), task_ids)
-            targets = cut.cut(self.critic.normalise_targets(targets.to(device), task_ids))
-            advantages = cut.cut(normalise_per_task(advantages, rollout.task_ids, rollout.usable))
-        actions = cut.cut(rollout.actions).to(device)
-        goals = rollout.goals.to(device).repeat(cut.per_trial, 1)
+            advantages = gae(rollout.rewards, values, discounts, config.gae_lambda)
+            targets = (advantages + values).to(device)
+            self.critic.update_targets(targets, task_ids)
+            targets = self.critic.normalise_targets(targets, task_ids)
+            advantages = normalise_per_task(advantages, rollout.task_ids, rollout.usable)
         whole = Batch(
             inputs=inputs,
             actions=actions,
             old_log_probs=gaussian_log_prob(actions, old_mean, old_log_std),
             old_mean=old_mean,
             advantages=advantages.to(device),
-            mask=cut.mask(rollout.usable).to(device),
+            mask=usable.float().expand(rollout.steps, -1),
+            targets=targets,
+            critic_inputs=critic_inputs,
         )
-        acted = cut.cut(rollout.log_probs).to(device)
+        acted = rollout.log_probs.to(device)
         metrics = Means()
         metrics.once("acting_error", ((acted - whole.old_log_probs).abs() * whole.mask).max())
         variance = (targets * whole.mask).square().sum() / whole.mask.sum().clamp(min=1)
@@ -156,20 +157,25 @@ class PPO:
         left_out: list[list[str]] = []
         for epoch in range(config.epochs):
             if epoch:
+                cut = self._cut(rollout, rng)
                 with torch.no_grad():
                     starts = self._sweep(cut, inputs, rollout.recall)[1]
+            stretches = {name: cut.cut(value) for name, value in vars(whole).items()}
             kls = []
             minibatches = cut.minibatches(config.minibatches, rng)
             for number, index in enumerate(minibatches):
-                batch = Batch(**{name: value[:, index] for name, value in vars(whole).items()})
+                batch = Batch(**{name: value[:, index] for name, value in stretches.items()})
+                trials = index % cut.trials
                 outputs, _ = self.agent.unroll(batch.inputs, starts[index])
                 loss, found = policy_loss(outputs.mean, outputs.log_std, old_log_std, batch, config)
-                error = self.critic(critic_inputs[:, index], ids[:, index]) - targets[:, index]
+                ids = task_ids[trials].expand(cut.length, -1)
+                error = self.critic(batch.critic_inputs, ids) - batch.targets
                 weight = batch.mask / batch.mask.sum().clamp(min=1.0)
                 value_loss = (error.square() * weight).sum()
                 loss = loss + config.value * value_loss
                 if config.belief:
-                    believed = self.belief.errors(outputs.hidden, goals[index], ids[0, index])
+                    goals = rollout.goals[trials].to(device)
+                    believed = self.belief.errors(outputs.hidden, goals, ids[0])
                     found["belief_loss"] = (believed * weight).sum()
                     loss = loss + config.belief * found["belief_loss"]
                 pull = None
@@ -200,41 +206,35 @@ class PPO:
         metrics.once("learning_rate", self.optimiser.param_groups[0]["lr"])
         return metrics.result()
 
+    def _cut(self, rollout: Rollout, rng: np.random.Generator) -> Sequences:
+        """Where this pass truncates back-propagation: elsewhere in each, if `stagger` is set."""
+        length = self.config.bptt
+        staggered = self.config.stagger and length < rollout.steps
+        offset = int(rng.integers(length)) if staggered else 0
+        return Sequences(rollout.steps, len(rollout.task_ids), length, offset)
+
     def _sweep(
         self, cut: Sequences, inputs: Tensor, recall: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """One pass over whole trials: the memory's outputs (L, N, H) and each stretch's start."""
+        """One pass over whole trials: the memory's outputs (T, B, H) and each stretch's start."""
         states, outputs = [], []
         state = self.agent.initial_state(cut.trials, recall)
-        for number in range(cut.per_trial):
+        for begin, end in cut.bounds:
             states.append(state)
-            stretch = inputs[:, number * cut.trials : (number + 1) * cut.trials]
-            hidden, state = self.agent.remember(stretch, state)
+            hidden, state = self.agent.remember(inputs[begin:end], state)
             outputs.append(hidden)
-        return torch.cat(outputs, dim=1), torch.cat(states)
+        return torch.cat(outputs), torch.cat(states)
 
-    def _critic_inputs(
-        self, rollout: Rollout, cut: Sequences, inputs: Tensor, hidden: Tensor
-    ) -> Tensor:
-        """The critic's inputs, cut into stretches like everything else."""
+    def _critic_inputs(self, rollout: Rollout, inputs: Tensor, hidden: Tensor) -> Tensor:
+        """The critic's inputs at every step, (T, B, …)."""
         device = inputs.device
-        obs = self.agent.encoder.normaliser(rollout.inputs[..., OBS].to(device))
-        return cut.cut(
-            self.critic.inputs(
-                obs,
-                None if self.critic.privileged else self._uncut(cut, hidden),
-                rollout.task_ids.to(device),
-                rollout.goals.to(device),
-                rollout.clock().to(device),
-            )
+        return self.critic.inputs(
+            self.agent.encoder.normaliser(inputs[..., OBS]),
+            None if self.critic.privileged else hidden,
+            rollout.task_ids.to(device),
+            rollout.goals.to(device),
+            rollout.clock().to(device),
         )
-
-    @staticmethod
-    def _uncut(cut: Sequences, values: Tensor) -> Tensor:
-        """Inverse of `Sequences.cut`: (L, N, …) → (T, B, …)."""
-        rest = values.shape[2:]
-        values = values.reshape(cut.length, cut.per_trial, cut.trials, *rest).transpose(0, 1)
-        return values.reshape(-1, cut.trials, *rest)[: cut.steps]
 
     def _step(
         self, loss: Tensor, pull: Tensor | None = None, cap: float = 0.0

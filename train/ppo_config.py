@@ -31,6 +31,9 @@ class PPOConfig:
     """Optimiser steps per pass."""
     bptt: int = 125
     """Steps of back-propagation through time."""
+    stagger: bool = True
+    """Cut trials into stretches of `bptt` steps elsewhere in each pass, so that gradients cross
+    every step, the start of an episode too, in some pass."""
     entropy: float = 5e-3
     """Weight of the entropy bonus."""
     value: float = 0.5

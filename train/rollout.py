@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -182,28 +183,34 @@ def normalise_per_task(
 class Sequences:
     """A rollout cut into stretches of at most `length` steps for truncated BPTT.
 
-    No step is dropped: the last stretch of a trial may be shorter and is padded and masked.
-    Stretches are numbered 0…N-1 with N = ceil(T / length) × B, stretch-major.
+    No step is dropped: a stretch that is shorter than L is padded and masked. Stretches are
+    numbered 0…N-1, stretch-major: stretch n is of trial ``n % B`` and of the steps
+    ``bounds[n // B]``.
 
     Args:
         steps: T.
         trials: B.
         length: L, steps of BPTT.
+        offset: where the second stretch begins, if not at L; taken modulo L.
     """
 
-    def __init__(self, steps: int, trials: int, length: int) -> None:
+    def __init__(self, steps: int, trials: int, length: int, offset: int = 0) -> None:
         self.steps, self.trials, self.length = steps, trials, min(length, steps)
-        self.per_trial = -(-steps // self.length)
-        self.count = self.per_trial * trials
+        first = offset % self.length or self.length
+        cuts = (0, *range(first, steps, self.length), steps)
+        self.bounds = tuple(itertools.pairwise(cuts))
+        self.count = len(self.bounds) * trials
 
     def cut(self, values: Float[Tensor, "time trial *rest"]) -> Float[Tensor, "step n *rest"]:
         """(T, B, …) → (L, N, …), zero-padded."""
-        padding = self.per_trial * self.length - self.steps
-        if padding:
-            values = functional.pad(values, (0, 0) * (values.dim() - 1) + (0, padding))
-        rest = values.shape[2:]
-        values = values.reshape(self.per_trial, self.length, self.trials, *rest)
-        return values.transpose(0, 1).reshape(self.length, self.count, *rest)
+        others = (0, 0) * (values.dim() - 1)
+        return torch.cat(
+            [
+                functional.pad(values[begin:end], (*others, 0, self.length - (end - begin)))
+                for begin, end in self.bounds
+            ],
+            dim=1,
+        )
 
     def mask(self, usable: Bool[Tensor, " trial"]) -> Float[Tensor, "step n"]:
         """1 for real steps of usable trials, 0 for padding and faulted trials."""

@@ -45,40 +45,36 @@ def test_acting_by_other_weights_is_noticed(make_learner, act) -> None:
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("bptt", [5, 7, 100])
+@pytest.mark.parametrize(("bptt", "offset"), [(5, 0), (7, 0), (7, 3), (100, 0)])
 def test_stretches_start_from_the_memory_of_the_whole_trial(
-    make_learner, act, core: Core, bptt: int
+    make_learner, act, core: Core, bptt: int, offset: int
 ) -> None:
     """Back-propagation is truncated, memory is not: no stretch may start from nothing."""
     learner = make_learner(core, bptt=bptt)
     rollout = act(learner.agent)
-    cut = Sequences(rollout.steps, 6, bptt)
+    cut = Sequences(rollout.steps, 6, bptt, offset)
     with torch.no_grad():
-        hidden, starts = learner._sweep(cut, cut.cut(rollout.inputs))
+        hidden, starts = learner._sweep(cut, rollout.inputs)
         whole, _ = learner.agent.unroll(rollout.inputs, learner.agent.initial_state(6))
-        for number, start in enumerate(starts.split(6)):
-            _, state = (
-                learner.agent.unroll(
-                    rollout.inputs[: number * cut.length], learner.agent.initial_state(6)
-                )
-                if number
-                else (None, learner.agent.initial_state(6))
-            )
+        for (begin, _), start in zip(cut.bounds, starts.split(6), strict=True):
+            state = learner.agent.initial_state(6)
+            if begin:
+                _, state = learner.agent.unroll(rollout.inputs[:begin], state)
             torch.testing.assert_close(start, state, rtol=0, atol=1e-6)
-    torch.testing.assert_close(learner._uncut(cut, hidden), whole.hidden, rtol=0, atol=1e-6)
+    torch.testing.assert_close(hidden, whole.hidden, rtol=0, atol=1e-6)
     if core != "none" and bptt < 21:
         assert starts[6:].abs().min(dim=0).values.max() > 1e-3
 
 
 def test_every_pass_starts_from_the_memory_of_the_present_weights(make_learner, act) -> None:
     """Weights move between passes: starts of an earlier pass would be another agent's memory."""
-    learner = make_learner(epochs=3, learning_rate=0.01, minibatches=1)
+    learner = make_learner(epochs=3, learning_rate=0.01, minibatches=1, stagger=False)
     seen, original = [], learner.agent.unroll
 
     def unroll(inputs: torch.Tensor, state: torch.Tensor) -> object:
         with torch.no_grad():
             cut = Sequences(rollout.steps, 6, 5)
-            seen.append((state.clone(), learner._sweep(cut, cut.cut(rollout.inputs))[1]))
+            seen.append((state.clone(), learner._sweep(cut, rollout.inputs)[1]))
         return original(inputs, state)
 
     rollout = act(learner.agent)
@@ -88,6 +84,25 @@ def test_every_pass_starts_from_the_memory_of_the_present_weights(make_learner, 
     for used, present in seen:  # one shuffled minibatch: compared without their order
         torch.testing.assert_close(used.sort(dim=0).values, present.sort(dim=0).values)
     assert not torch.allclose(seen[0][1], seen[2][1], atol=1e-3)
+
+
+@pytest.mark.parametrize("stagger", [True, False])
+def test_staggered_cuts_leave_no_step_that_gradients_never_cross(
+    make_learner, act, stagger: bool
+) -> None:
+    """Else, where L divides H, what the first episode shows is never learnt for the second."""
+    learner = make_learner(bptt=7, epochs=60, learning_rate=0.0, stagger=stagger)
+    crossed, original = set[int](), learner._sweep
+
+    def sweep(cut: Sequences, *rest: torch.Tensor) -> object:
+        crossed.update(set(range(1, cut.steps)) - {begin for begin, _ in cut.bounds})
+        return original(cut, *rest)
+
+    rollout = act(learner.agent)
+    learner._sweep = sweep  # type: ignore[method-assign]
+    learner.update(rollout, rng())
+    never = set(range(1, rollout.steps)) - crossed
+    assert never == (set() if stagger else {7, 14})
 
 
 def test_policy_loss_by_hand() -> None:
@@ -102,6 +117,8 @@ def test_policy_loss_by_hand() -> None:
         old_mean=mean + 0.1,
         advantages=torch.tensor([[1.0, -1.0]]),
         mask=torch.ones(1, 2),
+        targets=torch.zeros(1, 2),
+        critic_inputs=torch.zeros(1, 2, 1),
     )
     loss, found = policy_loss(mean, log_std, log_std, batch, PPOConfig(clip=0.2, entropy=0.0))
     assert float(loss) == pytest.approx(-(1.2 - np.exp(0.5)) / 2, rel=1e-5)
@@ -122,6 +139,8 @@ def test_masked_steps_have_no_say() -> None:
         "old_log_probs": -4 * torch.rand(3, 2),
         "old_mean": torch.randn(3, 2, 4),
         "advantages": torch.randn(3, 2),
+        "targets": torch.zeros(3, 2),
+        "critic_inputs": torch.zeros(3, 2, 1),
     }
     mean, log_std, config = torch.randn(3, 2, 4), torch.zeros(4), PPOConfig()
     mask = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])

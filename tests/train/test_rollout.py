@@ -14,7 +14,6 @@ from envs.buffer import TrialBatch
 from envs.proposals import Proposal
 from envs.trial import Trial
 from train.collect import proposal_metrics, success_metrics
-from train.ppo import PPO
 from train.rollout import (
     Rollout,
     Sequences,
@@ -126,12 +125,14 @@ def test_equal_advantages_teach_nothing(value: float) -> None:
 # --------------------------------------------------------------------------------------- stretches
 
 
-@pytest.mark.parametrize(
-    ("steps", "length"), [(12, 4), (12, 5), (12, 12), (12, 100), (7, 3), (5, 1)]
-)
-def test_every_step_is_learnt_from_exactly_once(steps: int, length: int) -> None:
+CUTS = [(12, 4, 0), (12, 5, 0), (12, 12, 0), (12, 100, 0), (7, 3, 0), (5, 1, 0)]
+CUTS += [(12, 4, 1), (12, 5, 3), (12, 5, 7), (12, 12, 5), (7, 3, 2)]
+
+
+@pytest.mark.parametrize(("steps", "length", "offset"), CUTS)
+def test_every_step_is_learnt_from_exactly_once(steps: int, length: int, offset: int) -> None:
     """Also where L does not divide T: the reference implementation drops 150 of 5000 steps."""
-    sequences = Sequences(steps, TRIALS, length)
+    sequences = Sequences(steps, TRIALS, length, offset)
     names = 1 + torch.arange(float(steps * TRIALS)).reshape(steps, TRIALS)
     cut, mask = sequences.cut(names), sequences.mask(torch.ones(TRIALS, dtype=torch.bool))
     assert sorted(cut[mask == 1].tolist()) == list(range(1, steps * TRIALS + 1))
@@ -140,27 +141,26 @@ def test_every_step_is_learnt_from_exactly_once(steps: int, length: int) -> None
     assert sorted(dealt.tolist()) == list(range(sequences.count))
 
 
-@pytest.mark.parametrize(("steps", "length"), [(12, 4), (12, 5), (7, 3)])
-def test_a_stretch_is_a_stretch_of_one_trial(steps: int, length: int) -> None:
-    """Stretch n is trial n mod B from step (n div B) × L on: the memory's starts rely on it."""
-    sequences = Sequences(steps, TRIALS, length)
-    place = torch.stack(
-        torch.meshgrid(torch.arange(float(steps)), torch.arange(float(TRIALS)), indexing="ij"),
-        dim=-1,
-    )
-    cut, mask = sequences.cut(place), sequences.mask(torch.ones(TRIALS, dtype=torch.bool))
-    for n in range(sequences.count):
-        real = cut[:, n][mask[:, n] == 1]
-        assert (real[:, 1] == n % TRIALS).all()
-        first = n // TRIALS * length
-        assert real[:, 0].tolist() == list(range(first, min(first + length, steps)))
-
-
-@pytest.mark.parametrize(("steps", "length"), [(12, 4), (12, 5), (7, 3), (12, 100)])
+@pytest.mark.parametrize(("steps", "length", "offset"), CUTS)
 @pytest.mark.parametrize("rest", [(), (3,), (2, 3)], ids=str)
-def test_uncutting_undoes_cutting(steps: int, length: int, rest: tuple[int, ...]) -> None:
-    sequences, values = Sequences(steps, TRIALS, length), random(steps, TRIALS, *rest)
-    assert torch.equal(PPO._uncut(sequences, sequences.cut(values)), values)
+def test_a_stretch_is_a_stretch_of_one_trial(
+    steps: int, length: int, offset: int, rest: tuple[int, ...]
+) -> None:
+    """Stretch n is trial n mod B at the steps bounds[n div B]: the memory's starts rely on it."""
+    sequences, values = Sequences(steps, TRIALS, length, offset), random(steps, TRIALS, *rest)
+    cut = sequences.cut(values)
+    assert cut.shape == (min(length, steps), sequences.count, *rest)
+    for n in range(sequences.count):
+        begin, end = sequences.bounds[n // TRIALS]
+        assert 0 < end - begin <= length
+        assert torch.equal(cut[: end - begin, n], values[begin:end, n % TRIALS])
+
+
+def test_the_offset_says_where_the_second_stretch_begins() -> None:
+    assert Sequences(12, 1, 5).bounds == ((0, 5), (5, 10), (10, 12))
+    assert Sequences(12, 1, 5, 2).bounds == ((0, 2), (2, 7), (7, 12))
+    assert Sequences(12, 1, 5, 7).bounds == Sequences(12, 1, 5, 2).bounds
+    assert Sequences(12, 1, 100, 30).bounds == ((0, 6), (6, 12))
 
 
 def test_the_mask_leaves_out_faulted_trials() -> None:
