@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.test_checkpoint_damage import FILES, put, serial_of
+from tests.faults.saves import FILES, put, serial_of
 from train import sealed
 from train.checkpoint import CheckpointError, load
 
