@@ -75,7 +75,7 @@ class Single:
 
     def __init__(self, setup: Setup) -> None:
         makers, each = setup.makers, setup.envs // len(setup.suite.tasks)
-        self._envs = [make() for make in makers[::each]]
+        self._envs: list[Any] = [make() for make in makers[::each]]
         self._rng = np.random.default_rng(setup.seed)
         for env in self._envs:
             env.reset()
@@ -85,10 +85,14 @@ class Single:
         each = -(-steps // len(self._envs))
         for env in self._envs:
             for action in self._rng.uniform(-1, 1, (each, ACTION_DIM)).astype(np.float32):
-                _, _, ended, cut, _ = env.step(action)
-                if ended or cut:
-                    env.reset()
+                self._step(env, action)
         return each * len(self._envs)
+
+    @staticmethod
+    def _step(env: Any, action: np.ndarray) -> None:
+        _, _, ended, cut, _ = env.step(action)
+        if ended or cut:
+            env.reset()
 
     def close(self) -> None:
         """See `Contender`."""
@@ -96,33 +100,21 @@ class Single:
             env.close()
 
 
-class SingleOurs:
+class SingleOurs(Single):
     """Our environments, stepped as `Single` steps the official ones, each on one goal."""
 
     def __init__(self, setup: Setup) -> None:
         self._envs = [TaskEnv(task) for task in setup.suite.tasks]
         self._rng = np.random.default_rng(setup.seed)
-        self._taken = 0
         for env, goals in zip(self._envs, setup.suite.train.values(), strict=True):
             env.set_goal(np.array(goals[0]))
             env.reset()
 
-    def run(self, steps: int) -> int:
-        """See `Contender`."""
-        each = -(-steps // len(self._envs))
-        for env in self._envs:
-            actions = self._rng.uniform(-1, 1, (each, ACTION_DIM)).astype(np.float32)
-            for taken, action in enumerate(actions, self._taken + 1):
-                env.step(action)
-                if taken % MAX_HORIZON == 0:
-                    env.reset()
-        self._taken += each
-        return each * len(self._envs)
-
-    def close(self) -> None:
-        """See `Contender`."""
-        for env in self._envs:
-            env.close()
+    @staticmethod
+    def _step(env: Any, action: np.ndarray) -> None:
+        env.step(action)
+        if env.env.curr_path_length == MAX_HORIZON:
+            env.reset()
 
 
 class _Vector:

@@ -58,7 +58,7 @@ class MinibatchView:
     @property
     def trials(self) -> Int[Tensor, " n"]:
         """Column of `rollout` that each stretch is of."""
-        return self.index % self.cut.trials
+        return self.cut.trials_of(self.index)
 
 
 @runtime_checkable

@@ -165,7 +165,7 @@ class PPO:
             minibatches = cut.minibatches(config.minibatches, rng)
             for number, index in enumerate(minibatches):
                 batch = Batch(**{name: value[:, index] for name, value in stretches.items()})
-                trials = index % cut.trials
+                trials = cut.trials_of(index)
                 outputs, _ = self.agent.unroll(batch.inputs, starts[index])
                 loss, found = policy_loss(outputs.mean, outputs.log_std, old_log_std, batch, config)
                 ids = task_ids[trials].expand(cut.length, -1)

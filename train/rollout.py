@@ -216,6 +216,10 @@ class Sequences:
         """1 for real steps of usable trials, 0 for padding and faulted trials."""
         return self.cut(usable.float().expand(self.steps, -1))
 
+    def trials_of(self, index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Column of the rollout that each of these stretches is of."""
+        return index % self.trials
+
     def minibatches(self, count: int, rng: np.random.Generator) -> list[Int[Tensor, " n"]]:
         """Indices of all stretches, shuffled and dealt into `count` nearly equal minibatches."""
         order = torch.from_numpy(rng.permutation(self.count))
