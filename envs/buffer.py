@@ -36,6 +36,7 @@ class TrialBatch:
         rewards: the tasks' own rewards, (T, B).
         successes: success flag of each step, (T, B).
         faults: physics became unstable at or before this step of the trial, (T, B).
+        targets: where the trial's task wants its hand or object, metres, (B, 3); the learner's own.
     """
 
     inputs: np.ndarray
@@ -44,6 +45,7 @@ class TrialBatch:
     rewards: np.ndarray
     successes: np.ndarray
     faults: np.ndarray
+    targets: np.ndarray
 
     @staticmethod
     def spec(steps: int, trials: int) -> Spec:
@@ -56,6 +58,7 @@ class TrialBatch:
             ("rewards", "float32", (t, b)),
             ("successes", "bool", (t, b)),
             ("faults", "bool", (t, b)),
+            ("targets", "float32", (b, 3)),
         )
 
     def copy(self) -> TrialBatch:

@@ -73,9 +73,7 @@ class Cell:
     @property
     def target(self) -> np.ndarray:
         """Where the goal is, (3,) metres."""
-        target = self.runner.env.env._target_pos
-        assert target is not None
-        return target[:3]
+        return self.runner.env.target
 
     def take_step(self, action: np.ndarray) -> None:
         """Apply `action` (4,) to the simulator and note what comes of it."""

@@ -13,7 +13,8 @@ al. 2018 (arXiv 1807.04742). Nothing of a held-out task is used.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -30,9 +31,9 @@ HINGE = 1.6  # radians; doors open further than an arm can follow
 SUCCESS = 0.05  # metres, as in Meta-World's push and reach
 TOUCH = 0.03  # metres between hand and object when they touch
 TAIL = 3.0  # 1 / (1 + 9 x²) is 0.1 at the margin, as in Meta-World
-MEAN = (0.5, 0.5, 0.5, HAND_SHARE, 2.5, 5.5)
-SCALE = (0.29, 0.29, 0.29, 0.49, 0.87, 0.87)
-"""Of `Proposal.vector` over all proposals."""
+MEAN = (0.0, 0.66, 0.16, HAND_SHARE, 2.5, 5.5)
+DEVIATION = (0.16, 0.135, 0.105, 0.49, 0.87, 0.87)
+"""Of `Proposal.vector` over ML10's scenes, roughly."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,9 @@ class Proposal:
         """Inverse of `dataclasses.asdict`."""
         return cls(**{**values, "numbers": tuple(values["numbers"])})
 
-    def vector(self) -> tuple[float, ...]:
-        """All of it as six numbers, for the critic."""
-        part, numbers, *weights = astuple(self)
-        return (*numbers, float(part == "hand"), *weights)
+    def vector(self, target: Sequence[float]) -> tuple[float, ...]:
+        """What its reward depends on, as six numbers for the critic; `target` (3,) in metres."""
+        return (*target, float(self.part == "hand"), self.reach, self.place)
 
 
 class ProposedTask:

@@ -172,6 +172,12 @@ class TaskEnv:
         self._ready = True
         return obs
 
+    @property
+    def target(self) -> np.ndarray:
+        """(3,) metres: where the task wants its hand or object, since the last reset."""
+        assert self._env._target_pos is not None
+        return self._env._target_pos[:3].copy()
+
     @functools.cached_property
     def object_joint(self) -> tuple[float, float] | None:
         """Range of the joint that the task's door, drawer, window or button moves along.

@@ -140,6 +140,11 @@ class TrialRunner:
         return TrialStep(reward, success, done, fault, info)
 
     @property
+    def target(self) -> np.ndarray:
+        """(3,) metres: where the trial's task wants its hand or object. Not for the agent."""
+        return self.env.target if self._proposed is None else self._proposed.target
+
+    @property
     def finished(self) -> bool:
         """Whether all K episodes of the current trial have been run."""
         return self.episode >= self.trial.episodes

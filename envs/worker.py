@@ -84,6 +84,7 @@ class Worker:
         whole = np.zeros((rows, INPUT_DIM), dtype=np.float32)
         inputs = whole[mine]
         runners = self._begin_block(block, inputs)
+        out.targets[columns] = [runner.target for runner in runners]
         noise = np.zeros((steps, rows, ACTION_DIM), dtype=np.float32)
         noise[:, mine] = np.stack([trial.noise() for trial in block], axis=1)
         recall = np.zeros(rows)

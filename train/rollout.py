@@ -34,7 +34,8 @@ class Rollout:
         successes: success flag of each step.
         usable: trials without a physics fault; the others are kept out of every loss.
         task_ids: index of each trial's task among the training tasks, N; N more for proposals.
-        goals: each trial's goal, padded with zeros to 6 numbers, in metres, or its proposal.
+        goals: each trial's goal, padded with zeros to 6 numbers, in metres, or its proposal's
+            `vector`.
         episodes: K.
         recall: what of episodic memory each trial saw (`envs.trial.Trial`); None: all of it.
     """
@@ -56,6 +57,10 @@ class Rollout:
     ) -> Rollout:
         """Attach to a batch what the learner knows about its trials."""
         position = {task: i for i, task in enumerate(tasks)}
+        goals = [
+            trial.proposal.vector(target) if trial.proposal else trial.goal
+            for trial, target in zip(trials, batch.targets.tolist(), strict=True)
+        ]
         return cls(
             inputs=torch.from_numpy(batch.inputs),
             actions=torch.from_numpy(batch.actions),
@@ -66,7 +71,7 @@ class Rollout:
             task_ids=torch.tensor(
                 [position[t.task] + len(tasks) * (t.proposal is not None) for t in trials]
             ),
-            goals=pad_goals([t.proposal.vector() if t.proposal else t.goal for t in trials]),
+            goals=pad_goals(goals),
             episodes=trials[0].episodes,
             recall=torch.tensor([trial.recall for trial in trials]),
         )

@@ -133,9 +133,10 @@ def initialise(config: Config, suite: Suite) -> TrainState:
     goals = torch.stack([pad_goals(suite.train[task]) for task in suite.tasks])
     mean, scale = goal_statistics(goals)
     if config.proposal_share:  # their own outputs: the same scene may ask for the opposite
+        others = torch.tensor(proposals.MEAN), 1 / torch.tensor(proposals.DEVIATION)
         mean, scale = (
-            torch.cat((own, torch.tensor(proposed).expand(len(own), -1)))
-            for own, proposed in ((mean, proposals.MEAN), (scale, proposals.SCALE))
+            torch.cat((own, other.expand(len(own), -1)))
+            for own, other in zip((mean, scale), others, strict=True)
         )
     critic = Critic(
         len(mean),

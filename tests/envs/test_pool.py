@@ -96,6 +96,8 @@ def test_trials_of_one_run_are_of_one_length(lone) -> None:
 class FaultyRunner(TrialRunner):
     """A simulator that blows up at step 3 of the second trial of a block."""
 
+    target = np.zeros(3)
+
     def __init__(self, task: str, *, goal_hidden: bool = True) -> None:
         self.inputs = np.zeros(INPUT_DIM, dtype=np.float32)
         self.steps = 0

@@ -183,6 +183,9 @@ def test_minibatches_are_even_shuffled_and_seeded() -> None:
 # ---------------------------------------------------------------------------------------- rollouts
 
 
+TARGETS = np.arange(9, dtype=np.float32).reshape(3, 3) / 10
+
+
 def make_rollout(second: Proposal | None = None) -> Rollout:
     """Three trials of two tasks; the last one is faulted."""
     shape = (STEPS, 3)
@@ -199,6 +202,7 @@ def make_rollout(second: Proposal | None = None) -> Rollout:
         rewards=np.arange(STEPS * 3, dtype=np.float32).reshape(shape),
         successes=successes,
         faults=faults,
+        targets=TARGETS,
     )
     return Rollout.from_batch(batch, make_trials(second), TASKS)
 
@@ -232,7 +236,7 @@ def test_proposed_tasks_are_tasks_of_their_own() -> None:
     proposal = Proposal("object", (0.1, 0.2, 0.3), 2.0, 5.0)
     rollout = make_rollout(proposal)
     assert rollout.task_ids.tolist() == [1, 2, 0]
-    np.testing.assert_allclose(rollout.goals[1], proposal.vector())
+    np.testing.assert_allclose(rollout.goals[1], (0.3, 0.4, 0.5, 0.0, 2.0, 5.0))
     metrics = success_metrics(rollout, TASKS, "train")
     assert metrics["train/success_by_episode/1"] == 0.0  # trial 0's; trial 1 has succeeded in it
     assert metrics["train/success_by_episode/2"] == 1.0
