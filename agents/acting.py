@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from agents.step_input import INPUT_DIM, OBS, OBS_DIM, PREV_DONE, slopes
+from agents.step_input import OBS, OBS_DIM, PREV_DONE, slopes
 
 OBS_CLIP = 5.0
 LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -84,7 +84,7 @@ class _Net:
     def __init__(self, core: str, w: Mapping[str, np.ndarray], prefix: str) -> None:
         self._mean, self._scale = w[prefix + "obs.mean"], w[prefix + "obs.scale"]
         self._encoder = _layer(w, prefix + "encoder", "")
-        self._slopes = len(self._encoder[0]) > INPUT_DIM
+        self._slopes = float(w[prefix + "slopes"][0])
         self._core = getattr(self, f"_{core}")
         if core == "none":
             self._dense = _layer(w, prefix + "core", "")
@@ -100,7 +100,7 @@ class _Net:
         obs = inputs[:, OBS] - self._mean
         obs *= self._scale
         np.minimum(np.maximum(obs, -OBS_CLIP, out=obs), OBS_CLIP, out=obs)  # np.clip is slower
-        more = slopes(inputs) if self._slopes else []
+        more = slopes(inputs, self._slopes) if self._slopes else []
         features = np.concatenate((obs, inputs[:, OBS_DIM:], *more), axis=1) @ self._encoder[0]
         features += self._encoder[1]
         return self._core(np.tanh(features, out=features), state)

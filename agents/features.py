@@ -62,19 +62,19 @@ class Encoder(nn.Module):
 
     Args:
         width: features per step.
-        slopes: whether the layer sees `agents.step_input.slopes` besides the input.
+        slopes: scale of `agents.step_input.slopes`, which the layer sees besides the input; 0: not.
     """
 
-    def __init__(self, width: int, *, slopes: bool) -> None:
+    def __init__(self, width: int, *, slopes: float) -> None:
         super().__init__()
         self.normaliser = ObservationNormaliser()
         self.slopes = slopes
-        self.layer = nn.Linear(INPUT_DIM + SLOPES * slopes, width)
+        self.layer = nn.Linear(INPUT_DIM + SLOPES * bool(slopes), width)
         nn.init.orthogonal_(self.layer.weight, 2**0.5)
         nn.init.zeros_(self.layer.bias)
 
     def forward(self, inputs: Float[Tensor, "*batch input"]) -> Float[Tensor, "*batch features"]:
         """Features of packed inputs."""
         obs = self.normaliser(inputs[..., OBS])
-        more = slopes(inputs) if self.slopes else []
+        more = slopes(inputs, self.slopes) if self.slopes else []
         return torch.tanh(self.layer(torch.cat((obs, inputs[..., OBS_DIM:], *more), dim=-1)))

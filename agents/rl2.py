@@ -26,8 +26,9 @@ class AgentConfig:
     """Units of the short-term memory."""
     encoder: int = 128
     """Units of the tanh layer before it."""
-    slopes: bool = True
-    """Let it see how the reward changed per metre that hand and object moved in the last step."""
+    slopes: float = 0.3
+    """Let it see how the reward changed per metre that hand and object moved in the last step,
+    times this (0: not at all)."""
     mean_limit: float = 3.0
     """Bound of the mean action; the box is [-1, 1], so beyond 1 an action gets certain."""
     log_std_min: float = -2.0
@@ -53,6 +54,8 @@ class AgentConfig:
             for name in ("hidden", "encoder", "critic", "read_every")
             if getattr(self, name) < 1
         ]
+        if not 0 <= self.slopes <= 100:
+            found.append("--slopes must be from 0 (not at all) to 100")
         if not 0 < self.mean_limit <= 100:
             found.append("--mean-limit must be above 0 and at most 100")
         if not -20 <= self.log_std_min <= self.log_std_init <= self.log_std_max <= 5:
@@ -178,6 +181,7 @@ def _net_weights(encoder: Encoder, memory: ShortTermMemory) -> dict[str, Tensor]
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     core = ("weight", "bias") if memory.core == "none" else names
     return {
+        "slopes": torch.tensor([encoder.slopes]),
         "obs.mean": encoder.normaliser.mean,
         "obs.scale": encoder.normaliser.scale(),
         "encoder.weight": encoder.layer.weight,
@@ -188,7 +192,7 @@ def _net_weights(encoder: Encoder, memory: ShortTermMemory) -> dict[str, Tensor]
 
 def parameter_count(config: AgentConfig) -> int:
     """Learnt parameters of an agent, without making one."""
-    inputs, width, hidden = INPUT_DIM + SLOPES * config.slopes, config.encoder, config.hidden
+    inputs, width, hidden = INPUT_DIM + SLOPES * bool(config.slopes), config.encoder, config.hidden
     core = {
         "none": hidden * (width + 1),
         "gru": 3 * hidden * (width + hidden + 2),

@@ -29,7 +29,6 @@ REWARD_CHANGE = OBS_DIM + ACTION_DIM + 2
 FRAME = 18  # numbers of one frame; an observation holds the present frame, the last one, the goal
 HAND, OBJECT = slice(0, 3), slice(4, 7)  # places of the hand and of the first object in a frame
 SLOPES = 6
-SLOPE_SCALE = 0.03  # per (reward per metre): rewards change by some tens per metre
 SLOPE_CLIP = 3.0
 RESOLUTION = 1e-3  # metres; smaller movements say nothing
 
@@ -51,7 +50,7 @@ def pack(
     out[REWARD_CHANGE] = min(max(reward_change, -REWARD_CHANGE_CLIP), REWARD_CHANGE_CLIP)
 
 
-def slopes(inputs: Any) -> list[Any]:
+def slopes(inputs: Any, scale: float) -> list[Any]:
     """How the reward changed per metre that the hand, and the object, moved over the last step.
 
     For each a vector along its movement d: Δr d / (|d|² + (1 mm)²), the one-step estimate of the
@@ -62,13 +61,15 @@ def slopes(inputs: Any) -> list[Any]:
     Args:
         inputs: packed inputs (…, 46), a NumPy array or a torch tensor: acting and training run the
             same lines.
+        scale: per (reward per metre). Rewards rise by some units a metre far from a goal and by
+            hundreds near it.
 
     Returns:
         Two arrays (…, 3).
     """
     # Few operations on whole rows: workers run this on ten rows, where each call has its price.
     moved = inputs[..., : OBJECT.stop] - inputs[..., FRAME : FRAME + OBJECT.stop]
-    squared, scaled = moved * moved, SLOPE_SCALE * inputs[..., REWARD_CHANGE, None] * moved
+    squared, scaled = moved * moved, scale * inputs[..., REWARD_CHANGE, None] * moved
     found = []
     for place in (HAND, OBJECT):
         x, y, z = range(place.start, place.stop)

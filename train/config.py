@@ -218,7 +218,10 @@ class Config:
             bare = isinstance(agent, dict) and agent.get("core") == "none"
             values["arm"] = "none" if bare else "short"
         if isinstance(agent, dict):
-            values["agent"] = {"slopes": False, **agent}  # older than slopes
+            slopes = agent.get("slopes", False)  # older than slopes
+            if isinstance(slopes, bool):  # older than their scale
+                slopes = 0.03 * slopes
+            values["agent"] = {**agent, "slopes": slopes}
         if isinstance(values.get("ppo"), dict):
             values["ppo"] = {"stagger": False, **values["ppo"]}  # older than staggered cuts
         return build(cls, values)
@@ -257,6 +260,11 @@ def parse(
     try:
         saved = checkpoint.load(Path(folder))
         old = kind.from_json(saved.config)
+        if sees_proposals_otherwise(saved.config):
+            raise ValueError(
+                "its critic was trained on another description of proposed tasks; it can be "
+                "evaluated and watched, but to train on use the version that wrote it"
+            )
     except (CheckpointError, ValueError) as error:
         stop([f"--resume {folder}: {error}"])
     run = Path(folder).parent.parent if saved.path == Path(folder) else Path(folder)
@@ -271,6 +279,14 @@ def parse(
             + ", ".join(f"--{name.replace('_', '-')}" for name in sorted(CHANGEABLE)),
         )
     return new, saved
+
+
+def sees_proposals_otherwise(values: dict[str, Any]) -> bool:
+    """Whether a saved configuration is of a run whose critic saw proposals' random numbers.
+
+    Since then it sees where the part is wanted; `slopes` became a number at the same time.
+    """
+    return bool(values.get("proposals")) and isinstance(values["agent"].get("slopes"), bool)
 
 
 def _take(arguments: list[str], flag: str) -> str | None:

@@ -78,7 +78,7 @@ def test_what_never_moved_does_not_explode() -> None:
 def test_only_the_observation_is_normalised() -> None:
     """Previous action, reward and done come in fixed units and must pass as they are."""
     torch.manual_seed(0)
-    encoder = Encoder(8, slopes=False)
+    encoder = Encoder(8, slopes=0.0)
     inputs = torch.randn(10, INPUT_DIM)
     encoder.normaliser.update(5 + 3 * torch.randn(100, OBS_DIM))
     obs = encoder.normaliser(inputs[:, :OBS_DIM])
@@ -89,9 +89,9 @@ def test_only_the_observation_is_normalised() -> None:
 
 def test_moments_travel_with_the_weights_and_are_not_trained() -> None:
     """CleanRL's saved models famously omit them: an agent then acts on another input scale."""
-    encoder = Encoder(4, slopes=True)
+    encoder = Encoder(4, slopes=0.3)
     encoder.normaliser.update(*batches([50]))
-    copy = Encoder(4, slopes=True)
+    copy = Encoder(4, slopes=0.3)
     copy.load_state_dict(encoder.state_dict())
     for one, other in zip(moments(encoder.normaliser), moments(copy.normaliser), strict=True):
         assert torch.equal(one, other)

@@ -18,14 +18,20 @@ def step(hand: tuple[float, ...], thing: tuple[float, ...], change: float) -> np
 
 
 def test_slopes_by_hand() -> None:
-    """0.5 more reward over 1 cm is 50 per metre, less what is lost to the 1 mm; × 0.03."""
-    hand, thing = slopes(step((0.0, 0.01, 0.0), (0.003, 0.0, -0.004), change=0.5))
-    np.testing.assert_allclose(hand, [0, 0.03 * 0.5 * 0.01 / 1.01e-4, 0], atol=1e-4)
-    np.testing.assert_allclose(thing, 0.03 * 0.5 * np.array([0.003, 0, -0.004]) / 2.6e-5, rtol=1e-3)
+    """0.05 more reward over 1 cm is 5 per metre, less what is lost to the 1 mm; × 0.3."""
+    hand, thing = slopes(step((0.0, 0.01, 0.0), (0.003, 0.0, -0.004), change=0.05), 0.3)
+    np.testing.assert_allclose(hand, [0, 0.3 * 0.05 * 0.01 / 1.01e-4, 0], atol=1e-4)
+    np.testing.assert_allclose(thing, 0.3 * 0.05 * np.array([0.003, 0, -0.004]) / 2.6e-5, rtol=1e-3)
+
+
+def test_slopes_tell_a_direction_far_from_a_goal() -> None:
+    """Four tenths of a metre away rewards rise by some units a metre: that must be heard."""
+    hand, _ = slopes(step((0.0, 0.01, 0.0), (0.0, 0.0, 0.0), change=0.01 * 4.5), 0.3)
+    assert hand[1] > 0.9
 
 
 def test_slopes_are_bounded_and_nothing_where_nothing_moved() -> None:
-    hand, thing = slopes(step((1e-3, 0.0, 0.0), (0.0, 0.0, 0.0), change=2.9))
+    hand, thing = slopes(step((1e-3, 0.0, 0.0), (0.0, 0.0, 0.0), change=2.9), 0.3)
     assert hand.tolist() == [3.0, 0.0, 0.0]
     assert thing.tolist() == [0.0, 0.0, 0.0]
 
@@ -33,7 +39,9 @@ def test_slopes_are_bounded_and_nothing_where_nothing_moved() -> None:
 def test_acting_and_training_see_the_same_slopes() -> None:
     """One function for both: NumPy in the workers, torch in the learner."""
     inputs = np.random.default_rng(0).normal(0, 0.02, (7, 5, INPUT_DIM)).astype(np.float32)
-    for ours, theirs in zip(slopes(inputs), slopes(torch.from_numpy(inputs)), strict=True):
+    for ours, theirs in zip(
+        slopes(inputs, 0.3), slopes(torch.from_numpy(inputs), 0.3), strict=True
+    ):
         assert ours.shape == (7, 5, 3)
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-5, atol=1e-6)
@@ -53,7 +61,7 @@ def test_slopes_point_at_a_hidden_goal() -> None:
         out = np.zeros(INPUT_DIM, dtype=np.float32)
         now, before = reward(hand + moved), reward(hand)
         pack(obs, np.zeros(4), now, False, now - before, out=out)
-        total += slopes(out)[0]
+        total += slopes(out, 0.3)[0]
     way = goal - hand
     assert total @ way / np.linalg.norm(total) / np.linalg.norm(way) > 0.95
 
@@ -64,7 +72,7 @@ def test_slopes_need_no_more_than_rl2_sees() -> None:
     other = some.copy()
     other[OBS][2 * FRAME :] = 9.0
     other[PREV_REWARD] = 9.0
-    for one, two in zip(slopes(some), slopes(other), strict=True):
+    for one, two in zip(slopes(some, 0.3), slopes(other, 0.3), strict=True):
         np.testing.assert_array_equal(one, two)
     other[REWARD_CHANGE] = 0.0
-    assert not np.any(slopes(other))
+    assert not np.any(slopes(other, 0.3))

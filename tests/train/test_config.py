@@ -9,7 +9,7 @@ import pytest
 
 from agents.rl2 import AgentConfig
 from envs.suites import SUITES
-from train.config import CHANGEABLE, Config, difference
+from train.config import CHANGEABLE, Config, difference, sees_proposals_otherwise
 from train.ppo_config import PPOConfig
 from train.stream_config import StreamConfig
 
@@ -99,6 +99,24 @@ def test_an_agent_older_than_slopes_has_none() -> None:
     del values["agent"]["slopes"]
     assert not Config.from_json(values).agent.slopes
     assert Config.from_json(RICH.to_json()).agent.slopes == RICH.agent.slopes
+
+
+def test_slopes_older_than_their_scale_keep_it() -> None:
+    """They were on or off, and their scale what is now 0.03."""
+    values = RICH.to_json()
+    for old, scale in ((True, 0.03), (False, 0.0), (1.0, 1.0), (0.3, 0.3)):
+        values["agent"]["slopes"] = old
+        assert Config.from_json(values).agent.slopes == scale
+
+
+@pytest.mark.parametrize(("proposals", "slopes"), [(0.5, 0.3), (0.0, True), (None, True)])
+def test_a_critic_that_saw_proposals_otherwise_is_told_from_others(proposals, slopes) -> None:
+    """Its weights fit, so nothing but the configuration's age can stop a silent change of input."""
+    values = RICH.to_json()
+    values["proposals"], values["agent"]["slopes"] = proposals, slopes
+    assert not sees_proposals_otherwise(values)
+    values["proposals"], values["agent"]["slopes"] = 0.5, True
+    assert sees_proposals_otherwise(values)
 
 
 def test_a_run_older_than_proposals_has_none() -> None:
