@@ -36,7 +36,7 @@ CL5 = (
     "window-close-v3",
     "coffee-button-v3",
 )
-"""Five tasks that PPO learns alone in 150,000 steps each, whatever the seed: a push away from the
+"""Five tasks that PPO learns alone in 100,000 steps each, whatever the seed: a push away from the
 robot, a slide to the right, a press forward, a slide to the left in nearly the same scene,
 and a press at another place. Why these: docs/decisions.md."""
 
@@ -53,7 +53,7 @@ class Preset:
 PRESETS = {
     "CW10": Preset(CW10, 1, 1_000_000),
     "CW20": Preset(CW10, 2, 1_000_000),
-    "CL5x2": Preset(CL5, 2, 150_000),
+    "CL5x2": Preset(CL5, 2, 100_000),
 }
 STREAMS = (*PRESETS, "custom")
 
