@@ -73,7 +73,7 @@ class Cell:
     @property
     def target(self) -> np.ndarray:
         """Where the goal is, (3,) metres."""
-        return self.runner.env.target
+        return self.runner.target
 
     def take_step(self, action: np.ndarray) -> None:
         """Apply `action` (4,) to the simulator and note what comes of it."""

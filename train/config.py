@@ -286,7 +286,7 @@ def sees_proposals_otherwise(values: dict[str, Any]) -> bool:
 
     Since then it sees where the part is wanted; `slopes` became a number at the same time.
     """
-    return bool(values.get("proposals")) and isinstance(values["agent"].get("slopes"), bool)
+    return bool(values.get("proposals")) and isinstance(values.get("agent", {}).get("slopes"), bool)
 
 
 def _take(arguments: list[str], flag: str) -> str | None:

@@ -69,10 +69,10 @@ def test_the_critic_sees_proposals_in_units_of_their_spread() -> None:
         if trial.proposal is not None:
             runners[trial.task].begin(trial)
             vectors.append(trial.proposal.vector(runners[trial.task].target))
-    proposed = slice(len(SUITE.tasks), critic.tasks)
+    of_proposals = slice(len(SUITE.tasks), critic.tasks)
     scale, mean = critic.goal_scale[-1], critic.goal_mean[-1]
     seen = (torch.tensor(vectors, dtype=torch.float32) - mean) * scale
-    assert (critic.goal_scale[proposed] == scale).all()
+    assert (critic.goal_scale[of_proposals] == scale).all()
     torch.testing.assert_close(seen.mean(dim=0), torch.zeros(6), rtol=0, atol=0.3)
     torch.testing.assert_close(seen.std(dim=0), torch.ones(6), rtol=0, atol=0.2)
 

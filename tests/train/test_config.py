@@ -117,6 +117,8 @@ def test_a_critic_that_saw_proposals_otherwise_is_told_from_others(proposals, sl
     assert not sees_proposals_otherwise(values)
     values["proposals"], values["agent"]["slopes"] = 0.5, True
     assert sees_proposals_otherwise(values)
+    del values["agent"]  # a stranger's file: readable, all of the agent's defaults
+    assert not sees_proposals_otherwise(values)
 
 
 def test_a_run_older_than_proposals_has_none() -> None:
