@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from agents.step_input import HAND, OBJECT
+from envs.primitives import tolerance
 from envs.stepping import TaskEnv
 
 HAND_SHARE = 0.4
@@ -30,7 +31,6 @@ LEAST_TURN = 0.35  # of the joint's range
 HINGE = 1.6  # radians; doors open further than an arm can follow
 SUCCESS = 0.05  # metres, as in Meta-World's push and reach
 TOUCH = 0.03  # metres between hand and object when they touch
-TAIL = 3.0  # 1 / (1 + 9 x²) is 0.1 at the margin, as in Meta-World
 MEAN = (0.0, 0.66, 0.16, HAND_SHARE, 2.5, 5.5)
 DEVIATION = (0.16, 0.135, 0.105, 0.49, 0.87, 0.87)
 """Of `Proposal.vector` over ML10's scenes, roughly."""
@@ -134,5 +134,4 @@ def _turn(a: float, b: float, c: float) -> tuple[float, float]:
 
 def _nearness(distance: float, margin: float) -> float:
     """1 at no distance, 0.1 at `margin`, with a long tail."""
-    x = TAIL * distance / max(margin, 1e-3)
-    return 1.0 / (1.0 + x * x)
+    return tolerance(distance, margin=max(margin, 1e-3), sigmoid="long_tail")

@@ -98,11 +98,12 @@ class Hierarchy:
         if self._held_for is not view.rollout:
             inputs = view.rollout.inputs.to(view.inputs.device)
             mean, log_std, _ = self.cascade.sweep(self.cascade.levels[0], inputs, self._length)
-            self._held_for, self._target = view.rollout, (mean, log_std)
+            self._held_for, self._target, self._pieces_of = view.rollout, (mean, log_std), None
         mean, log_std = self._target
+        if self._pieces_of is not view.cut:  # once per pass
+            self._pieces_of, self._pieces = view.cut, view.cut.cut(mean)
         now = view.outputs
-        mean = view.cut.cut(mean)[:, view.index]
-        kl = gaussian_kl(now.mean, now.log_std, mean, log_std)
+        kl = gaussian_kl(now.mean, now.log_std, self._pieces[:, view.index], log_std)
         return self._anchor * (kl * view.mask).sum() / view.mask.sum().clamp(min=1.0)
 
     def _rehearsed(self, view: MinibatchView) -> Tensor | None:
@@ -253,6 +254,7 @@ class Hierarchy:
     def _forget(self) -> None:
         """Drop what was computed for one iteration only."""
         self._held_for: Rollout | None = None
+        self._pieces_of: object = None
         self._rehearsed_for: Rollout | None = None
         self._old: Replay | None = None
         self._pass = -1

@@ -188,7 +188,7 @@ def normalise_per_task(
 class Sequences:
     """A rollout cut into stretches of at most `length` steps for truncated BPTT.
 
-    No step is dropped: a stretch that is shorter than L is padded and masked. Stretches are
+    No step is dropped: a stretch that is shorter than L is padded with zeros. Stretches are
     numbered 0…N-1, stretch-major: stretch n is of trial ``n % B`` and of the steps
     ``bounds[n // B]``.
 
@@ -216,10 +216,6 @@ class Sequences:
             ],
             dim=1,
         )
-
-    def mask(self, usable: Bool[Tensor, " trial"]) -> Float[Tensor, "step n"]:
-        """1 for real steps of usable trials, 0 for padding and faulted trials."""
-        return self.cut(usable.float().expand(self.steps, -1))
 
     def trials_of(self, index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
         """Column of the rollout that each of these stretches is of."""

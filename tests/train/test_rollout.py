@@ -134,7 +134,7 @@ def test_every_step_is_learnt_from_exactly_once(steps: int, length: int, offset:
     """Also where L does not divide T: the reference implementation drops 150 of 5000 steps."""
     sequences = Sequences(steps, TRIALS, length, offset)
     names = 1 + torch.arange(float(steps * TRIALS)).reshape(steps, TRIALS)
-    cut, mask = sequences.cut(names), sequences.mask(torch.ones(TRIALS, dtype=torch.bool))
+    cut, mask = sequences.cut(names), sequences.cut(torch.ones(steps, TRIALS))
     assert sorted(cut[mask == 1].tolist()) == list(range(1, steps * TRIALS + 1))
     assert (cut[mask == 0] == 0).all()
     dealt = torch.cat(sequences.minibatches(4, np.random.default_rng(0)))
@@ -161,14 +161,6 @@ def test_the_offset_says_where_the_second_stretch_begins() -> None:
     assert Sequences(12, 1, 5, 2).bounds == ((0, 2), (2, 7), (7, 12))
     assert Sequences(12, 1, 5, 7).bounds == Sequences(12, 1, 5, 2).bounds
     assert Sequences(12, 1, 100, 30).bounds == ((0, 6), (6, 12))
-
-
-def test_the_mask_leaves_out_faulted_trials() -> None:
-    usable = torch.tensor([True, False, True, True, False])
-    mask = Sequences(STEPS, TRIALS, 5).mask(usable)
-    assert float(mask.sum()) == STEPS * 3
-    expected = Sequences(STEPS, TRIALS, 5).cut(usable.float().expand(STEPS, -1).clone())
-    assert torch.equal(mask, expected)
 
 
 def test_minibatches_are_even_shuffled_and_seeded() -> None:
