@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ from envs.trial import Trial
 
 SUITES = ("ML1", "ML10", "ML25", "ML45", "MT10", "MT50", "custom")
 GOALS_PER_TASK = 50
+
+LEAST_LACK = 0.05  # of success; a task that never fails is dealt few trials, but some
 
 Goals = dict[str, tuple[tuple[float, ...], ...]]
 
@@ -82,12 +85,23 @@ class Suite:
         iteration: int,
         seed: int,
         proposals: float = 0.0,
+        success: Mapping[str, float] | None = None,
     ) -> list[Trial]:
-        """`count` training trials for one iteration, a pure function of (seed, iteration).
+        """`count` training trials for one iteration, a pure function of its arguments.
 
-        Trial i is of task i modulo the number of tasks, so each block of consecutive trials costs
-        about the same; within a task goals are drawn without replacement while they last. The share
-        `proposals` of each task's trials is of proposed tasks (`envs.proposals`).
+        Without `success` trial i is of task i modulo the number of tasks; within a task goals are
+        drawn without replacement while they last. The share `proposals` of each task's trials is
+        of proposed tasks (`envs.proposals`).
+
+        Args:
+            count: trials.
+            episodes: K, of each.
+            horizon: H, steps of an episode.
+            iteration: of training.
+            seed: of the run.
+            proposals: share of proposed tasks.
+            success: of each task so far; where given, trials that are not proposed go to the tasks
+                by what they lack of it (`deal`).
         """
         rng = np.random.default_rng([seed, iteration, 0])
         tasks = self.tasks
@@ -102,12 +116,17 @@ class Suite:
             for task in tasks
         }
         seeds = rng.integers(2**63, size=count)
-        trials = []
-        for i in range(count):
-            task = tasks[i % len(tasks)]
-            goal = int(picks[task][i // len(tasks)])
+        proposed = round(proposals * rounds) * len(tasks)
+        order = [tasks[i % len(tasks)] for i in range(count)]
+        if success is not None:
+            lots = np.random.default_rng([seed, iteration, 6])
+            order[proposed:] = deal(order[proposed:], success, lots)
+        trials, dealt = [], Counter[str]()
+        for i, task in enumerate(order):
+            goal = int(picks[task][dealt[task] % len(picks[task])])
+            dealt[task] += 1
             trial = self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i]))
-            if i // len(tasks) < round(proposals * rounds):
+            if i < proposed:
                 trial = dataclasses.replace(trial, proposal=Proposal.draw(trial.seed))
             trials.append(trial)
         return trials
@@ -139,6 +158,27 @@ class Suite:
     ) -> Trial:
         vector = self.split(split)[task][goal]
         return Trial(task, vector, goal, split, episodes, horizon, seed, self.goal_hidden)
+
+
+def deal(order: Sequence[str], success: Mapping[str, float], rng: np.random.Generator) -> list[str]:
+    """As many trials as `order` has, dealt again to its tasks by what they lack of success.
+
+    Each task keeps one trial; the others go out in proportion to 1 - success (a task not in
+    `success` lacks all of it), by systematic resampling: a task's number is its share rounded up or
+    down, and its share on average. Tasks stay interleaved, so blocks of trials cost about the same.
+    """
+    tasks = list(dict.fromkeys(order))
+    more = len(order) - len(tasks)
+    lack = np.array([1 - success.get(task, 0.0) + LEAST_LACK for task in tasks])
+    edges = np.minimum(np.cumsum(lack / lack.sum() * more), more)
+    edges[-1:] = more  # exactly: sums round
+    numbers = 1 + np.diff(np.floor(edges + rng.random()).astype(int), prepend=0)
+    return [
+        task
+        for turn in range(numbers.max(initial=0))
+        for task, number in zip(tasks, numbers, strict=True)
+        if turn < number
+    ]
 
 
 def suite_problems(

@@ -77,6 +77,8 @@ class Config:
     proposals: float | None = None
     """Share of training trials whose task is proposed: other things to do in the same scenes;
     default: 0.5 for suites that hold out whole tasks (ML10, ML25, ML45), else 0."""
+    balance: bool = True
+    """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
     lanes: int = 10
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -213,7 +215,8 @@ class Config:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
         if not isinstance(values, dict):
             return build(cls, values)
-        values, agent = {"proposals": 0.0, **values}, values.get("agent")  # older than proposals
+        values = {"proposals": 0.0, "balance": False, **values}  # older than either
+        agent = values.get("agent")
         if "arm" not in values:  # older than arms: the core said it
             bare = isinstance(agent, dict) and agent.get("core") == "none"
             values["arm"] = "none" if bare else "short"

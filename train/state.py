@@ -7,8 +7,8 @@ run draws what the uninterrupted one would have drawn.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from train.reference import L2, OnlineEWC
 from train.rollout import Rollout, pad_goals
 from train.stream_config import StreamConfig, read_config
 
+TASK_SMOOTHING = 0.08  # of a task's training success: about the last twelve iterations
+
 
 @dataclass
 class TrainState:
@@ -44,6 +46,7 @@ class TrainState:
         steps: environment steps taken.
         best: highest smoothed training success so far.
         success: exponentially smoothed training success.
+        success_by_task: the same of each task, by which trials are dealt.
         long_term: what keeps old knowledge, in the arms that have it.
     """
 
@@ -55,6 +58,7 @@ class TrainState:
     steps: int = 0
     best: float = -1.0
     success: float | None = None
+    success_by_task: dict[str, float] = field(default_factory=dict)
     long_term: LongTerm | None = None
 
     def guarded(self, trials: Sequence[Trial], config: Config) -> list[Trial]:
@@ -83,6 +87,13 @@ class TrainState:
                 value if self.success is None else (self.success + rate * (value - self.success))
             )
 
+    def note_success_by_task(self, found: Mapping[str, float | None]) -> None:
+        """Smooth the training success of the tasks that had a usable trial."""
+        for task, value in found.items():
+            if value is not None:
+                before = self.success_by_task.get(task, value)
+                self.success_by_task[task] = before + TASK_SMOOTHING * (value - before)
+
     def save(self, config: Config) -> Path:
         """Write a checkpoint into the run folder. Raises CheckpointError if it cannot."""
         kept = {} if self.long_term is None else self.long_term.tensors()
@@ -101,6 +112,7 @@ class TrainState:
                 "steps": self.steps,
                 "best": self.best,
                 "success": self.success,
+                "success_by_task": self.success_by_task,
                 "long_term": None if self.long_term is None else self.long_term.state(),
             },
             config=config.to_json(),
@@ -116,6 +128,7 @@ class TrainState:
             _restore_optimiser(self.ppo.optimiser, saved.tensors["optimiser"])
             for name in ("iteration", "steps", "best", "success"):
                 setattr(self, name, saved.state[name])
+            self.success_by_task = dict(saved.state.get("success_by_task", {}))  # older: none
             if self.long_term is not None:
                 kept = saved.tensors.get("long_term", {})
                 self.long_term.restore(kept, saved.state["long_term"])

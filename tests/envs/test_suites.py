@@ -11,7 +11,7 @@ import pytest
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from envs.stepping import TASKS
-from envs.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
+from envs.suites import GOALS_PER_TASK, Suite, SuiteError, deal, make_suite, suite_problems
 from envs.trial import Trial
 
 ML1_TASKS = ("reach-v3", "push-v3", "door-open-v3")  # goals of 6, 6 (drawn with rejection) and 3
@@ -217,6 +217,57 @@ def test_trials_are_balanced_and_without_replacement() -> None:
         for trial in trials:
             assert trial.goal == suite.train[trial.task][trial.goal_index]
             assert (trial.split, trial.episodes, trial.horizon) == ("train", 2, 5)
+
+
+def test_trials_go_where_success_is_lacking() -> None:
+    """Each task keeps one; on average the others go out in proportion to what success lacks."""
+    suite = toy_suite(tasks=3, goals=4)
+    never, half, always = suite.tasks
+    dealt = Counter[str]()
+    for iteration in range(400):
+        trials = suite.sample_trials(
+            12, **LENGTH, iteration=iteration, seed=1, success={never: 0.0, half: 0.5, always: 1.0}
+        )
+        count = Counter(trial.task for trial in trials)
+        assert sum(count.values()) == 12
+        assert min(count.values()) >= 1
+        goals = [trial.goal_index for trial in trials if trial.task == never]
+        assert set(goals) == {0, 1, 2, 3}  # all of them before any comes again
+        dealt += count
+    lack = np.array([1.05, 0.55, 0.05])
+    expected = 1 + 9 * lack / lack.sum()
+    assert [dealt[task] / 400 for task in suite.tasks] == pytest.approx(expected, abs=0.1)
+
+
+def test_dealing_leaves_seeds_and_proposed_tasks_alone() -> None:
+    """Nothing known, or all tasks alike: the plain deal. Proposed trials stay with every task."""
+    suite = toy_suite(tasks=3, goals=9)
+    request = {**LENGTH, "iteration": 3, "seed": 1, "proposals": 0.5}
+    plain = suite.sample_trials(12, **request)
+    assert suite.sample_trials(12, **request, success={}) == plain
+    assert suite.sample_trials(12, **request, success=dict.fromkeys(suite.tasks, 0.9)) == plain
+    first, *others = suite.tasks
+    dealt = suite.sample_trials(12, **request, success={first: 0.0, **dict.fromkeys(others, 1.0)})
+    assert dealt[:6] == plain[:6]
+    assert all(trial.proposal for trial in dealt[:6])
+    assert not any(trial.proposal for trial in dealt[6:])
+    assert Counter(trial.task for trial in dealt[6:])[first] >= 3
+    assert [trial.seed for trial in dealt] == [trial.seed for trial in plain]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_deal_gives_each_task_its_share_rounded_up_or_down(seed: int) -> None:
+    order = [f"task {i % 7}" for i in range(35)]
+    success = {f"task {i}": (i * 0.37) % 1 for i in range(6)}  # nothing is known of the seventh
+    lack = np.array([1.05 - success.get(f"task {i}", 0.0) for i in range(7)])
+    share = 1 + 28 * lack / lack.sum()
+    dealt = deal(order, success, np.random.default_rng(seed))
+    count = np.array([dealt.count(f"task {i}") for i in range(7)])
+    assert count.sum() == 35
+    assert (np.floor(share) <= count).all()
+    assert (count <= np.ceil(share)).all()
+    assert dealt[:7] == order[:7]
+    assert deal([], {}, np.random.default_rng(seed)) == []
 
 
 def test_all_goals_come_up() -> None:

@@ -129,6 +129,13 @@ def test_a_run_older_than_proposals_has_none() -> None:
     assert Config.from_json(Config().to_json()).proposal_share == 0.5
 
 
+def test_a_run_older_than_balance_dealt_all_tasks_alike() -> None:
+    values = Config().to_json()
+    del values["balance"]
+    assert not Config.from_json(values).balance
+    assert Config.from_json(Config().to_json()).balance
+
+
 def test_tasks_are_proposed_where_whole_tasks_are_held_out() -> None:
     shares = {suite: Config(suite=suite).proposal_share for suite in SUITES}
     held_out = dict.fromkeys(("ML10", "ML25", "ML45"), 0.5)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from train.config import Config
 from train.interrupt import INTERRUPTED, StopSignal
 from train.log import RunLog
 from train.rl2 import main
+from train.rollout import Rollout
 from train.state import TrainState, initialise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,30 @@ def test_six_iterations_are_three_and_three(stop_after, capfd, arm: list[str]) -
     assert main(["--resume", "parts", "--workers", "1"]) == 0
     assert [line["step"] for line in lines("whole")] == [20, 40, 60, 80, 100, 120]
     assert lines("whole")[5]["ppo/learning_rate"] < lines("whole")[0]["ppo/learning_rate"]
+    assert_same_run("whole", "parts")
+
+
+def test_a_resumed_run_deals_trials_as_the_uninterrupted_one(
+    stop_after, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known of each task's success is part of the run: by it the next trials are dealt."""
+    original, dealt = loop.success_metrics, []
+
+    def one_task_succeeds(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[str, float]:
+        dealt.append(rollout.task_ids.bincount().tolist())
+        found = original(rollout, tasks, split)
+        return found | {f"{split}/success/{tasks[0]}": 1.0, f"{split}/success/{tasks[1]}": 0.0}
+
+    monkeypatch.setattr(loop, "success_metrics", one_task_succeeds)
+    two = ["--suite", "custom", "--tasks", "reach-v3", "push-v3", "--trials", "8", *TINY[4:6]]
+    total = [*two, *TINY[8:], "--total-steps", str(6 * 4 * PER_ITERATION), "--workers", "1"]
+    assert main([*total, "--run", "whole"]) == 0
+    assert dealt[0] == [4, 4]
+    assert all(first < second for first, second in dealt[1:])
+    stop_after(3)
+    assert main([*total, "--run", "parts"]) == INTERRUPTED
+    assert main(["--resume", "parts"]) == 0
+    assert dealt[6:] == dealt[:6]
     assert_same_run("whole", "parts")
 
 
