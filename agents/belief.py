@@ -1,4 +1,4 @@
-"""The belief: a training-only readout that teaches the memory to infer the hidden goal.
+"""The belief: training-only readouts that teach the memory to infer the hidden task.
 
 Supervising the recurrent state with the task variables that only the trainer knows makes task
 inference a regression instead of a discovery of reinforcement learning (Humplik et al. 2019,
@@ -11,12 +11,13 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from agents.heads import GOAL_DIM
 
 
 class Belief(nn.Module):
-    """Linear prediction of each task's standardised goal from the memory's output.
+    """Linear predictions, from the memory's output, of each task's goal and of the kind of task.
 
     Linear, so that what it can read the policy's own linear head can read too.
 
@@ -24,6 +25,7 @@ class Belief(nn.Module):
         tasks: number of training tasks N.
         goal_mean, goal_scale: (N, 6) standardisation of each task's goals.
         hidden: width H of the memory's output.
+        kinds: kinds of task to tell apart; 0: none.
     """
 
     goal_mean: Tensor
@@ -37,16 +39,28 @@ class Belief(nn.Module):
         goal_mean: Float[Tensor, "task goal"],
         goal_scale: Float[Tensor, "task goal"],
         hidden: int,
+        kinds: int = 0,
     ) -> None:
         super().__init__()
         self.tasks = tasks
         self.out = nn.Linear(hidden, tasks * GOAL_DIM)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.kind = nn.Linear(hidden, kinds) if kinds else None
+        for readout in filter(None, (self.out, self.kind)):
+            nn.init.zeros_(readout.weight)
+            nn.init.zeros_(readout.bias)
         self.register_buffer("goal_mean", goal_mean)
         self.register_buffer("goal_scale", goal_scale)
         varies = (goal_scale * SMALLEST_SPREAD < 0.99).float()  # less than 1, but for round-off
         self.register_buffer("varies", varies / varies.sum(-1, keepdim=True).clamp(min=1.0))
+
+    def kind_errors(
+        self, hidden: Float[Tensor, "step n hidden"], kinds: Int[Tensor, " n"]
+    ) -> Float[Tensor, "step n"]:
+        """Cross-entropy of the trials' kinds, in nats: log(kinds) is a guess, 0 is certainty."""
+        assert self.kind is not None
+        scores = self.kind(hidden).flatten(0, 1)
+        wanted = kinds.expand(len(hidden), -1).flatten()
+        return functional.cross_entropy(scores, wanted, reduction="none").reshape(hidden.shape[:2])
 
     def errors(
         self,

@@ -23,6 +23,7 @@ from agents.step_input import HAND, OBJECT
 from envs.primitives import tolerance
 from envs.stepping import TaskEnv
 
+PARTS = ("hand", "object")
 HAND_SHARE = 0.4
 HAND_BOX = np.array([(-0.35, 0.45, 0.06), (0.35, 0.9, 0.4)])  # metres, within the arm's reach
 TABLE = np.array([(-0.35, 0.48), (0.35, 0.92)])  # where an object may be wanted

@@ -226,7 +226,7 @@ class Config:
                 slopes = 0.03 * slopes
             values["agent"] = {**agent, "slopes": slopes}
         if isinstance(values.get("ppo"), dict):
-            values["ppo"] = {"stagger": False, **values["ppo"]}  # older than staggered cuts
+            values["ppo"] = {"stagger": False, "kind": 0.0, **values["ppo"]}  # older than either
         return build(cls, values)
 
 

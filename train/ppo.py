@@ -178,6 +178,11 @@ class PPO:
                     believed = self.belief.errors(outputs.hidden, goals, ids[0])
                     found["belief_loss"] = (believed * weight).sum()
                     loss = loss + config.belief * found["belief_loss"]
+                if config.kind and self.belief.kind is not None and rollout.kinds is not None:
+                    kinds = rollout.kinds[trials].to(device)
+                    told = self.belief.kind_errors(outputs.hidden, kinds)
+                    found["kind_loss"] = (told * weight).sum()
+                    loss = loss + config.kind * found["kind_loss"]
                 pull = None
                 if long_term is not None:
                     part = (batch.inputs, starts[index], outputs, batch.mask, index, rollout, cut)

@@ -40,6 +40,9 @@ class PPOConfig:
     """Weight of the value loss."""
     belief: float = 0.0
     """Weight of the belief loss, which teaches the memory to infer the goal (0: plain RL²)."""
+    kind: float = 0.1
+    """Weight of the loss by which the memory learns to tell proposed tasks from the suite's own (0:
+    none; without proposed tasks there is nothing to tell)."""
     max_grad_norm: float = 1.0
     """Gradient norm limit, for policy and critic separately."""
     kl_stop: float = 0.1
@@ -60,6 +63,7 @@ class PPOConfig:
             "--entropy must be a number from 0 to 1": 0 <= self.entropy <= 1,
             "--value must be a number from 0 to 100": 0 <= self.value <= 100,
             "--belief must be a number from 0 to 100": 0 <= self.belief <= 100,
+            "--kind must be a number from 0 to 100": 0 <= self.kind <= 100,
             "--max-grad-norm must be a positive number": 0 < self.max_grad_norm < 1e6,
             "--kl-stop must be a positive number": 0 < self.kl_stop < 1e6,
         }

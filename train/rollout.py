@@ -17,6 +17,7 @@ from torch.nn import functional
 from agents.heads import GOAL_DIM
 from agents.step_input import OBS, OBS_DIM
 from envs.buffer import TrialBatch
+from envs.proposals import PARTS
 from envs.trial import Trial
 
 Boundary = Literal["carry", "cut"]
@@ -38,6 +39,8 @@ class Rollout:
             `vector`.
         episodes: K.
         recall: what of episodic memory each trial saw (`envs.trial.Trial`); None: all of it.
+        kinds: 0 for the suite's own tasks, 1, 2 for proposals by `envs.proposals.PARTS`; None: all
+            are the suite's own.
     """
 
     inputs: Float[Tensor, "time trial input"]
@@ -50,6 +53,7 @@ class Rollout:
     goals: Float[Tensor, "trial goal"]
     episodes: int
     recall: Int[Tensor, " trial"] | None = None
+    kinds: Int[Tensor, " trial"] | None = None
 
     @classmethod
     def from_batch(
@@ -74,6 +78,9 @@ class Rollout:
             goals=pad_goals(goals),
             episodes=trials[0].episodes,
             recall=torch.tensor([trial.recall for trial in trials]),
+            kinds=torch.tensor(
+                [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
+            ),
         )
 
     @property
@@ -96,11 +103,11 @@ class Rollout:
         keep = self.usable
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
         fixed = ("usable", "task_ids", "goals")
+        known = [name for name in ("recall", "kinds") if getattr(self, name) is not None]
         return dataclasses.replace(
             self,
             **{name: getattr(self, name)[:, keep] for name in timed},
-            **{name: getattr(self, name)[keep] for name in fixed},
-            recall=None if self.recall is None else self.recall[keep],
+            **{name: getattr(self, name)[keep] for name in (*fixed, *known)},
         )
 
     def usable_obs(self) -> Float[Tensor, "n obs"]:

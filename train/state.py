@@ -159,7 +159,14 @@ def initialise(config: Config, suite: Suite) -> TrainState:
         width=network.critic,
         privileged=network.privileged_critic,
     )
-    belief = Belief(len(mean), goal_mean=mean, goal_scale=scale, hidden=network.hidden)
+    told = config.proposal_share and config.ppo.kind
+    belief = Belief(
+        len(mean),
+        goal_mean=mean,
+        goal_scale=scale,
+        hidden=network.hidden,
+        kinds=1 + len(proposals.PARTS) if told else 0,
+    )
     for module in (agent, critic, belief):
         module.to(learner_device(config))
     ppo = PPO(agent, critic, belief, config.ppo)

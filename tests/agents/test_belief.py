@@ -53,6 +53,24 @@ def test_one_is_a_guess_and_zero_is_certainty() -> None:
     assert (belief.errors(torch.randn(TIME, 4, HIDDEN), mean, TASK_IDS) < 1e-6).all()
 
 
+def test_an_untrained_belief_guesses_the_kind_and_a_trained_one_is_certain() -> None:
+    """The loss is log 3 for a guess among three; a memory that tells them apart brings it to 0."""
+    mean, scale = goal_statistics(goals())
+    belief = Belief(2, goal_mean=mean, goal_scale=scale, hidden=HIDDEN, kinds=3)
+    kinds = torch.tensor([0, 1, 2, 1])
+    hidden = torch.nn.functional.one_hot(kinds, HIDDEN).float().expand(TIME, -1, -1)
+    guess = belief.kind_errors(hidden, kinds)
+    assert guess.shape == (TIME, 4)
+    torch.testing.assert_close(guess, torch.full((TIME, 4), 3.0).log())
+    optimiser = torch.optim.Adam(belief.parameters(), lr=0.5)
+    for _ in range(40):
+        optimiser.zero_grad()
+        belief.kind_errors(hidden, kinds).mean().backward()
+        optimiser.step()
+    assert (belief.kind_errors(hidden, kinds) < 0.01).all()
+    assert (belief.kind_errors(hidden, kinds.roll(1)) > 1).any()
+
+
 def test_each_task_is_read_by_its_own_rows() -> None:
     belief = make_belief()
     with torch.no_grad():

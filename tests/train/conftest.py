@@ -34,6 +34,7 @@ def make_learner() -> Callable[..., PPO]:
         privileged: bool = True,
         seed: int = 0,
         entries: int = 0,
+        kinds: int = 0,
         **ppo: object,
     ) -> PPO:
         torch.manual_seed(seed)
@@ -42,7 +43,7 @@ def make_learner() -> Callable[..., PPO]:
         )
         goals = {"goal_mean": torch.zeros(2, GOAL_DIM), "goal_scale": torch.ones(2, GOAL_DIM)}
         critic = Critic(2, **goals, memory_width=12, width=16, privileged=privileged)
-        belief = Belief(2, **goals, hidden=12)
+        belief = Belief(2, **goals, hidden=12, kinds=kinds)
         with torch.no_grad():
             for layer in (agent.head.mean, critic.out, belief.out):
                 layer.weight.normal_()
@@ -76,6 +77,7 @@ def act() -> Callable[..., Rollout]:
             goals=torch.from_numpy(rng.random((trials, GOAL_DIM)).astype(np.float32)),
             episodes=EPISODES,
             recall=torch.tensor([0, 1, 2, 2, 1, 0]),
+            kinds=torch.tensor([0, 0, 1, 1, 2, 2]),
         )
 
     return make

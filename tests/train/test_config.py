@@ -129,11 +129,13 @@ def test_a_run_older_than_proposals_has_none() -> None:
     assert Config.from_json(Config().to_json()).proposal_share == 0.5
 
 
-def test_a_run_older_than_balance_dealt_all_tasks_alike() -> None:
+def test_a_run_older_than_a_choice_goes_on_without_it() -> None:
+    """Trials were dealt alike, and the belief told no kinds: it has no weights for it."""
     values = Config().to_json()
-    del values["balance"]
-    assert not Config.from_json(values).balance
-    assert Config.from_json(Config().to_json()).balance
+    del values["balance"], values["ppo"]["kind"]
+    old, new = Config.from_json(values), Config.from_json(Config().to_json())
+    assert (old.balance, old.ppo.kind) == (False, 0.0)
+    assert (new.balance, new.ppo.kind) == (True, 0.1)
 
 
 def test_tasks_are_proposed_where_whole_tasks_are_held_out() -> None:

@@ -226,6 +226,31 @@ def test_the_belief_loss_teaches_the_memory(make_learner, act) -> None:
     assert "agent.memory.net.weight_hh_l0" in changed(weights_of(off), weights_of(plain))
 
 
+def test_the_memory_learns_to_tell_kinds_of_task(make_learner, act) -> None:
+    """By its own weight, where kinds are known; nothing of it is left at 0."""
+    learners = {
+        "on": make_learner(kinds=3, kind=0.5),
+        "off": make_learner(kinds=3, kind=0.0),
+        "unknown": make_learner(kinds=3, kind=0.5),
+    }
+    found = {}
+    for name, learner in learners.items():
+        before = weights_of(learner)
+        rollout = act(learner.agent)
+        if name == "unknown":
+            rollout = dataclasses.replace(rollout, kinds=None)
+        found[name] = learner.update(rollout, rng())
+        assert ("belief.kind.weight" in changed(before, weights_of(learner))) == (name == "on")
+    assert 0 < found["on"]["kind_loss"] < 2
+    assert "kind_loss" not in found["off"]
+    assert "kind_loss" not in found["unknown"]
+    on, off, unknown = (weights_of(learner) for learner in learners.values())
+    assert "agent.memory.net.weight_hh_l0" in changed(off, on)
+    assert not changed(off, unknown)
+    plain = make_learner(kind=0.5)  # a suite without proposals has no such readout
+    assert "kind_loss" not in plain.update(act(plain.agent), rng())
+
+
 def test_an_update_is_a_function_of_its_arguments(make_learner, act) -> None:
     """No hidden randomness: torch's global generator has no say."""
     results = []

@@ -228,6 +228,11 @@ def test_proposed_tasks_are_tasks_of_their_own() -> None:
     proposal = Proposal("object", (0.1, 0.2, 0.3), 2.0, 5.0)
     rollout = make_rollout(proposal)
     assert rollout.task_ids.tolist() == [1, 2, 0]
+    assert rollout.kinds is not None
+    assert rollout.kinds.tolist() == [0, 2, 0]
+    kept = rollout.without_faults()
+    assert kept.kinds is not None
+    assert kept.kinds.tolist() == [0, 2]
     np.testing.assert_allclose(rollout.goals[1], (0.3, 0.4, 0.5, 0.0, 2.0, 5.0))
     metrics = success_metrics(rollout, TASKS, "train")
     assert metrics["train/success_by_episode/1"] == 0.0  # trial 0's; trial 1 has succeeded in it
