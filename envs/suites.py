@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.dealing import deal
 from envs.proposals import Proposal
 from envs.stepping import TASKS
 from envs.trial import Trial
@@ -25,7 +26,6 @@ from envs.trial import Trial
 SUITES = ("ML1", "ML10", "ML25", "ML45", "MT10", "MT50", "custom")
 GOALS_PER_TASK = 50
 
-LEAST_LACK = 0.05  # of success; a task that never fails is dealt few trials, but some
 
 Goals = dict[str, tuple[tuple[float, ...], ...]]
 
@@ -101,7 +101,7 @@ class Suite:
             seed: of the run.
             proposals: share of proposed tasks.
             success: of each task so far; where given, trials that are not proposed go to the tasks
-                by what they lack of it (`deal`).
+                by what they lack of it (`envs.dealing`).
         """
         rng = np.random.default_rng([seed, iteration, 0])
         tasks = self.tasks
@@ -158,27 +158,6 @@ class Suite:
     ) -> Trial:
         vector = self.split(split)[task][goal]
         return Trial(task, vector, goal, split, episodes, horizon, seed, self.goal_hidden)
-
-
-def deal(order: Sequence[str], success: Mapping[str, float], rng: np.random.Generator) -> list[str]:
-    """As many trials as `order` has, dealt again to its tasks by what they lack of success.
-
-    Each task keeps one trial; the others go out in proportion to 1 - success (a task not in
-    `success` lacks all of it), by systematic resampling: a task's number is its share rounded up or
-    down, and its share on average. Tasks stay interleaved, so blocks of trials cost about the same.
-    """
-    tasks = list(dict.fromkeys(order))
-    more = len(order) - len(tasks)
-    lack = np.array([1 - success.get(task, 0.0) + LEAST_LACK for task in tasks])
-    edges = np.minimum(np.cumsum(lack / lack.sum() * more), more)
-    edges[-1:] = more  # exactly: sums round
-    numbers = 1 + np.diff(np.floor(edges + rng.random()).astype(int), prepend=0)
-    return [
-        task
-        for turn in range(numbers.max(initial=0))
-        for task, number in zip(tasks, numbers, strict=True)
-        if turn < number
-    ]
 
 
 def suite_problems(

@@ -24,6 +24,7 @@ from train import checkpoint
 from train.arms import ARMS, Arm, ArmName, MemoryConfig, network
 from train.checkpoint import Checkpoint, CheckpointError
 from train.fields import build, flatten
+from train.older import modernised, sees_proposals_otherwise
 from train.ppo_config import PPOConfig
 from train.sealed import replace_file
 
@@ -215,19 +216,7 @@ class Config:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
         if not isinstance(values, dict):
             return build(cls, values)
-        values = {"proposals": 0.0, "balance": False, **values}  # older than either
-        agent = values.get("agent")
-        if "arm" not in values:  # older than arms: the core said it
-            bare = isinstance(agent, dict) and agent.get("core") == "none"
-            values["arm"] = "none" if bare else "short"
-        if isinstance(agent, dict):
-            slopes = agent.get("slopes", False)  # older than slopes
-            if isinstance(slopes, bool):  # older than their scale
-                slopes = 0.03 * slopes
-            values["agent"] = {**agent, "slopes": slopes}
-        if isinstance(values.get("ppo"), dict):
-            values["ppo"] = {"stagger": False, "kind": 0.0, **values["ppo"]}  # older than either
-        return build(cls, values)
+        return build(cls, modernised(values))
 
 
 _Kind = TypeVar("_Kind", bound=Config)
@@ -282,14 +271,6 @@ def parse(
             + ", ".join(f"--{name.replace('_', '-')}" for name in sorted(CHANGEABLE)),
         )
     return new, saved
-
-
-def sees_proposals_otherwise(values: dict[str, Any]) -> bool:
-    """Whether a saved configuration is of a run whose critic saw proposals' random numbers.
-
-    Since then it sees where the part is wanted; `slopes` became a number at the same time.
-    """
-    return bool(values.get("proposals")) and isinstance(values.get("agent", {}).get("slopes"), bool)
 
 
 def _take(arguments: list[str], flag: str) -> str | None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
+from envs.dealing import deal
 from envs.stepping import TASKS
-from envs.suites import GOALS_PER_TASK, Suite, SuiteError, deal, make_suite, suite_problems
+from envs.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
 from envs.trial import Trial
 
 ML1_TASKS = ("reach-v3", "push-v3", "door-open-v3")  # goals of 6, 6 (drawn with rejection) and 3

@@ -9,7 +9,8 @@ import pytest
 
 from agents.rl2 import AgentConfig
 from envs.suites import SUITES
-from train.config import CHANGEABLE, Config, difference, sees_proposals_otherwise
+from train.config import CHANGEABLE, Config, difference
+from train.older import sees_proposals_otherwise
 from train.ppo_config import PPOConfig
 from train.stream_config import StreamConfig
 
