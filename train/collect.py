@@ -9,6 +9,7 @@ from torch import Tensor
 
 from agents.rl2 import RL2Agent, actor_weights
 from envs.pool import Policy, WorkerPool
+from envs.proposals import PARTS
 from envs.trial import Trial
 from train.rollout import Rollout
 
@@ -63,7 +64,7 @@ def success_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[
 def proposal_metrics(rollout: Rollout, trials: Sequence[Trial]) -> dict[str, float]:
     """Any-step success in proposed tasks, by part and episode; nothing where there are none."""
     success, metrics = rollout.success_by_episode(), {}
-    for part in ("hand", "object"):
+    for part in PARTS:
         wanted = [trial.proposal is not None and trial.proposal.part == part for trial in trials]
         columns = torch.tensor(wanted) & rollout.usable
         if columns.any():

@@ -83,16 +83,14 @@ class TrainState:
     def note_success(self, value: float, rate: float) -> None:
         """Smooth the training success that chooses the best checkpoint; NaN is left out."""
         if value == value:
-            self.success = (
-                value if self.success is None else (self.success + rate * (value - self.success))
-            )
+            self.success = _smoothed(self.success, value, rate)
 
     def note_success_by_task(self, found: Mapping[str, float | None]) -> None:
         """Smooth the training success of the tasks that had a usable trial."""
         for task, value in found.items():
             if value is not None:
-                before = self.success_by_task.get(task, value)
-                self.success_by_task[task] = before + TASK_SMOOTHING * (value - before)
+                before = self.success_by_task.get(task)
+                self.success_by_task[task] = _smoothed(before, value, TASK_SMOOTHING)
 
     def save(self, config: Config) -> Path:
         """Write a checkpoint into the run folder. Raises CheckpointError if it cannot."""
@@ -222,6 +220,10 @@ def learner_device(config: Config) -> torch.device:
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(config.device)
+
+
+def _smoothed(before: float | None, value: float, rate: float) -> float:
+    return value if before is None else before + rate * (value - before)
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
