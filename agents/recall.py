@@ -8,6 +8,7 @@ changes only when the whole store is encoded anew.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from agents.features import Encoder
 from agents.step_input import PREV_DONE
-from memory.episodic import ALL, EpisodicMemory
+from memory.episodic import ALL, NOTHING, EpisodicMemory
 from memory.short_term import ShortTermMemory
 
 
@@ -85,7 +86,7 @@ class Recall(nn.Module):
     def report(self, state: Float[Tensor, "trial joined"]) -> dict[str, float]:
         """What a read would do in `state`; see `EpisodicMemory.report`."""
         now = self.split(state)
-        query = now.total / now.age.clamp(min=1)[:, None]
+        query = _mean(now.total, now.age)
         return self.store.report(now.core[:, -self.memory.hidden :], query, now.recall)
 
     @torch.no_grad()
@@ -121,6 +122,9 @@ class Recall(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         now, width = self.split(state), self.memory.hidden
         core = now.core
+        if not bool((now.recall > NOTHING).any()):  # no query will ever be asked for
+            output, core = memory(features, core)
+            return output, dataclasses.replace(now, core=core).join()
         with torch.no_grad():
             encoded, slow = self.memory(self.encoder(inputs), now.slow)
             totals = torch.cat((now.total[None], now.total + encoded.cumsum(dim=0)))
@@ -133,10 +137,16 @@ class Recall(nn.Module):
             if bool(due[begin].any()):
                 # The last H numbers: h of a GRU, the cell of an LSTM (as epLSTM has it).
                 rest, hidden = core[:, :-width], core[:, -width:]
-                query = totals[begin] / ages[begin].clamp(min=1)[:, None]
-                read = self.store.read(hidden, query, now.recall)
+                read = self.store.read(hidden, _mean(totals[begin], ages[begin]), now.recall)
                 core = torch.cat((rest, torch.where(due[begin][:, None], read, hidden)), dim=-1)
             output, core = memory(features[begin:end], core)
             outputs.append(output)
         after = RecallState(core, slow, totals[-1], ages[-1], now.recall)
         return torch.cat(outputs), after.join()
+
+
+def _mean(
+    total: Float[Tensor, "trial hidden"], age: Float[Tensor, " trial"]
+) -> Float[Tensor, "trial hidden"]:
+    """The query of a read: the slow encoder's mean output over the trial so far."""
+    return total / age.clamp(min=1)[:, None]

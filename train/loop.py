@@ -83,7 +83,8 @@ def iterate(
     learnt |= guard.check(learnt)
     kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
     metrics = success_metrics(rollout, tasks, "train") | proposal_metrics(rollout, trials)
-    state.note_success_by_task({task: metrics.get(f"train/success/{task}") for task in tasks})
+    if config.balance:
+        state.note_success_by_task({task: metrics.get(f"train/success/{task}") for task in tasks})
     metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept
     state.iteration += 1
     state.steps += rollout.rewards.numel()

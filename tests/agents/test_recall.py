@@ -107,6 +107,20 @@ def test_single_steps_are_one_unroll(core: Core) -> None:
     torch.testing.assert_close(state, end, rtol=0, atol=1e-4)
 
 
+def test_who_may_recall_nothing_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By themselves such trials skip the slow encoder, and do what they do beside others."""
+    agent, inputs = make(), inputs_of(20, 3)
+    with torch.no_grad():
+        beside, _ = agent.unroll(inputs, agent.initial_state(3, torch.tensor([0, 0, 2])))
+        monkeypatch.setattr(slow_of(agent).encoder, "forward", None)
+        alone, end = agent.unroll(inputs[:, :2], agent.initial_state(2, torch.tensor([0, 0])))
+        halves = agent.initial_state(2, torch.tensor([0, 0]))
+        for part in inputs[:, :2].split(10):
+            halves = agent.unroll(part, halves)[1]
+    torch.testing.assert_close(alone.hidden, beside.hidden[:, :2], rtol=0, atol=1e-6)
+    torch.testing.assert_close(halves, end, rtol=0, atol=1e-6)
+
+
 def test_memory_is_cleared_only_at_trial_starts() -> None:
     """Everything but what a trial may see: h, the slow encoder, the query and the clock."""
     agent, inputs = make(), inputs_of(20, 2)
