@@ -31,6 +31,8 @@ from train.sealed import replace_file
 CHANGEABLE = frozenset(
     {
         "total_steps",
+        "ppo.final_learning_rate",
+        "ppo.anneal",
         "workers",
         "threads",
         "device",
@@ -41,7 +43,7 @@ CHANGEABLE = frozenset(
     }
 )
 """Fields that may differ when a run is resumed: they do not change what is learnt up to a step,
-except total_steps, which sets where the learning-rate schedule ends."""
+except the first three, which say how the learning rate ends."""
 
 
 PROPOSALS = 0.5  # of training trials, where whole tasks are held out
@@ -268,9 +270,14 @@ def parse(
         stop(
             [f"--resume {folder}: {change}" for change in changed],
             "start a new run for another configuration; a resumed one may change only "
-            + ", ".join(f"--{name.replace('_', '-')}" for name in sorted(CHANGEABLE)),
+            + ", ".join(sorted(_flag(name) for name in CHANGEABLE)),
         )
     return new, saved
+
+
+def _flag(name: str) -> str:
+    """The command line's name of a field; those of parts of the configuration have no prefix."""
+    return "--" + name.rpartition(".")[2].replace("_", "-")
 
 
 def _take(arguments: list[str], flag: str) -> str | None:

@@ -18,7 +18,7 @@ def modernised(values: dict[str, Any]) -> dict[str, Any]:
             slopes = 0.03 * slopes
         values["agent"] = {**agent, "slopes": slopes}
     if isinstance(values.get("ppo"), dict):
-        values["ppo"] = {"stagger": False, "kind": 0.0, **values["ppo"]}
+        values["ppo"] = {"stagger": False, "kind": 0.0, "anneal": 1.0, **values["ppo"]}
     return values
 
 

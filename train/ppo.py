@@ -90,9 +90,10 @@ class PPO:
         self.set_progress(0.0)
 
     def set_progress(self, fraction: float) -> None:
-        """Set both learning rates for `fraction` of training done, linearly."""
+        """Set both learning rates for `fraction` of training done."""
         start, end = self.config.learning_rate, self.config.final_learning_rate
-        now = start + (end - start) * min(max(fraction, 0.0), 1.0)
+        fallen = 1.0 - (1.0 - fraction) / self.config.anneal
+        now = start + (end - start) * min(max(fallen, 0.0), 1.0)
         policy, critic = self.optimiser.param_groups
         policy["lr"] = now
         critic["lr"] = now / start * self.config.critic_learning_rate if start else 0.0

@@ -14,7 +14,9 @@ class PPOConfig:
     learning_rate: float = 5e-4
     """Adam's step size at the start of training."""
     final_learning_rate: float = 5e-4
-    """The same at total_steps; linear in between."""
+    """The same at total_steps."""
+    anneal: float = 0.2
+    """Share of training, at its end, in which the step sizes fall to the final one, linearly."""
     critic_learning_rate: float = 2e-3
     """The same of the critic: one that lags leaves the advantages full of noise."""
     gamma: float = 0.99
@@ -53,6 +55,7 @@ class PPOConfig:
         checks = {
             "--learning-rate must be a positive number": 0 < self.learning_rate < 1,
             "--final-learning-rate must be a number from 0 to 1": 0 <= self.final_learning_rate < 1,
+            "--anneal must be above 0 and at most 1": 0 < self.anneal <= 1,
             "--critic-learning-rate must be a positive number": 0 < self.critic_learning_rate < 1,
             "--gamma must be in (0, 1]": 0 < self.gamma <= 1,
             "--gae-lambda must be in [0, 1]": 0 <= self.gae_lambda <= 1,

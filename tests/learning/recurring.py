@@ -53,6 +53,7 @@ class Search:
         default_factory=lambda: PPOConfig(
             learning_rate=5e-3,
             final_learning_rate=1e-3,
+            anneal=1.0,
             critic_learning_rate=5e-3,
             minibatches=4,
             bptt=4,

@@ -13,7 +13,7 @@ from train.ppo_config import PPOConfig
 def trained(core: Core) -> RL2Agent:
     """Plain RL²: no belief loss, so that reinforcement alone has to teach the memory."""
     agent = AgentConfig(core=core, hidden=32, encoder=32, critic=32)
-    rates = {"learning_rate": 5e-3, "final_learning_rate": 1e-3}
+    rates = {"learning_rate": 5e-3, "final_learning_rate": 1e-3, "anneal": 1.0}
     ppo = PPOConfig(**rates, belief=0.0, minibatches=4, bptt=EPISODES * HORIZON)
     return train(agent, ppo, iterations=30, trials=48)
 

@@ -169,10 +169,14 @@ def test_kl_counts_the_passes_until_it_is_too_large(make_learner, act) -> None:
     assert (metrics["epochs"], metrics["kl_last"]) == (2, kls[1])
 
 
-def test_learning_rate_falls_linearly(make_learner, act) -> None:
+def test_learning_rate_falls_linearly_at_the_end(make_learner, act) -> None:
     """And the rate set is the rate used: a tenth of it makes a tenth of Adam's first step."""
-    learner = make_learner(learning_rate=1e-2, final_learning_rate=2e-3, critic_learning_rate=3e-2)
-    for fraction, rate in ((0.0, 1e-2), (0.5, 6e-3), (1.0, 2e-3), (1.7, 2e-3), (-1.0, 1e-2)):
+    rates = {"learning_rate": 1e-2, "final_learning_rate": 2e-3, "critic_learning_rate": 3e-2}
+    for anneal, fraction, rate in (
+        *((1.0, f, r) for f, r in ((0, 1e-2), (0.5, 6e-3), (1, 2e-3), (1.7, 2e-3), (-1, 1e-2))),
+        *((0.2, f, r) for f, r in ((0, 1e-2), (0.8, 1e-2), (0.9, 6e-3), (1, 2e-3))),
+    ):
+        learner = make_learner(anneal=anneal, **rates)
         learner.set_progress(fraction)
         policy, critic = learner.optimiser.param_groups
         assert policy["lr"] == pytest.approx(rate)
