@@ -24,6 +24,7 @@ from eval.retention import (
     episodes_to,
     final_performance,
     forgetting,
+    incremental_performance,
     learned_forgetting,
     learned_performance,
     meta_forgetting,
@@ -52,6 +53,10 @@ METRICS: dict[str, tuple[str, Callable[[Matrix], np.ndarray]]] = {
         lambda m: final_performance(m, 0),
     ),
     "learned": ("success just after the own phase", learned_performance),
+    "incremental performance": (
+        "success on all tasks met so far, after each phase",
+        incremental_performance,
+    ),
     "forgetting": ("success after the own phase minus at the end (less is better)", forgetting),
     "forgetting, learned only": (
         f"the same for tasks that reached {LEARNED:g} in their phase",

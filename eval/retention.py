@@ -58,6 +58,18 @@ def learned_performance(matrix: Matrix, episode: int = -1) -> Float[np.ndarray, 
     return matrix.at(episode)[np.arange(1, len(matrix.phases) + 1), list(matrix.phases)]
 
 
+def incremental_performance(matrix: Matrix, episode: int = -1) -> Float[np.ndarray, " phase"]:
+    """After each phase, mean success on all tasks met so far: what is kept on the way.
+
+    Its mean is the average incremental accuracy of Rebuffi et al. 2017 (arXiv 1611.07725). Where
+    tasks come again, `forgetting` compares with an end at which all have just been relearnt; this
+    counts what was lost in between.
+    """
+    rows = matrix.at(episode)[1:]
+    met = [sorted(set(matrix.phases[: j + 1])) for j in range(len(rows))]
+    return np.array([row[tasks].mean() for row, tasks in zip(rows, met, strict=True)])
+
+
 def forgetting(matrix: Matrix, episode: int = -1) -> Float[np.ndarray, " phase"]:
     """F_i = p_i(iΔ) - p_i(T) of each phase; its mean is Continual World's forgetting F.
 

@@ -26,7 +26,13 @@ from eval.metrics import Interval
 from eval.page import Table
 from eval.runs import Run, StreamRun
 
-CONTRASTED = ("performance", "first-episode performance", "forgetting", "meta-forgetting")
+CONTRASTED = (
+    "performance",
+    "first-episode performance",
+    "incremental performance",
+    "forgetting",
+    "meta-forgetting",
+)
 UNKNOWN = "–"
 
 Groups = Mapping[str, Sequence[StreamRun]]

@@ -12,6 +12,7 @@ from eval.retention import (
     episodes_to,
     final_performance,
     forgetting,
+    incremental_performance,
     learned_forgetting,
     learned_performance,
     meta_forgetting,
@@ -53,6 +54,14 @@ def test_a_task_never_learned_is_not_called_retained(matrix) -> None:
     assert lost[:2] == pytest.approx([0.6, 0.2])
     assert isnan(lost[2])
     assert learned_forgetting(matrix, level=0.1)[2] == 0
+
+
+def test_incremental_performance_by_hand(matrix) -> None:
+    """a; a and b; all three. In a second cycle all tasks have been met, whichever is on."""
+    assert incremental_performance(matrix) == pytest.approx([0.9, 1.3 / 2, 1.1 / 3])
+    rows = [[0.0, 0.0], [0.8, 0.4], [0.2, 0.6], [1.0, 0.3], [0.7, 0.9]]
+    twice = Matrix(("a", "b"), (0, 1, 0, 1), np.array(rows)[..., None])
+    assert incremental_performance(twice) == pytest.approx([0.8, 0.4, 0.65, 0.8])
 
 
 def test_zero_shot_transfer_by_hand(matrix) -> None:
