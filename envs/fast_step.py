@@ -193,7 +193,7 @@ def _make_step(
     scaled = np.empty(4, np.float32)
     multiply, ndarray, float32 = np.multiply, np.ndarray, np.dtype(np.float32)
     sqrt, norm = math.sqrt, primitives.substitutes()["norm"]
-    scalar_norm = norm is primitives.norm
+    in_scalars = norm is primitives.scalar_norm
     new = tuple.__new__
 
     def step(action: np.ndarray) -> StepResult:
@@ -246,7 +246,7 @@ def _make_step(
         x = floor_x if x < floor_x else top_x if x > top_x else x
         y = floor_y if y < floor_y else top_y if y > top_y else y
         z = floor_z if z < floor_z else top_z if z > top_z else z
-        if scalar_norm:
+        if in_scalars:
             ax, ay, az = right.tolist()
             bx, by, bz = left.tolist()
             ax -= bx

@@ -3,8 +3,9 @@
 Task code works on vectors of two to four numbers, where NumPy's overhead is many times the
 arithmetic. Each function here takes the case that tasks use, does the same operations in the same
 order, and hands every other case to the original. `differences()` compares all of them with
-their originals on this machine: the order of operations inside BLAS, for one, is a property of
-the CPU it was dispatched for.
+their originals on this machine. How BLAS rounds a sum of squares is a property of the kernel that
+it chose for the CPU (fused multiply-adds or not), so there are two norms, and `norm` is the faster
+one that is exact here.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _GAUSSIAN = float(np.sqrt(-2 * np.log(_AT_MARGIN)))
 _SQUARABLE = 1e150
 
 
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """`np.linalg.norm`; fast for the 2-norm of a float64 vector of 2, 3 or 4 numbers."""
+def scalar_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """`np.linalg.norm` where BLAS rounds each product; fast for 2 to 4 float64."""
     if (
         type(x) is ndarray
         and x.dtype is _F64
@@ -58,9 +59,33 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     return _norm(x, ord, axis, keepdims)
 
 
+def blas_norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """`np.linalg.norm` by the same call of BLAS; fast for a contiguous float64 vector."""
+    if (
+        type(x) is ndarray
+        and x.dtype is _F64
+        and (ord is None or ord == 2)
+        and axis is None
+        and not keepdims
+        and x.strides == (8,)
+    ):
+        return _float64(_sqrt(x.dot(x)))
+    return _norm(x, ord, axis, keepdims)
+
+
+def _products_are_rounded() -> bool:
+    """Whether BLAS rounds each product of a short dot product on this CPU, as Python does."""
+    rng = np.random.default_rng(0)
+    vectors = (rng.normal(size=size) for _ in range(300) for size in (2, 3, 4))
+    return all(scalar_norm(vector) == _norm(vector) for vector in vectors)
+
+
+norm = scalar_norm if _products_are_rounded() else blas_norm
+
+
 def plane_norm(a: float, b: float) -> float:
     """The 2-norm of (a, b), for the same numbers as `norm`."""
-    return _sqrt(a * a + b * b)
+    return _sqrt(a * a + b * b) if norm is scalar_norm else float(norm(np.array((a, b))))
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
@@ -199,6 +224,7 @@ def _samples() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any], tu
         a, b = _float64(scalar(scale)), _float64(scalar(scale))
         for size in (2, 3, 4):
             yield "norm", norm, _norm, (rng.normal(size=size) * scale,)
+        yield "plane_norm", plane_norm, lambda *ab: _norm(np.array(ab)), (float(a), float(b))
         yield "clip", clip, _clip, (a, -1, 1)
         yield "abs", absolute, _abs, (a,)
         yield "hstack", hstack, _hstack, ((a, b),)
@@ -248,7 +274,7 @@ def substitutes() -> dict[str, Any]:
     return {
         "norm": linalg.norm,
         "plane_norm": plane_norm
-        if linalg.norm is norm
+        if "plane_norm" not in differ
         else lambda a, b: float(_norm(np.array((a, b)))),
         "np": _copy(np, linalg=linalg, **equal(clip=clip, abs=absolute, hstack=hstack)),
         "reward_utils": rewards,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -34,10 +37,33 @@ def outcome(function, *arguments):
 def test_norm(values, dtype):
     with np.errstate(all="ignore"):
         vector = np.array(values, dtype)
-    assert outcome(primitives.norm, vector) == outcome(np.linalg.norm, vector)
-    assert outcome(primitives.norm, vector, 2) == outcome(np.linalg.norm, vector, 2)
     strided = np.repeat(vector, 2)[::2]
-    assert outcome(primitives.norm, strided) == outcome(np.linalg.norm, strided)
+    for norm in (primitives.norm, primitives.blas_norm):
+        assert outcome(norm, vector) == outcome(np.linalg.norm, vector)
+        assert outcome(norm, vector, 2) == outcome(np.linalg.norm, vector, 2)
+        assert outcome(norm, strided) == outcome(np.linalg.norm, strided)
+
+
+def test_a_blas_that_fuses_products_and_sums_is_noticed(monkeypatch):
+    def fused(vector):
+        return np.float64(math.sqrt(math.fsum(Fraction(x) ** 2 for x in vector.tolist())))
+
+    def rounded(vector):
+        return np.float64(
+            math.sqrt(functools.reduce(operator.add, (x * x for x in vector.tolist())))
+        )
+
+    monkeypatch.setattr(primitives, "_norm", fused)
+    assert not primitives._products_are_rounded()
+    monkeypatch.setattr(primitives, "_norm", rounded)
+    assert primitives._products_are_rounded()
+
+
+@pytest.mark.parametrize("name", ["scalar_norm", "blas_norm"])
+def test_the_plane_norm_is_that_of_the_norm(monkeypatch, name):
+    monkeypatch.setattr(primitives, "norm", getattr(primitives, name))
+    for a, b in np.random.default_rng(0).normal(size=(300, 2)).tolist():
+        assert primitives.plane_norm(a, b) == primitives.norm(np.array((a, b)))
 
 
 @given(ANY, st.sampled_from([(-1, 1), (0.0, 1.0), (-0.5, 2.0)]))
