@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-import sys
 from types import FrameType
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: batch systems requeue it
@@ -34,8 +35,8 @@ class StopSignal:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        print(
-            "\nstopping: finishing this iteration and saving (again to stop at once)",
-            file=sys.stderr,
-            flush=True,
-        )
+        # Not print: a signal may come in the middle of a write to stderr, which is not reentrant.
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            os.write(
+                2, b"\nstopping: finishing this iteration and saving (again to stop at once)\n"
+            )
