@@ -71,9 +71,9 @@ class Config:
     """Goals of each training task; 50 is Meta-World's own list, which a memory learns by heart."""
     total_steps: int | None = None
     """Environment steps to train for; default: 2 million per training task, 20 million for ML10."""
-    episodes: int = 2
+    episodes: int = 4
     """Episodes of a training trial (K); memory is carried through all of them."""
-    horizon: int = 250
+    horizon: int = 125
     """Steps of a training episode (H)."""
     trials: int | None = None
     """Trials of one iteration; default: the smallest multiple of the tasks that is at least 40."""
