@@ -56,7 +56,7 @@ class RecurrentPPO:
 
 
 class OurTraining:
-    """Our own loop at its defaults but for the epochs; see `train.rl2.train`.
+    """Our own loop at its defaults but for epochs and trials of 2 episodes; see `train.rl2.train`.
 
     Args:
         setup: tasks and environments; an iteration has twice as many trials.
@@ -71,6 +71,7 @@ class OurTraining:
             tasks=setup.suite.tasks,
             seed=setup.seed,
             trials=2 * setup.envs,  # as many as the tuned rival has environments: 40 on ML10
+            episodes=2,
             horizon=horizon,
             ppo=PPOConfig(epochs=epochs, kl_stop=1e5),  # all passes, as the rival makes
             device="cpu",

@@ -23,7 +23,8 @@ from train.collect import acting_policy, collect, success_metrics
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two iterations of 40 steps, with two checkpoints, the first of them the best."""
     folder = tmp_path_factory.mktemp("runs") / "reach"
-    arguments = "--suite ML1 --task reach-v3 --total-steps 80 --trials 2 --lanes 2 --horizon 10"
+    arguments = "--suite ML1 --task reach-v3 --total-steps 80 --trials 2 --lanes 2"
+    arguments += " --episodes 2 --horizon 10"
     arguments += " --checkpoint-every 40 --hidden 8 --encoder 8 --critic 8 --workers 1 --threads 1"
     assert train.rl2.main([*arguments.split(), "--run", str(folder)]) == 0
     checkpoint.mark_best(folder / "checkpoints", 40, 0.5)
