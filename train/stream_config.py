@@ -50,6 +50,7 @@ class StreamConfig(Config):
     """Trials of one iteration; default: the smallest multiple of the tasks that is at least 10. All
     are of one task, so fewer than on a suite make as good a batch of it."""
     least_trials: ClassVar[int] = 10
+    # Not the suites' length: all streams in results/ were run with this one.
     episodes: int = 2
     """Episodes of a training trial (K); memory is carried through all of them."""
     horizon: int = 250
