@@ -82,15 +82,15 @@ class FastStepper:
         self._bounds = space.low[:_FLAT], space.high[:_FLAT]
         self.step = _make_step(env, self.frame, self.settled)
 
-    def reset(self, goal: bytes) -> np.ndarray:
-        """Reset to the goal set on the environment, known by its bytes; returns (39,) float64."""
-        snapshot = self.memo.get(goal)
+    def reset(self, start: bytes) -> np.ndarray:
+        """Reset to what was set on the environment, known by its bytes; returns (39,) float64."""
+        snapshot = self.memo.get(start)
         if snapshot is None:
-            snapshot = self.memo[goal] = self._simulate()
+            snapshot = self.memo[start] = self._simulate()
             if len(self.memo) > MEMO_GOALS:
                 self.memo.popitem(last=False)
         else:
-            self.memo.move_to_end(goal)
+            self.memo.move_to_end(start)
             self._restore(snapshot)
         # Official code clips what it returns from a step, not what it returns from a reset.
         np.clip(snapshot.obs[:_FLAT], *self._bounds, out=self.frame[:_FLAT])

@@ -8,18 +8,24 @@ and observations are the training task's; only the rewards tell what is wanted, 
 Meta-World's have (0 to 10, 10 on success, `reward_utils.tolerance` with a long tail). Tasks that a
 learner makes for itself instead of being given them: Gupta et al. 2018 (arXiv 1806.04640), Nair et
 al. 2018 (arXiv 1807.04742). Nothing of a held-out task is used.
+
+With `vary` the scene is not quite the training task's: the hand starts elsewhere, and the object is
+seen some centimetres from where it is. Tasks of one scene differ in both (the drawer's observed
+place lies 5 cm higher in drawer-close-v3 than in drawer-open-v3), and an agent that has only ever
+met ten conventions trusts them (docs/recipe.md). Domain randomisation: Tobin et al. 2017 (arXiv
+1703.06907).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from agents.step_input import HAND, OBJECT
+from agents.step_input import FRAME, HAND, OBJECT
 from envs.primitives import tolerance
 from envs.stepping import TaskEnv
 
@@ -32,6 +38,9 @@ LEAST_TURN = 0.35  # of the joint's range
 HINGE = 1.6  # radians; doors open further than an arm can follow
 SUCCESS = 0.05  # metres, as in Meta-World's push and reach
 TOUCH = 0.03  # metres between hand and object when they touch
+VARIED_HAND = np.array([(-0.5, 0.4, 0.08), (0.5, 0.75, 0.35)])  # metres, where it may start
+HAND_VARIED, SHIFTED = 0.5, 0.67  # shares of varied proposals
+SHIFT = 0.06  # metres, along each axis either way
 MEAN = (0.0, 0.66, 0.16, HAND_SHARE, 2.5, 5.5)
 DEVIATION = (0.16, 0.135, 0.105, 0.49, 0.87, 0.87)
 """Of `Proposal.vector` over ML10's scenes, roughly."""
@@ -46,25 +55,38 @@ class Proposal:
         numbers: three numbers in [0, 1) that say where to, by part and kind of object.
         reach: most reward for a hand at the object.
         place: most reward for an object at its place, before success.
+        shift: (3,) metres by which the object is seen beside its place; None: it is seen there.
+        hand: (3,) metres, where the hand starts; None: where the training task has it.
     """
 
     part: Literal["hand", "object"]
     numbers: tuple[float, float, float]
     reach: float
     place: float
+    shift: tuple[float, ...] | None = None
+    hand: tuple[float, ...] | None = None
 
     @classmethod
-    def draw(cls, seed: int) -> Proposal:
-        """A function of `seed`."""
+    def draw(cls, seed: int, *, vary: bool = False) -> Proposal:
+        """A function of `seed`; with `vary` in a scene a little unlike the training task's."""
         rng = np.random.default_rng([seed, 3])
         part = "hand" if rng.random() < HAND_SHARE else "object"
         a, b, c, reach, place = rng.random(5).tolist()
-        return cls(part, (a, b, c), 1 + 3 * reach, 4 + 3 * place)
+        plain = cls(part, (a, b, c), 1 + 3 * reach, 4 + 3 * place)
+        if not vary:
+            return plain
+        rng, shift, hand = np.random.default_rng([seed, 9]), None, None
+        if rng.random() < SHIFTED:
+            shift = tuple(rng.uniform(-SHIFT, SHIFT, 3).tolist())
+        if rng.random() < HAND_VARIED:
+            hand = tuple(rng.uniform(*VARIED_HAND).tolist())
+        return replace(plain, shift=shift, hand=hand)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Proposal:
         """Inverse of `dataclasses.asdict`."""
-        return cls(**{**values, "numbers": tuple(values["numbers"])})
+        places = {name: values.get(name) for name in ("numbers", "shift", "hand")}
+        return cls(**{**values, **{n: v if v is None else tuple(v) for n, v in places.items()}})
 
     def vector(self, target: Sequence[float]) -> tuple[float, ...]:
         """What its reward depends on, as six numbers for the critic; `target` (3,) in metres."""
@@ -75,7 +97,7 @@ class ProposedTask:
     """The reward of one proposal on one simulator.
 
     Args:
-        env: the simulator, just reset to the trial's goal.
+        env: the simulator, set to the trial's goal.
         proposal: what is to be done.
     """
 
@@ -86,8 +108,9 @@ class ProposedTask:
         self._env, self._proposal = env, proposal
         self._place = HAND if proposal.part == "hand" else OBJECT
 
-    def begin(self, obs: np.ndarray) -> np.ndarray:
-        """Start an episode from the observation (39,) after a reset; returns the one it has now."""
+    def begin(self) -> np.ndarray:
+        """Reset the simulator and start an episode; returns its first observation (39,)."""
+        obs = self._env.reset(self._proposal.hand)
         a, b, c = self._proposal.numbers
         joint = self._env.object_joint
         if self._proposal.part == "hand":
@@ -108,6 +131,16 @@ class ProposedTask:
         self._away = math.dist(obs[HAND], obs[OBJECT])
         near = 1.0 if self._proposal.part == "hand" else 0.35 * self._far  # not there to begin with
         self._enough = min(SUCCESS, near)
+        return obs
+
+    def seen(self, obs: np.ndarray) -> np.ndarray:
+        """What the agent is shown of an observation (39,); rewards are for what is there."""
+        shift = self._proposal.shift
+        if shift is None:
+            return obs
+        obs = obs.copy()
+        obs[OBJECT] += shift
+        obs[FRAME + OBJECT.start : FRAME + OBJECT.stop] += shift
         return obs
 
     def judge(self, obs: np.ndarray) -> tuple[float, bool]:

@@ -19,6 +19,7 @@ import logging
 import math
 import warnings
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import mujoco
@@ -116,6 +117,7 @@ class TaskEnv:
         assert space is not None
         self._goal_shape = space.shape
         self._goal: bytes | None = None
+        self._own_hand = self._env.hand_init_pos
         self._ready = False
         self._faults = self._env.data.warning.number
         self._stepper = FastStepper(self._env) if self.fast else None
@@ -149,8 +151,12 @@ class TaskEnv:
         self._goal = goal.tobytes()
         self._ready = False
 
-    def reset(self) -> np.ndarray:
+    def reset(self, hand: Sequence[float] | None = None) -> np.ndarray:
         """Start an episode; returns its first observation, (39,) float64.
+
+        Args:
+            hand: (3,) metres, where the hand is to start; None: where the task has it. It settles
+                within a centimetre or two of a place that nothing stands in.
 
         Raises:
             RuntimeError: no goal was set.
@@ -161,8 +167,12 @@ class TaskEnv:
             raise RuntimeError(f"{self.task}: call set_goal() before reset()")
         self._ready = False
         self._env.draws = 0
+        start, self._env.hand_init_pos = self._goal, self._own_hand
+        if hand is not None:
+            place = self._env.hand_init_pos = np.array(hand, dtype=np.float64)
+            start += place.tobytes()
         try:
-            obs = self._stepper.reset(self._goal) if self._stepper else self._env.reset()[0]
+            obs = self._stepper.reset(start) if self._stepper else self._env.reset()[0]
         except GoalRefusedError:
             raise ValueError(
                 f"{self.task} refuses the goal {np.frombuffer(self._goal).tolist()}: object and "

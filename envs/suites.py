@@ -85,6 +85,7 @@ class Suite:
         iteration: int,
         seed: int,
         proposals: float = 0.0,
+        vary: bool = False,
         success: Mapping[str, float] | None = None,
     ) -> list[Trial]:
         """`count` training trials for one iteration, a pure function of its arguments.
@@ -100,6 +101,7 @@ class Suite:
             iteration: of training.
             seed: of the run.
             proposals: share of proposed tasks.
+            vary: whether the scenes of proposed tasks are varied.
             success: of each task so far; where given, trials that are not proposed go to the tasks
                 by what they lack of it (`envs.dealing`).
         """
@@ -127,7 +129,7 @@ class Suite:
             dealt[task] += 1
             trial = self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i]))
             if i < proposed:
-                trial = dataclasses.replace(trial, proposal=Proposal.draw(trial.seed))
+                trial = dataclasses.replace(trial, proposal=Proposal.draw(trial.seed, vary=vary))
             trials.append(trial)
         return trials
 

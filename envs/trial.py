@@ -107,12 +107,16 @@ class TrialRunner:
         self._last_reward: float | None = None
         self.env.set_goal(np.asarray(trial.goal, dtype=np.float64))
         self._proposed = None if trial.proposal is None else ProposedTask(self.env, trial.proposal)
-        pack(self._reset(), np.zeros(ACTION_DIM, np.float32), 0.0, False, out=self.inputs)
+        pack(
+            self._seen(self._reset()), np.zeros(ACTION_DIM, np.float32), 0.0, False, out=self.inputs
+        )
         return self.inputs
 
     def _reset(self) -> np.ndarray:
-        obs = self.env.reset()
-        return obs if self._proposed is None else self._proposed.begin(obs)
+        return self.env.reset() if self._proposed is None else self._proposed.begin()
+
+    def _seen(self, obs: np.ndarray) -> np.ndarray:
+        return obs if self._proposed is None else self._proposed.seen(obs)
 
     def step(self, action: np.ndarray) -> TrialStep:
         """Apply `action` (4,), clipped to [-1, 1]; resets the simulator at the end of an episode.
@@ -136,7 +140,7 @@ class TrialRunner:
             self.step_in_episode = 0
             if self.episode < self.trial.episodes:
                 obs = self._reset()
-        pack(obs, action, reward, done, change, out=self.inputs)
+        pack(self._seen(obs), action, reward, done, change, out=self.inputs)
         return TrialStep(reward, success, done, fault, info)
 
     @property

@@ -80,6 +80,8 @@ class Config:
     proposals: float | None = None
     """Share of training trials whose task is proposed: other things to do in the same scenes;
     default: 0.5 for suites that hold out whole tasks (ML10, ML25, ML45), else 0."""
+    vary: bool = True
+    """Vary the scenes of proposed tasks: where the hand starts, and where the object is seen."""
     balance: bool = True
     """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
     lanes: int = 10

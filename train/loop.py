@@ -71,6 +71,7 @@ def iterate(
         iteration=state.iteration,
         seed=config.seed,
         proposals=config.proposal_share,
+        vary=config.vary,
         success=state.success_by_task if config.balance else None,
     )
     trials = state.guarded(trials, config)

@@ -61,6 +61,7 @@ class StreamConfig(Config):
     total_steps: tyro.conf.Suppress[int | None] = None
     evaluate_every: tyro.conf.Suppress[int] = 0
     proposals: tyro.conf.Suppress[float | None] = 0.0
+    vary: tyro.conf.Suppress[bool] = False
     balance: tyro.conf.Suppress[bool] = False
     video_every: tyro.conf.Suppress[int] = 0
 

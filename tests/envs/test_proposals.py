@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 import torch
 
+from agents.step_input import FRAME
 from envs.proposals import (
     FARTHEST,
     HAND_BOX,
     HAND_SHARE,
+    HAND_VARIED,
     HIGHEST,
     LEAST_TURN,
     NEAREST,
+    SHIFT,
+    SHIFTED,
     SUCCESS,
     TABLE,
+    VARIED_HAND,
     Proposal,
     ProposedTask,
     _turn,
@@ -41,7 +46,7 @@ def began(task: str, proposal: Proposal) -> tuple[TaskEnv, ProposedTask, np.ndar
     env = TaskEnv(task)
     env.set_goal(np.array(SUITE.train[task][0]))
     asked = ProposedTask(env, proposal)
-    return env, asked, asked.begin(env.reset())
+    return env, asked, asked.begin()
 
 
 def at(obs: np.ndarray, place: np.ndarray, where: slice) -> np.ndarray:
@@ -142,7 +147,7 @@ def test_success_is_never_there_to_begin_with() -> None:
         for seed in range(40):
             proposal = dataclasses.replace(Proposal.draw(seed), part="object")
             asked = ProposedTask(env, proposal)
-            assert not asked.judge(asked.begin(env.reset()))[1], (task, proposal)
+            assert not asked.judge(asked.begin())[1], (task, proposal)
             assert asked._enough <= SUCCESS
 
 
@@ -158,8 +163,9 @@ def test_equal_trials_are_equal_to_the_last_bit(task: str) -> None:
             inputs.append(runner.inputs.copy())
         return np.array(inputs), np.array(rewards)
 
-    trial = proposed(task, Proposal.draw(4))
-    assert trial.proposal is not None
+    varied = Proposal.draw(4, vary=True)
+    assert None not in (varied.shift, varied.hand)
+    trial = proposed(task, varied)
     fresh, used = TrialRunner(task), TrialRunner(task)
     expected = run(fresh, trial)
     other = dataclasses.replace(trial, goal=SUITE.train[task][1], proposal=Proposal.draw(5))
@@ -202,8 +208,63 @@ def test_only_joints_are_moved_and_only_after_a_reset() -> None:
 
 
 def test_a_trial_with_a_proposal_survives_json() -> None:
-    trial = proposed("push-v3", Proposal.draw(7))
-    assert Trial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+    for drawn in (Proposal.draw(7), Proposal.draw(4, vary=True)):
+        trial = proposed("push-v3", drawn)
+        assert Trial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+    values = trial.to_json()
+    del values["proposal"]["shift"], values["proposal"]["hand"]  # as older versions wrote it
+    plain = dataclasses.replace(drawn, shift=None, hand=None)
+    assert Trial.from_json(values).proposal == plain
+
+
+def test_varied_scenes_are_a_part_of_the_proposals_that_ask_for_the_same() -> None:
+    plain = [Proposal.draw(seed) for seed in range(2000)]
+    varied = [Proposal.draw(seed, vary=True) for seed in range(2000)]
+    assert [dataclasses.replace(one, shift=None, hand=None) for one in varied] == plain
+    for name, share, low, high in (
+        ("shift", SHIFTED, [-SHIFT] * 3, [SHIFT] * 3),
+        ("hand", HAND_VARIED, *VARIED_HAND),
+    ):
+        places = [value for one in varied if (value := getattr(one, name)) is not None]
+        assert len(places) / len(varied) == pytest.approx(share, abs=0.04)
+        middle, spread = np.mean([low, high], axis=0), np.subtract(high, low)
+        assert (abs(places - middle) <= spread / 2).all()
+        np.testing.assert_allclose(np.mean(places, axis=0), middle, atol=0.05 * spread.max())
+
+
+@pytest.mark.parametrize("task", ["push-v3", "drawer-close-v3"])
+def test_a_shifted_object_is_seen_beside_its_place_and_judged_where_it_is(task: str) -> None:
+    plain = dataclasses.replace(Proposal.draw(6), part="object")
+    shift = (0.05, -0.02, 0.03)
+    rows, rewards = [], []
+    for proposal in (plain, dataclasses.replace(plain, shift=shift)):
+        runner, rng = TrialRunner(task), np.random.default_rng(0)
+        inputs = [runner.begin(proposed(task, proposal)).copy()]
+        rewards.append([runner.step(rng.uniform(-1, 1, 4)).reward for _ in range(3)])
+        rows.append([*inputs, runner.inputs.copy()])
+    assert rewards[0] == rewards[1]
+    moved = np.subtract(rows[1], rows[0])
+    for frame in (0, FRAME):
+        np.testing.assert_allclose(moved[:, frame + 4 : frame + 7], [shift] * 2, atol=1e-6)
+        moved[:, frame + 4 : frame + 7] = 0
+    assert not moved.any()
+
+
+@pytest.mark.parametrize("task", ["reach-v3", "drawer-close-v3", "peg-insert-side-v3"])
+def test_a_hand_starts_where_it_is_told_to_as_officially(task: str) -> None:
+    """And where the task has it in the next episode that does not say."""
+    hand, seen = (-0.3, 0.5, 0.25), []
+    for env in (TaskEnv(task, fast=True), TaskEnv(task, fast=False)):
+        env.set_goal(np.array(SUITE.train[task][2]))
+        own = env.reset()
+        rows = [env.reset(hand)]
+        rows += [env.step(np.full(4, 0.5, np.float32)).obs for _ in range(5)]
+        rows += [env.reset(hand), env.reset()]
+        np.testing.assert_array_equal(rows[-1], own)
+        np.testing.assert_array_equal(rows[-2], rows[0])
+        np.testing.assert_allclose(rows[0][:3], hand, atol=0.02)
+        seen.append(rows)
+    np.testing.assert_array_equal(*seen)
 
 
 def test_the_share_of_proposed_trials() -> None:

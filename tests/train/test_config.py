@@ -138,12 +138,12 @@ def test_a_run_older_than_proposals_has_none() -> None:
 
 
 def test_a_run_older_than_a_choice_goes_on_without_it() -> None:
-    """Trials were dealt alike, and the belief told no kinds: it has no weights for it."""
+    """Trials were dealt alike, scenes were the tasks', and the belief has no weights for kinds."""
     values = Config().to_json()
-    del values["balance"], values["ppo"]["kind"]
+    del values["balance"], values["vary"], values["ppo"]["kind"]
     old, new = Config.from_json(values), Config.from_json(Config().to_json())
-    assert (old.balance, old.ppo.kind) == (False, 0.0)
-    assert (new.balance, new.ppo.kind) == (True, 0.1)
+    assert (old.balance, old.vary, old.ppo.kind) == (False, False, 0.0)
+    assert (new.balance, new.vary, new.ppo.kind) == (True, True, 0.1)
 
 
 def test_tasks_are_proposed_where_whole_tasks_are_held_out() -> None:
