@@ -27,6 +27,7 @@ class NumpyActor:
         trials: rows of the block.
         deterministic: act by the mean instead of sampling.
         recall: what of episodic memory each row may see (`memory.episodic`); None: all of it.
+        start: (trials, S) short-term memory that each row begins with; None: cleared.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class NumpyActor:
         *,
         deterministic: bool = False,
         recall: Sequence[int] | np.ndarray | None = None,
+        start: np.ndarray | None = None,
     ) -> None:
         self.core, self.trials, self.deterministic = core, trials, deterministic
         w = {name: np.array(value, dtype=np.float32) for name, value in weights.items()}
@@ -49,12 +51,14 @@ class NumpyActor:
         self.hidden = self._net.hidden
         self._recall = _Recall(core, w) if "recall.keys" in w else None
         self._may = np.array([ALL] * trials if recall is None else recall, dtype=np.float32)
+        self._start = np.zeros((trials, self._net.width)) if start is None else start
         self.reset()
 
     def reset(self) -> None:
-        """Clear the memory: the start of a trial."""
+        """Bring the memory to the start of a trial."""
         extra = self._recall.width if self._recall else 0
         self.state = np.zeros((self.trials, self._net.width + extra), dtype=np.float32)
+        self.state[:, : self._net.width] = self._start
         if self._recall:
             self.state[:, -1] = self._may
 

@@ -104,15 +104,19 @@ class RL2Agent(nn.Module):
             )
 
     def initial_state(
-        self, trials: int, recall: Int[Tensor, " trial"] | None = None
+        self,
+        trials: int,
+        recall: Int[Tensor, " trial"] | None = None,
+        start: Float[Tensor, "trial core"] | None = None,
     ) -> Float[Tensor, "trial state"]:
-        """Cleared memory for `trials` trials.
+        """Memory at the start of `trials` trials.
 
         Args:
             trials: how many.
             recall: what of episodic memory each may see (`memory.episodic`); None: all of it.
+            start: short-term memory that each begins with; None: cleared.
         """
-        core = self.memory.initial_state(trials)
+        core = self.memory.initial_state(trials) if start is None else start
         return core if self.recall is None else self.recall.initial_state(core, recall)
 
     def unroll(

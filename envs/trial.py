@@ -34,6 +34,7 @@ class Trial:
         goal_hidden: whether the observation hides the goal (ML) or shows it (MT).
         recall: what of episodic memory the trial may see: 0 nothing, 1 what is not recent, 2 all.
         proposal: a task to practise in the place of the task's own; None: its own.
+        start: memory that the trial begins with, a row of its policy's ``starts``; None: cleared.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Trial:
     goal_hidden: bool = True
     recall: int = 2
     proposal: Proposal | None = None
+    start: int | None = None
 
     @property
     def steps(self) -> int:

@@ -90,7 +90,12 @@ class Worker:
         recall = np.zeros(rows)
         recall[mine] = [trial.recall for trial in block]
         own = {name: arrays[name] for name, _, _ in weights}
-        actor = self._actor(policy, own, runners, recall)
+        start = None
+        if "starts" in own:
+            cleared = np.zeros_like(own["starts"][0])
+            start = np.zeros((rows, len(cleared)), dtype=np.float32)
+            start[mine] = [cleared if t.start is None else own["starts"][t.start] for t in block]
+        actor = self._actor(policy, own, runners, recall, start)
         faulted = np.zeros(len(block), dtype=bool)
         faults: list[dict[str, Any]] = []
         current = self.buffer.rows
@@ -198,6 +203,7 @@ class Worker:
         weights: dict[str, np.ndarray],
         runners: list[TrialRunner],
         recall: np.ndarray,
+        start: np.ndarray | None,
     ) -> Actor:
         if policy["kind"] == "random":
             return RandomActor()
@@ -209,6 +215,7 @@ class Worker:
             len(recall),
             deterministic=policy["deterministic"],
             recall=recall,
+            start=start,
         )
 
 

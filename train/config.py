@@ -47,6 +47,7 @@ except the first three, which say how the learning rate ends."""
 
 
 PROPOSALS = 0.5  # of training trials, where whole tasks are held out
+STALE = 0.5  # likewise
 STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 2505.11289)
 
 
@@ -84,6 +85,9 @@ class Config:
     """Vary the scenes of proposed tasks: where the hand starts, and where the object is seen."""
     balance: bool = True
     """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
+    stale: float | None = None
+    """Share of training trials whose memory begins as another trial left it, instead of cleared:
+    what is remembered is to be checked against what is seen; default: as for proposals."""
     lanes: int = 10
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -136,8 +140,19 @@ class Config:
     @property
     def proposal_share(self) -> float:
         """Share of trials of proposed tasks."""
-        default = PROPOSALS if self.suite in ("ML10", "ML25", "ML45") else 0.0
+        default = PROPOSALS if self.holds_out_tasks else 0.0
         return default if self.proposals is None else self.proposals
+
+    @property
+    def stale_share(self) -> float:
+        """Share of trials that begin with another trial's memory."""
+        default = STALE if self.holds_out_tasks else 0.0
+        return default if self.stale is None else self.stale
+
+    @property
+    def holds_out_tasks(self) -> bool:
+        """Whether the suite is one of Meta-World's that test on tasks never trained on."""
+        return self.suite in ("ML10", "ML25", "ML45")
 
     def suite_problems(self) -> list[str]:
         """Everything wrong with the tasks that are asked for."""
@@ -189,6 +204,8 @@ class Config:
         ]
         if not 0 <= self.proposal_share < 1:
             found.append(f"--proposals must be 0 or more and less than 1, not {self.proposals}")
+        if not 0 <= self.stale_share < 1:
+            found.append(f"--stale must be 0 or more and less than 1, not {self.stale}")
         if self.horizon > MAX_HORIZON:
             found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
         if tasks and self.trials and self.trials % tasks:
@@ -208,6 +225,7 @@ class Config:
             total_steps=self.total_steps or STEPS_PER_TASK * tasks,
             trials=self.trials_for(tasks),
             proposals=self.proposal_share,
+            stale=self.stale_share,
             workers=self.workers or available_cores(),
         )
 

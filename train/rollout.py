@@ -41,6 +41,7 @@ class Rollout:
         recall: what of episodic memory each trial saw (`envs.trial.Trial`); None: all of it.
         kinds: 0 for the suite's own tasks, 1, 2 for proposals by `envs.proposals.PARTS`; None: all
             are the suite's own.
+        start: short-term memory that each trial began with; None: all cleared.
     """
 
     inputs: Float[Tensor, "time trial input"]
@@ -54,12 +55,29 @@ class Rollout:
     episodes: int
     recall: Int[Tensor, " trial"] | None = None
     kinds: Int[Tensor, " trial"] | None = None
+    start: Float[Tensor, "trial core"] | None = None
 
     @classmethod
     def from_batch(
-        cls, batch: TrialBatch, trials: Sequence[Trial], tasks: Sequence[str]
+        cls,
+        batch: TrialBatch,
+        trials: Sequence[Trial],
+        tasks: Sequence[str],
+        starts: np.ndarray | None = None,
     ) -> Rollout:
-        """Attach to a batch what the learner knows about its trials."""
+        """Attach to a batch what the learner knows about its trials.
+
+        Args:
+            batch: as the workers ran it.
+            trials: its columns.
+            tasks: the training tasks.
+            starts: memories that the trials' `start` counts in; None: all began cleared.
+        """
+        start = None
+        if starts is not None:
+            cleared = np.zeros_like(starts[0])
+            rows = [cleared if trial.start is None else starts[trial.start] for trial in trials]
+            start = torch.from_numpy(np.stack(rows))
         position = {task: i for i, task in enumerate(tasks)}
         goals = [
             trial.proposal.vector(target) if trial.proposal else trial.goal
@@ -81,6 +99,7 @@ class Rollout:
             kinds=torch.tensor(
                 [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
             ),
+            start=start,
         )
 
     @property
@@ -103,7 +122,7 @@ class Rollout:
         keep = self.usable
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
         fixed = ("usable", "task_ids", "goals")
-        known = [name for name in ("recall", "kinds") if getattr(self, name) is not None]
+        known = [name for name in ("recall", "kinds", "start") if getattr(self, name) is not None]
         return dataclasses.replace(
             self,
             **{name: getattr(self, name)[:, keep] for name in timed},
