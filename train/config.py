@@ -46,8 +46,7 @@ CHANGEABLE = frozenset(
 except the first three, which say how the learning rate ends."""
 
 
-PROPOSALS = 0.5  # of training trials, where whole tasks are held out
-STALE = 0.5  # likewise
+HELD_OUT = 0.5  # share of training trials that are proposed, or begin stale, by default
 STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 2505.11289)
 
 
@@ -86,8 +85,7 @@ class Config:
     balance: bool = True
     """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
     stale: float | None = None
-    """Share of training trials whose memory begins as another trial left it, instead of cleared:
-    what is remembered is to be checked against what is seen; default: as for proposals."""
+    """Share of training trials that begin with another trial's memory; default: as proposals."""
     lanes: int = 10
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -140,19 +138,16 @@ class Config:
     @property
     def proposal_share(self) -> float:
         """Share of trials of proposed tasks."""
-        default = PROPOSALS if self.holds_out_tasks else 0.0
-        return default if self.proposals is None else self.proposals
+        return self._share(self.proposals)
 
     @property
     def stale_share(self) -> float:
         """Share of trials that begin with another trial's memory."""
-        default = STALE if self.holds_out_tasks else 0.0
-        return default if self.stale is None else self.stale
+        return self._share(self.stale)
 
-    @property
-    def holds_out_tasks(self) -> bool:
-        """Whether the suite is one of Meta-World's that test on tasks never trained on."""
-        return self.suite in ("ML10", "ML25", "ML45")
+    def _share(self, given: float | None) -> float:
+        default = HELD_OUT if self.suite in ("ML10", "ML25", "ML45") else 0.0
+        return default if given is None else given
 
     def suite_problems(self) -> list[str]:
         """Everything wrong with the tasks that are asked for."""
@@ -179,21 +174,13 @@ class Config:
         """Everything wrong with this configuration; `tasks` is the number of training tasks."""
         found = self.suite_problems()
         positive = (
-            "train_goals", "episodes", "horizon", "lanes", "threads", "checkpoint_every", "keep"
+            "train_goals", "total_steps", "episodes", "horizon", "trials", "lanes", "workers",
+            "threads", "checkpoint_every", "keep",
         )  # fmt: skip
         found += [
-            f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}"
+            f"--{name.replace('_', '-')} must be at least 1, not {value}"
             for name in positive
-            if getattr(self, name) < 1
-        ]
-        found += [
-            f"--{name} must be at least 1, not {value}"
-            for name, value in (
-                ("total-steps", self.total_steps),
-                ("trials", self.trials),
-                ("workers", self.workers),
-            )
-            if value is not None and value < 1
+            if (value := getattr(self, name)) is not None and value < 1
         ]
         if self.seed < 0 or self.seed >= 2**31:
             found.append(f"--seed must be from 0 to {2**31 - 1}, not {self.seed}")
@@ -202,10 +189,12 @@ class Config:
             for name in ("evaluate_every", "video_every")
             if getattr(self, name) < 0
         ]
-        if not 0 <= self.proposal_share < 1:
-            found.append(f"--proposals must be 0 or more and less than 1, not {self.proposals}")
-        if not 0 <= self.stale_share < 1:
-            found.append(f"--stale must be 0 or more and less than 1, not {self.stale}")
+        shares = {"proposals": self.proposal_share, "stale": self.stale_share}
+        found += [
+            f"--{name} must be 0 or more and less than 1, not {share}"
+            for name, share in shares.items()
+            if not 0 <= share < 1
+        ]
         if self.horizon > MAX_HORIZON:
             found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
         if tasks and self.trials and self.trials % tasks:
