@@ -7,7 +7,7 @@ episode nor its done flag (SAME_STEP autoreset replaces them by zeros).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -74,6 +74,15 @@ class Trial:
         """Standard normal exploration noise, (K × H, 4) float32, a function of the seed alone."""
         rng = np.random.Generator(np.random.Philox(self.seed))
         return rng.standard_normal((self.steps, ACTION_DIM), dtype=np.float32)
+
+
+def memories(trials: Sequence[Trial], starts: np.ndarray) -> np.ndarray:
+    """(trials, S): the rows of `starts` (n, S) that `trials` begin with, zeros where cleared."""
+    found = np.zeros((len(trials), starts.shape[1]), dtype=starts.dtype)
+    for row, trial in enumerate(trials):
+        if trial.start is not None:
+            found[row] = starts[trial.start]
+    return found
 
 
 class TrialStep(NamedTuple):

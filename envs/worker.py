@@ -23,7 +23,7 @@ from agents.acting import NumpyActor
 from agents.step_input import ACTION_DIM, INPUT_DIM
 from envs.actors import Actor, RandomActor, ScriptedActor
 from envs.buffer import SharedBuffer, TrialBatch
-from envs.trial import Trial, TrialRunner, TrialStep
+from envs.trial import Trial, TrialRunner, TrialStep, memories
 
 ONES = np.ones(INPUT_DIM, dtype=np.float32)
 
@@ -92,9 +92,8 @@ class Worker:
         own = {name: arrays[name] for name, _, _ in weights}
         start = None
         if "starts" in own:
-            cleared = np.zeros_like(own["starts"][0])
-            start = np.zeros((rows, len(cleared)), dtype=np.float32)
-            start[mine] = [cleared if t.start is None else own["starts"][t.start] for t in block]
+            start = np.zeros((rows, own["starts"].shape[1]), dtype=np.float32)
+            start[mine] = memories(block, own["starts"])
         actor = self._actor(policy, own, runners, recall, start)
         faulted = np.zeros(len(block), dtype=bool)
         faults: list[dict[str, Any]] = []

@@ -18,7 +18,7 @@ from agents.heads import GOAL_DIM
 from agents.step_input import OBS, OBS_DIM
 from envs.buffer import TrialBatch
 from envs.proposals import PARTS
-from envs.trial import Trial
+from envs.trial import Trial, memories
 
 Boundary = Literal["carry", "cut"]
 
@@ -73,11 +73,6 @@ class Rollout:
             tasks: the training tasks.
             starts: memories that the trials' `start` counts in; None: all began cleared.
         """
-        start = None
-        if starts is not None:
-            cleared = np.zeros_like(starts[0])
-            rows = [cleared if trial.start is None else starts[trial.start] for trial in trials]
-            start = torch.from_numpy(np.stack(rows))
         position = {task: i for i, task in enumerate(tasks)}
         goals = [
             trial.proposal.vector(target) if trial.proposal else trial.goal
@@ -99,7 +94,7 @@ class Rollout:
             kinds=torch.tensor(
                 [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
             ),
-            start=start,
+            start=None if starts is None else torch.from_numpy(memories(trials, starts)),
         )
 
     @property

@@ -1,6 +1,5 @@
 """Stopping and going on: a resumed run is the uninterrupted run, to the last bit."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -12,19 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import metaworld
-import numpy as np
 import pytest
 import torch
 
-from envs.suites import Suite
 from train import checkpoint, loop
 from train import program as programs
-from train.config import Config
 from train.interrupt import INTERRUPTED, StopSignal
-from train.log import RunLog
 from train.rl2 import main
 from train.rollout import Rollout
-from train.state import TrainState, initialise
 
 ROOT = Path(__file__).resolve().parents[2]
 PER_ITERATION = 20  # 2 trials × 2 episodes × 5 steps
@@ -147,88 +141,6 @@ def test_stopped_before_anything_was_learnt(monkeypatch: pytest.MonkeyPatch) -> 
     assert main(["--resume", "mine"]) == 0
     assert main([*TINY, *total, "--run", "other", "--workers", "1"]) == 0
     assert_same_run("mine", "other")
-
-
-# ------------------------------------------------------------------------------- which one is best
-
-
-class NoLog(RunLog):
-    def __init__(self) -> None: ...
-
-    def sync(self) -> None: ...
-
-
-@pytest.fixture
-def learner(tmp_path: Path) -> tuple[Config, TrainState]:
-    goals = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
-    config = Config(suite="ML1", task="reach-v3", run=tmp_path / "mine", keep=1)
-    return config, initialise(config, Suite("ML1", 1, goals, goals))
-
-
-def test_the_best_checkpoint_survives_a_resume(learner) -> None:
-    """What was best before the interruption is not forgotten for something worse after it."""
-    config, state = learner
-    folder = config.run_folder / "checkpoints"
-    for steps, success in ((10, 0.2), (20, 0.5), (30, 0.4)):
-        state.steps, state.success = steps, success
-        loop.save(config, state, NoLog())
-    assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.5)
-    state.best = state.success = None
-    state.restore(checkpoint.load(config.run_folder))
-    assert (state.best, state.success, state.steps) == (0.5, 0.4, 30)
-    state.steps, state.success = 40, 0.45
-    loop.save(config, state, NoLog())
-    assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.5)
-    assert checkpoint.load(folder / f"{20:012d}").step == 20  # kept though keep = 1
-    assert not (folder / f"{30:012d}").exists()
-
-
-def test_a_failed_save_is_told_and_the_best_stays(learner, monkeypatch) -> None:
-    """Training goes on; what could not be written was never best."""
-    config, state = learner
-    folder = config.run_folder / "checkpoints"
-    state.steps, state.success = 10, 0.2
-    loop.save(config, state, NoLog())
-
-    def full(*_: object, **__: object) -> None:
-        raise checkpoint.CheckpointError("no space left")
-
-    state.steps, state.success = 20, 0.9
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", full)
-        with pytest.warns(UserWarning, match="NOT SAVED: no space left"):
-            loop.save(config, state, NoLog())
-    assert checkpoint.best(folder) == (folder / f"{10:012d}", 0.2)
-    loop.save(config, state, NoLog())
-    assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.9)
-
-
-def test_trials_begin_with_what_others_ended_with(learner) -> None:
-    """The share that is asked for; none before anything has ended, nor where none is asked for."""
-    config, state = learner
-    suite = config.make_suite()
-    length = {"episodes": 1, "horizon": 2, "iteration": 0, "seed": 1}
-    trials = suite.sample_trials(300, **length)
-    asked = dataclasses.replace(config, stale=0.3)
-    assert state.begin(trials, asked)[0] == trials
-    state.ppo.ends = torch.rand(7, 128)
-    assert state.begin(trials, config)[0] == trials
-    begun, policy = state.begin(trials, asked)
-    np.testing.assert_array_equal(policy.weights["starts"], state.ppo.ends)
-    rows = [trial.start for trial in begun if trial.start is not None]
-    assert len(rows) / 300 == pytest.approx(0.3, abs=0.08)
-    assert set(rows) == set(range(7))
-    assert [dataclasses.replace(trial, start=None) for trial in begun] == trials
-    assert state.begin(trials, asked)[0] == begun
-    state.iteration += 1
-    assert state.begin(trials, asked)[0] != begun
-
-
-def test_success_is_smoothed_and_nan_left_out(learner) -> None:
-    _, state = learner
-    for value in (float("nan"), 0.5, 1.0, float("nan")):
-        state.note_success(value, 0.1)
-    assert state.success == pytest.approx(0.55)
 
 
 # ------------------------------------------------------------------------------------ from outside
