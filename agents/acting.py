@@ -58,9 +58,15 @@ class NumpyActor:
         """Bring the memory to the start of a trial."""
         extra = self._recall.width if self._recall else 0
         self.state = np.zeros((self.trials, self._net.width + extra), dtype=np.float32)
-        self.state[:, : self._net.width] = self._start
+        for row in range(self.trials):
+            self.restart(row)
+
+    def restart(self, row: int) -> None:
+        """Bring the memory of one trial to its start."""
+        width = self._net.width
+        self.state[row, :width], self.state[row, width:] = self._start[row], 0.0
         if self._recall:
-            self.state[:, -1] = self._may
+            self.state[row, -1] = self._may[row]
 
     def mean(self, inputs: np.ndarray) -> np.ndarray:
         """Mean action (B, 4) for packed inputs (B, 46); advances the memory by one step."""

@@ -1,13 +1,16 @@
-"""Floor and ceiling: the random policy and Meta-World's scripted policies, run like any agent."""
+"""Who acts for a block of trials: an agent, the floor (random) or the ceiling (scripted)."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import ndtr
 
+from agents.acting import NumpyActor
+from agents.repeating import RepeatingActor
 from agents.step_input import ACTION_DIM, OBS
 from envs.trial import TrialRunner
 
@@ -52,3 +55,35 @@ class ScriptedActor:
                 obs[-3:] = runner.env.env._get_pos_goal()
                 actions[row] = np.clip(policy.get_action(obs), -1.0, 1.0)
         return actions, np.zeros(len(inputs))
+
+
+def make_actor(
+    policy: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    runners: list[TrialRunner],
+    *,
+    recall: Sequence[int] | np.ndarray,
+    start: np.ndarray | None = None,
+) -> Actor:
+    """What acts for one block.
+
+    Args:
+        policy: `envs.pool.Policy` as JSON values.
+        weights: the agent's, which come apart.
+        runners: of the block's trials that are run here.
+        recall: for every row of the block, run here or not, what of episodic memory it may see.
+        start: memories that the rows begin with; see `agents.acting.NumpyActor`.
+    """
+    if policy["kind"] == "random":
+        return RandomActor()
+    if policy["kind"] == "scripted":
+        return ScriptedActor(runners)
+    actor = NumpyActor(
+        policy["core"],
+        weights,
+        len(recall),
+        deterministic=policy["deterministic"],
+        recall=recall,
+        start=start,
+    )
+    return RepeatingActor(actor, policy["attempts"]) if policy["attempts"] else actor

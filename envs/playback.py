@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agents.acting import NumpyActor
 from agents.step_input import INPUT_DIM
-from envs.actors import Actor, RandomActor, ScriptedActor
+from envs.actors import Actor, make_actor
 from envs.gl import mujoco
 from envs.pool import Policy
 from envs.trial import Trial, TrialRunner
@@ -140,18 +139,8 @@ class _Block:
             if trial is not None:
                 noise[:, row] = trial.noise()
         runners = [cell.runner for cell in cells if cell is not None]
-        if policy.kind == "random":
-            actor: Actor = RandomActor()
-        elif policy.kind == "scripted":
-            actor = ScriptedActor(runners)
-        else:
-            actor = NumpyActor(
-                policy.core,
-                policy.weights,
-                len(trials),
-                deterministic=policy.deterministic,
-                recall=[2 if trial is None else trial.recall for trial in trials],
-            )
+        recall = [2 if trial is None else trial.recall for trial in trials]
+        actor = make_actor(policy.to_json(), policy.weights, runners, recall=recall)
         return cls(cells, inputs, noise, actor)
 
     def take_step(self, t: int) -> None:

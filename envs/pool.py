@@ -48,16 +48,20 @@ class Policy:
         weights: the agent's weights; see `agents.rl2.actor_weights`. With them may come ``starts``
             (n, state), memories that trials begin with.
         deterministic: act by the mean.
+        attempts: episodes of a trial after which the best is repeated (`agents.repeating`); 0: the
+            short-term memory is carried through all episodes instead.
     """
 
     kind: str = "agent"
     core: str = "gru"
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
     deterministic: bool = False
+    attempts: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """All but the weights, which travel in shared memory."""
-        return {"kind": self.kind, "core": self.core, "deterministic": self.deterministic}
+        names = ("kind", "core", "deterministic", "attempts")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.acting import NumpyActor
 from agents.step_input import ACTION_DIM, INPUT_DIM
-from envs.actors import Actor, RandomActor, ScriptedActor
+from envs.actors import make_actor
 from envs.buffer import SharedBuffer, TrialBatch
 from envs.trial import Trial, TrialRunner, TrialStep, memories
 
@@ -94,7 +93,7 @@ class Worker:
         if "starts" in own:
             start = np.zeros((rows, own["starts"].shape[1]), dtype=np.float32)
             start[mine] = memories(block, own["starts"])
-        actor = self._actor(policy, own, runners, recall, start)
+        actor = make_actor(policy, own, runners, recall=recall, start=start)
         faulted = np.zeros(len(block), dtype=bool)
         faults: list[dict[str, Any]] = []
         current = self.buffer.rows
@@ -195,27 +194,6 @@ class Worker:
         runner.inputs = inputs  # a view: the block's input is always assembled
         runner.begin(trial)
         return runner
-
-    def _actor(
-        self,
-        policy: dict[str, Any],
-        weights: dict[str, np.ndarray],
-        runners: list[TrialRunner],
-        recall: np.ndarray,
-        start: np.ndarray | None,
-    ) -> Actor:
-        if policy["kind"] == "random":
-            return RandomActor()
-        if policy["kind"] == "scripted":
-            return ScriptedActor(runners)
-        return NumpyActor(
-            policy["core"],
-            weights,
-            len(recall),
-            deterministic=policy["deterministic"],
-            recall=recall,
-            start=start,
-        )
 
 
 def step_spec(trials: int) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -21,6 +21,7 @@ from train.config import Config, stop
 from train.state import load_agent
 
 MAX_EPISODES = 100  # a trial is held in memory as a whole
+_COUNTS = ("goals", "episodes", "horizon", "attempts", "official_rounds", "workers", "level")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Settings:
     """Episodes of a trial; memory is carried through them."""
     horizon: int = MAX_HORIZON
     """Steps of an episode, at most 500."""
+    repeating: bool = True
+    """Evaluate the agent too as it makes attempts and then repeats the one that earned most."""
+    attempts: int | None = None
+    """Episodes of a trial that are attempts of it; default: half of them."""
     deterministic: bool = True
     """Evaluate the agent acting by its mean too, besides acting as in training."""
     untrained: bool = True
@@ -66,7 +71,7 @@ class Settings:
         """Everything wrong with these values."""
         found = [
             f"--{name.replace('_', '-')} must be at least 1, not {value}"
-            for name in ("goals", "episodes", "horizon", "official_rounds", "workers", "level")
+            for name in _COUNTS
             if (value := getattr(self, name)) is not None and value < 1
         ]
         found += [
@@ -76,6 +81,8 @@ class Settings:
         ]
         if self.horizon > MAX_HORIZON:
             found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
+        if (self.attempts or 0) > self.episodes:
+            found.append(f"--attempts is at most --episodes, {self.episodes}, not {self.attempts}")
         if self.seed < 0:
             found.append(f"--seed must be 0 or more, not {self.seed}")
         if self.out is not None and self.out.is_dir():
@@ -88,6 +95,13 @@ class Settings:
     def train_goals(self) -> int:
         """Training goals of each task that are needed; drawing a thousand takes its time."""
         return self.goals if self.split == "train" else 0
+
+    @property
+    def attempted(self) -> int:
+        """Attempts that the repeating agent makes; 0: it is not evaluated, or has no more."""
+        if not self.repeating or self.episodes == 1:
+            return 0
+        return self.attempts or half_of(self.episodes)
 
     def steps(self, suite: Suite) -> int:
         """Environment steps of one policy's evaluation."""
@@ -122,6 +136,11 @@ class Subject:
     agent: RL2Agent
     config: Config
     suite: Suite
+
+
+def half_of(episodes: int) -> int:
+    """Attempts of a trial by default: as many as are repeats, or one more."""
+    return (episodes + 1) // 2
 
 
 def parse(argv: Sequence[str]) -> Settings:

@@ -59,13 +59,15 @@ def evaluate(settings: Settings, subject: Subject) -> Evaluation:
             summary = summarise(outcomes, seed=settings.seed)
             measured[name] = Measured(outcomes, summary, time.perf_counter() - began)
     official = official_figure(settings, subject)  # after the pool: its processes need the cores
-    how = {**settings.to_json(), "lanes": LANES}
+    how = {**settings.to_json(), "attempts": settings.attempted, "lanes": LANES}
     return Evaluation(subject.saved, suite, split, how, measured, official)
 
 
 def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
     """What `settings` asks to measure, by the names that the tables show."""
     chosen = {"stochastic": acting_policy(subject.agent)}
+    if settings.attempted:
+        chosen["repeating"] = acting_policy(subject.agent, attempts=settings.attempted)
     if settings.deterministic:
         chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)
     if settings.untrained:

@@ -41,8 +41,8 @@ class Evaluation:
         suite: where; goals are the first `settings["goals"]` of each task of `split`.
         split: ``train`` or ``test``.
         settings: how, as JSON values.
-        policies: ``stochastic`` and ``deterministic`` are the agent, ``untrained``, ``random`` and
-            ``scripted`` the floors and the ceiling.
+        policies: ``stochastic``, ``repeating`` (`agents.repeating`) and ``deterministic`` are the
+            agent, ``untrained``, ``random`` and ``scripted`` the floors and the ceiling.
         official: Meta-World's own figure, or None if it was not asked for.
     """
 
@@ -94,7 +94,7 @@ class Evaluation:
 
     def show(self, console: Console) -> None:
         """Print the tables."""
-        for name in ("stochastic", "deterministic"):
+        for name in ("stochastic", "repeating", "deterministic"):
             if name in self.policies:
                 self._print(console, f"agent, {name}", self._detail(self.policies[name].summary))
         if len(self.policies) > 1 or self.official:
@@ -158,6 +158,13 @@ class Evaluation:
             "task, else a bootstrap of goals within tasks); they say nothing of other tasks nor "
             "of other training seeds.",
         ]
+        if "repeating" in self.policies:
+            made = self.settings["attempts"]
+            notes.append(
+                f"repeating: the first {made} episodes of a trial are attempts, each begun with "
+                "cleared memory; the others repeat, noise for noise, the one that earned most "
+                "reward. Episodes of a Meta-World trial all start alike."
+            )
         for name, measured in self.policies.items():
             summary = measured.summary
             if name == "stochastic":

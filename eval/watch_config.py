@@ -18,7 +18,7 @@ from envs.render import MAX_SIZE, MIN_SIZE, Camera, GLError
 from envs.stepping import MAX_HORIZON
 from envs.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
 from envs.trial import Trial
-from eval.config import MAX_EPISODES, nearest_folder
+from eval.config import MAX_EPISODES, half_of, nearest_folder
 from eval.live import display_problems
 from eval.measure import LANES
 from train import checkpoint
@@ -57,6 +57,8 @@ class Settings:
     """Seed of exploration noise, as in eval.evaluate; without a run, of the goals too."""
     deterministic: bool = False
     """The agent acts by its mean."""
+    repeating: bool = False
+    """The agent makes attempts in half of the episodes and then repeats its best one."""
     random: bool = False
     """Watch the floor: uniformly random actions."""
     scripted: bool = False
@@ -81,7 +83,7 @@ class Settings:
     @property
     def who(self) -> str:
         """What acts, in one word."""
-        kinds = ("random", "scripted", "deterministic")
+        kinds = ("random", "scripted", "deterministic", "repeating")
         return next((kind for kind in kinds if getattr(self, kind)), "stochastic")
 
     def problems(self) -> list[str]:
@@ -106,8 +108,8 @@ class Settings:
             found.append(f"--fps must be from 1 to 120, not {self.fps}")
         if self.seed < 0:
             found.append(f"--seed must be 0 or more, not {self.seed}")
-        if self.random + self.scripted + self.deterministic > 1:
-            found.append("--random, --scripted and --deterministic exclude each other")
+        if self.random + self.scripted + self.deterministic + self.repeating > 1:
+            found.append("--random, --scripted, --deterministic and --repeating exclude each other")
         if len(set(self.task)) < len(self.task):
             found.append("--task names each task once")
         for name in dict.fromkeys(self.task):
@@ -181,7 +183,8 @@ def prepare(settings: Settings) -> Program:
     if settings.random or settings.scripted or agent is None:
         policy = Policy(kind=settings.who)
     else:
-        policy = acting_policy(agent, deterministic=settings.deterministic)
+        attempts = half_of(settings.episodes) if settings.repeating else 0
+        policy = acting_policy(agent, deterministic=settings.deterministic, attempts=attempts)
     try:
         suite = None
         if config is not None:

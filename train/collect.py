@@ -15,13 +15,17 @@ from train.rollout import Rollout
 
 
 def acting_policy(
-    agent: RL2Agent, *, deterministic: bool = False, starts: Tensor | None = None
+    agent: RL2Agent,
+    *,
+    deterministic: bool = False,
+    attempts: int = 0,
+    starts: Tensor | None = None,
 ) -> Policy:
     """The agent's present weights as the workers take them, and memories that trials begin with."""
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
     if starts is not None:
         weights["starts"] = starts.cpu().numpy()
-    return Policy("agent", agent.config.core, weights, deterministic)
+    return Policy("agent", agent.config.core, weights, deterministic, attempts)
 
 
 def collect(

@@ -53,7 +53,7 @@ def test_from_checkpoint_to_table_and_json(run: Path, tmp_path: Path) -> None:
     assert record["config"]["task"] == "reach-v3"
     assert record["settings"]["lanes"] == LANES
     assert [len(goals) for goals in record["suite"]["goals"].values()] == [2]
-    names = ["stochastic", "deterministic", "untrained", "random", "scripted"]
+    names = ["stochastic", "repeating", "deterministic", "untrained", "random", "scripted"]
     assert list(record["policies"]) == names
     for policy in record["policies"].values():
         outcomes = Outcomes.from_json(policy["outcomes"])
@@ -83,7 +83,7 @@ def test_results_lie_in_the_run_and_quick_ones_replace_no_full_ones(
     assert best["checkpoint"]["step"] == 40
     test = json.loads(newest.read_text())
     assert test["official"] is None
-    assert list(test["policies"]) == ["stochastic"]
+    assert list(test["policies"]) == ["stochastic", "repeating"]
     held_out = test["suite"]["goals"]["reach-v3"]
     assert not {tuple(g) for g in held_out} & {tuple(g) for g in best["suite"]["goals"]["reach-v3"]}
     assert {p.name for p in full.parent.iterdir()} == {
