@@ -27,8 +27,14 @@ from envs.pool import Policy, WorkerError, WorkerPool, available_cores
 from eval.config import Settings, Subject, load_subject, nearest_folder, parse
 from eval.measure import LANES, measure, watch
 from eval.metrics import summarise
-from eval.official import OfficialResult, official_envs, official_evaluation, official_plan
-from eval.results import Evaluation, Measured, table_console
+from eval.official import (
+    ADAPTATION_EPISODES,
+    OfficialResult,
+    official_envs,
+    official_evaluation,
+    official_plan,
+)
+from eval.results import REPEATING, Evaluation, Measured, table_console
 from train.checkpoint import Checkpoint, environment_difference
 from train.collect import acting_policy
 from train.interrupt import INTERRUPTED
@@ -58,7 +64,7 @@ def evaluate(settings: Settings, subject: Subject) -> Evaluation:
                 )
             summary = summarise(outcomes, seed=settings.seed)
             measured[name] = Measured(outcomes, summary, time.perf_counter() - began)
-    official = official_figure(settings, subject)  # after the pool: its processes need the cores
+    official = official_figures(settings, subject)  # after the pool: its processes need the cores
     how = {**settings.to_json(), "attempts": settings.attempted, "lanes": LANES}
     return Evaluation(subject.saved, suite, split, how, measured, official)
 
@@ -81,23 +87,28 @@ def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
     return chosen
 
 
-def official_figure(settings: Settings, subject: Subject) -> OfficialResult | None:
-    """Meta-World's own figure, where it is asked for and the suite has one.
+def official_figures(settings: Settings, subject: Subject) -> dict[str, OfficialResult]:
+    """Meta-World's own figure, where it is asked for and the suite has one, by who acted.
 
     Raises:
         WorkerError: an environment failed.
     """
     suite, split = subject.suite, settings.split
     if not settings.official or not suite.goal_hidden:
-        return None
+        return {}
     plan = official_plan(suite, split, settings.official_rounds, settings.horizon)
-    workers = settings.workers or available_cores()
-    with (
-        official_envs(suite, split, plan, workers=workers) as envs,
-        progress("official", plan.steps) as report,
-    ):
-        policy = acting_policy(subject.agent)
-        return official_evaluation(policy, envs, plan, seed=settings.seed, on_steps=report)
+    workers, found = settings.workers or available_cores(), {}
+    for name in ("official", REPEATING)[: 1 + settings.repeating]:
+        attempts = ADAPTATION_EPISODES if found else 0
+        with (
+            official_envs(suite, split, plan, workers=workers) as envs,
+            progress(name, plan.steps) as report,
+        ):
+            policy = acting_policy(subject.agent, attempts=attempts)
+            found[name] = official_evaluation(
+                policy, envs, plan, seed=settings.seed, on_steps=report
+            )
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

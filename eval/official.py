@@ -107,8 +107,8 @@ def official_evaluation(
 ) -> OfficialResult:
     """Run Meta-World's `metalearning_evaluation` on our agent.
 
-    Each round: 10 stochastic adaptation episodes, then deterministic evaluation until each task
-    has 3 finished episodes.
+    Each round: 10 stochastic adaptation episodes, then evaluation, deterministic or repeating the
+    best of the ten, until each task has 3 finished episodes.
 
     Args:
         policy: the agent, as `train.collect.acting_policy` gives it.

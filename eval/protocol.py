@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from agents.acting import NumpyActor
+from agents.repeating import RepeatingActor
 from agents.step_input import ACTION_DIM, INPUT_DIM, OBS, OBS_DIM, pack
 from envs.pool import Policy
 
@@ -28,7 +29,8 @@ class OfficialAgent:
     from what `adapt` froze; to the agent each is the next episode of the trial. The protocol hands
     over no rewards here, so they are read from the observation, which therefore must be made with
     ``recurrent_info_in_obs=True`` (and its default scale, reward / 10): an RL² agent that sees no
-    rewards is another agent than the one that was trained.
+    rewards is another agent than the one that was trained. A policy with attempts
+    (`agents.repeating`) repeats the best of them here instead of acting by the mean.
 
     Args:
         policy: the agent, as `train.collect.acting_policy` gives it.
@@ -46,6 +48,7 @@ class OfficialAgent:
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
         self._actor = NumpyActor(policy.core, policy.weights, environments)
+        self._attempts = policy.attempts
         self._rng = np.random.default_rng([seed, 0, 3])
         self._on_step = on_step
         self._inputs = np.zeros((environments, INPUT_DIM), dtype=np.float32)
@@ -55,6 +58,9 @@ class OfficialAgent:
         """Start a trial in every environment: cleared memory, no previous action or reward."""
         environments = len(self._inputs)
         self._actor.reset()
+        self._repeater = None
+        if self._attempts:
+            self._repeater = RepeatingActor(self._actor, self._attempts)
         self._action = np.zeros((environments, ACTION_DIM), dtype=np.float32)
         self._reward, self._change = np.zeros(environments), np.zeros(environments)
         self._done = np.zeros(environments, dtype=bool)
@@ -65,7 +71,7 @@ class OfficialAgent:
     def adapt_action(self, observations: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Stochastic actions (B, 4), clipped to the box, for observations (B, 45)."""
         noise = self._rng.standard_normal(self._action.shape, dtype=np.float32)
-        actions, _ = self._actor.act(self._pack(observations), noise)
+        actions, _ = (self._repeater or self._actor).act(self._pack(observations), noise)
         return np.clip(actions, -1.0, 1.0).astype(np.float32), {}
 
     def step(self, timestep: Any) -> None:
@@ -86,11 +92,16 @@ class OfficialAgent:
         self._restored |= env_mask
 
     def eval_action(self, observations: np.ndarray) -> np.ndarray:
-        """Mean actions (B, 4) for observations (B, 45), which show the reward of the last step."""
+        """Actions (B, 4) for observations (B, 45), which show the reward of the last step."""
         shown = observations[:, OFFICIAL_REWARD] / np.float64(OFFICIAL_REWARD_SCALE)
         self._see(shown, np.zeros_like(self._done), ~self._restored)
         self._restored[:] = False
-        actions = self._actor.mean(self._pack(observations))
+        inputs = self._pack(observations)
+        if self._repeater is None:
+            actions = self._actor.mean(inputs)
+        else:
+            actions, _ = self._repeater.act(inputs, np.zeros_like(self._action))
+            actions = np.clip(actions, -1.0, 1.0).astype(np.float32)
         self._action[:] = actions
         self._on_step()
         return actions

@@ -62,6 +62,7 @@ def test_from_checkpoint_to_table_and_json(run: Path, tmp_path: Path) -> None:
         assert summarise(outcomes, seed=1).to_json() == policy["summary"]
     returns = [record["policies"][name]["outcomes"]["returns"] for name in names]
     assert len({json.dumps(values) for values in returns}) == len(names)
+    assert record["official_repeating"]["plan"] == record["official"]["plan"]
     figure = record["official"]
     assert figure["plan"] == {"rounds": 1, "environments": 10, "goals": 50, "horizon": 10}
     assert "over-reports" in figure["warning"]

@@ -240,3 +240,20 @@ def test_on_the_simulator_the_protocol_shows_what_a_trial_shows() -> None:
         for shown in recorder.inputs:
             np.testing.assert_allclose(shown[row], inputs, atol=1e-4)
             runner.step(actor.mean(inputs[None])[0])
+
+
+def test_a_repeating_agent_repeats_its_best_attempt_in_every_evaluation_episode() -> None:
+    """To round-off: rewards are read from Meta-World's observation there, divided by ten."""
+    recorder = Recorder(acting_policy(make_agent(log_std=0.0), attempts=ADAPTATION))
+    plan = OfficialPlan(rounds=1, environments=2, goals=2, horizon=HORIZON)
+    with official_envs(CUSTOM, "test", plan) as envs:
+        drive(recorder, envs, evals=1, episodes=3)
+    assert len(recorder.actions) == (ADAPTATION + 2) * HORIZON
+    shape = (ADAPTATION + 2, HORIZON, 2)
+    actions = np.reshape(recorder.actions, (*shape, 4))
+    seen = np.stack(recorder.inputs)[1 : ADAPT + 1, :, PREV_REWARD]
+    earned = seen.reshape(ADAPTATION, HORIZON, 2).sum(axis=1)
+    for row, best in enumerate(earned.argmax(axis=0)):
+        assert (actions[0, :, row] != actions[1, :, row]).any()
+        for episode in actions[ADAPTATION:]:
+            np.testing.assert_allclose(episode[:, row], actions[best, :, row], atol=1e-5)
