@@ -27,7 +27,6 @@ class NumpyActor:
         trials: rows of the block.
         deterministic: act by the mean instead of sampling.
         recall: what of episodic memory each row may see (`memory.episodic`); None: all of it.
-        start: (trials, S) short-term memory that each row begins with; None: cleared.
     """
 
     def __init__(
@@ -38,7 +37,6 @@ class NumpyActor:
         *,
         deterministic: bool = False,
         recall: Sequence[int] | np.ndarray | None = None,
-        start: np.ndarray | None = None,
     ) -> None:
         self.core, self.trials, self.deterministic = core, trials, deterministic
         w = {name: np.array(value, dtype=np.float32) for name, value in weights.items()}
@@ -51,7 +49,6 @@ class NumpyActor:
         self.hidden = self._net.hidden
         self._recall = _Recall(core, w) if "recall.keys" in w else None
         self._may = np.array([ALL] * trials if recall is None else recall, dtype=np.float32)
-        self._start = np.zeros((trials, self._net.width)) if start is None else start
         self.reset()
 
     def reset(self) -> None:
@@ -63,8 +60,7 @@ class NumpyActor:
 
     def restart(self, row: int) -> None:
         """Bring the memory of one trial to its start."""
-        width = self._net.width
-        self.state[row, :width], self.state[row, width:] = self._start[row], 0.0
+        self.state[row] = 0.0
         if self._recall:
             self.state[row, -1] = self._may[row]
 

@@ -104,19 +104,15 @@ class RL2Agent(nn.Module):
             )
 
     def initial_state(
-        self,
-        trials: int,
-        recall: Int[Tensor, " trial"] | None = None,
-        start: Float[Tensor, "trial core"] | None = None,
+        self, trials: int, recall: Int[Tensor, " trial"] | None = None
     ) -> Float[Tensor, "trial state"]:
-        """Memory at the start of `trials` trials.
+        """Cleared memory for `trials` trials.
 
         Args:
             trials: how many.
             recall: what of episodic memory each may see (`memory.episodic`); None: all of it.
-            start: short-term memory that each begins with; None: cleared.
         """
-        core = self.memory.initial_state(trials) if start is None else start
+        core = self.memory.initial_state(trials)
         return core if self.recall is None else self.recall.initial_state(core, recall)
 
     def unroll(

@@ -63,7 +63,6 @@ def make_actor(
     runners: list[TrialRunner],
     *,
     recall: Sequence[int] | np.ndarray,
-    start: np.ndarray | None = None,
 ) -> Actor:
     """What acts for one block.
 
@@ -72,7 +71,6 @@ def make_actor(
         weights: the agent's, which come apart.
         runners: of the block's trials that are run here.
         recall: for every row of the block, run here or not, what of episodic memory it may see.
-        start: memories that the rows begin with; see `agents.acting.NumpyActor`.
     """
     if policy["kind"] == "random":
         return RandomActor()
@@ -84,6 +82,5 @@ def make_actor(
         len(recall),
         deterministic=policy["deterministic"],
         recall=recall,
-        start=start,
     )
     return RepeatingActor(actor, policy["attempts"]) if policy["attempts"] else actor

@@ -45,8 +45,7 @@ class Policy:
     Attributes:
         kind: ``agent``, ``random`` (floor) or ``scripted`` (ceiling).
         core: the agent's short-term memory; see `agents.acting.NumpyActor`.
-        weights: the agent's weights; see `agents.rl2.actor_weights`. With them may come ``starts``
-            (n, state), memories that trials begin with.
+        weights: the agent's weights; see `agents.rl2.actor_weights`.
         deterministic: act by the mean.
         attempts: episodes of a trial after which the best is repeated (`agents.repeating`); 0: the
             short-term memory is carried through all episodes instead.
@@ -130,8 +129,6 @@ class WorkerPool:
         steps = trials[0].steps
         if any(trial.steps != steps for trial in trials):
             raise ValueError("all trials of one run need the same episodes and horizon")
-        if "starts" not in policy.weights and any(trial.start is not None for trial in trials):
-            raise ValueError("trials that begin with a memory need a policy that brings `starts`")
         weights: Spec = [(n, str(w.dtype), w.shape) for n, w in policy.weights.items()]
         arrays = self.buffer.arrays([*weights, *TrialBatch.spec(steps, len(trials))])
         for name, value in policy.weights.items():

@@ -7,7 +7,7 @@ episode nor its done flag (SAME_STEP autoreset replaces them by zeros).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -34,7 +34,6 @@ class Trial:
         goal_hidden: whether the observation hides the goal (ML) or shows it (MT).
         recall: what of episodic memory the trial may see: 0 nothing, 1 what is not recent, 2 all.
         proposal: a task to practise in the place of the task's own; None: its own.
-        start: memory that the trial begins with, a row of its policy's ``starts``; None: cleared.
     """
 
     task: str
@@ -47,7 +46,6 @@ class Trial:
     goal_hidden: bool = True
     recall: int = 2
     proposal: Proposal | None = None
-    start: int | None = None
 
     @property
     def steps(self) -> int:
@@ -74,15 +72,6 @@ class Trial:
         """Standard normal exploration noise, (K × H, 4) float32, a function of the seed alone."""
         rng = np.random.Generator(np.random.Philox(self.seed))
         return rng.standard_normal((self.steps, ACTION_DIM), dtype=np.float32)
-
-
-def memories(trials: Sequence[Trial], starts: np.ndarray) -> np.ndarray:
-    """(trials, S): the rows of `starts` (n, S) that `trials` begin with, zeros where cleared."""
-    found = np.zeros((len(trials), starts.shape[1]), dtype=starts.dtype)
-    for row, trial in enumerate(trials):
-        if trial.start is not None:
-            found[row] = starts[trial.start]
-    return found
 
 
 class TrialStep(NamedTuple):

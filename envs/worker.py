@@ -22,7 +22,7 @@ import numpy as np
 from agents.step_input import ACTION_DIM, INPUT_DIM
 from envs.actors import make_actor
 from envs.buffer import SharedBuffer, TrialBatch
-from envs.trial import Trial, TrialRunner, TrialStep, memories
+from envs.trial import Trial, TrialRunner, TrialStep
 
 ONES = np.ones(INPUT_DIM, dtype=np.float32)
 
@@ -89,11 +89,7 @@ class Worker:
         recall = np.zeros(rows)
         recall[mine] = [trial.recall for trial in block]
         own = {name: arrays[name] for name, _, _ in weights}
-        start = None
-        if "starts" in own:
-            start = np.zeros((rows, own["starts"].shape[1]), dtype=np.float32)
-            start[mine] = memories(block, own["starts"])
-        actor = make_actor(policy, own, runners, recall=recall, start=start)
+        actor = make_actor(policy, own, runners, recall=recall)
         faulted = np.zeros(len(block), dtype=bool)
         faults: list[dict[str, Any]] = []
         current = self.buffer.rows

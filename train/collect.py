@@ -14,17 +14,9 @@ from envs.trial import Trial
 from train.rollout import Rollout
 
 
-def acting_policy(
-    agent: RL2Agent,
-    *,
-    deterministic: bool = False,
-    attempts: int = 0,
-    starts: Tensor | None = None,
-) -> Policy:
-    """The agent's present weights as the workers take them, and memories that trials begin with."""
+def acting_policy(agent: RL2Agent, *, deterministic: bool = False, attempts: int = 0) -> Policy:
+    """The agent's present weights as the workers take them."""
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-    if starts is not None:
-        weights["starts"] = starts.cpu().numpy()
     return Policy("agent", agent.config.core, weights, deterministic, attempts)
 
 
@@ -41,8 +33,7 @@ def collect(
     Raises:
         envs.pool.WorkerError: a worker failed for good.
     """
-    batch = pool.run(trials, policy, lanes=lanes)
-    return Rollout.from_batch(batch, trials, tasks, policy.weights.get("starts"))
+    return Rollout.from_batch(pool.run(trials, policy, lanes=lanes), trials, tasks)
 
 
 def success_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[str, float]:

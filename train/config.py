@@ -46,7 +46,7 @@ CHANGEABLE = frozenset(
 except the first three, which say how the learning rate ends."""
 
 
-HELD_OUT = 0.5  # share of training trials that are proposed, or begin stale, by default
+PROPOSALS = 0.5  # share of training trials, where whole tasks are held out
 STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 2505.11289)
 
 
@@ -84,8 +84,6 @@ class Config:
     """Vary the scenes of proposed tasks: where the hand starts, and where the object is seen."""
     balance: bool = True
     """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
-    stale: float | None = None
-    """Share of training trials that begin with another trial's memory; default: as proposals."""
     lanes: int = 10
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -138,16 +136,8 @@ class Config:
     @property
     def proposal_share(self) -> float:
         """Share of trials of proposed tasks."""
-        return self._share(self.proposals)
-
-    @property
-    def stale_share(self) -> float:
-        """Share of trials that begin with another trial's memory."""
-        return self._share(self.stale)
-
-    def _share(self, given: float | None) -> float:
-        default = HELD_OUT if self.suite in ("ML10", "ML25", "ML45") else 0.0
-        return default if given is None else given
+        default = PROPOSALS if self.suite in ("ML10", "ML25", "ML45") else 0.0
+        return default if self.proposals is None else self.proposals
 
     def suite_problems(self) -> list[str]:
         """Everything wrong with the tasks that are asked for."""
@@ -189,12 +179,8 @@ class Config:
             for name in ("evaluate_every", "video_every")
             if getattr(self, name) < 0
         ]
-        shares = {"proposals": self.proposal_share, "stale": self.stale_share}
-        found += [
-            f"--{name} must be 0 or more and less than 1, not {share}"
-            for name, share in shares.items()
-            if not 0 <= share < 1
-        ]
+        if not 0 <= self.proposal_share < 1:
+            found.append(f"--proposals must be 0 or more and less than 1, not {self.proposals}")
         if self.horizon > MAX_HORIZON:
             found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
         if tasks and self.trials and self.trials % tasks:
@@ -214,7 +200,6 @@ class Config:
             total_steps=self.total_steps or STEPS_PER_TASK * tasks,
             trials=self.trials_for(tasks),
             proposals=self.proposal_share,
-            stale=self.stale_share,
             workers=self.workers or available_cores(),
         )
 

@@ -59,7 +59,6 @@ class Guard:
         for name, module in self._modules.items():
             module.load_state_dict(self._kept[name])
         self._state.ppo.optimiser.load_state_dict(self._kept["optimiser"])
-        self._state.ppo.ends = self._kept["ends"]
         text = f"not finite after the update: {', '.join(found[:5])}; rolled back"
         if self._bad >= LIMIT:
             raise DivergedError(f"{text}, {LIMIT} times in a row; try a lower --learning-rate")
@@ -71,7 +70,6 @@ class Guard:
             name: {key: value.clone() for key, value in module.state_dict().items()}
             for name, module in self._modules.items()
         }
-        self._kept["ends"] = self._state.ppo.ends  # replaced by an update, never changed in place
         self._kept["optimiser"] = copy.deepcopy(self._state.ppo.optimiser.state_dict())
 
     def _not_finite(self) -> list[str]:

@@ -10,7 +10,7 @@ from envs.pool import Policy, WorkerPool
 from envs.suites import Suite
 from train import checkpoint
 from train.checkpoint import CheckpointError
-from train.collect import collect, proposal_metrics, success_metrics
+from train.collect import acting_policy, collect, proposal_metrics, success_metrics
 from train.config import Config
 from train.guard import Guard
 from train.log import RunLog
@@ -74,7 +74,8 @@ def iterate(
         vary=config.vary,
         success=state.success_by_task if config.balance else None,
     )
-    trials, policy = state.begin(trials, config)
+    trials = state.guarded(trials, config)
+    policy = acting_policy(state.agent)
     rollout = collect(pool, policy, trials, tasks=tasks, lanes=config.lanes)
     collected = time.perf_counter()
     state.ppo.set_progress(progress)

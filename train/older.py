@@ -7,7 +7,8 @@ from typing import Any
 
 def modernised(values: dict[str, Any]) -> dict[str, Any]:
     """The JSON values of a saved configuration with what it did spelled out, as a new dict."""
-    values = {"proposals": 0.0, "vary": False, "balance": False, "stale": 0.0, **values}
+    values = {"proposals": 0.0, "vary": False, "balance": False, **values}
+    values.pop("stale", None)  # trials that began with another one's memory (docs/recipe.md)
     agent = values.get("agent")
     if "arm" not in values:  # the core said it
         bare = isinstance(agent, dict) and agent.get("core") == "none"

@@ -87,8 +87,6 @@ class PPO:
             list(critic.parameters()),
         )
         self.optimiser = torch.optim.Adam([{"params": group} for group in self.groups], eps=1e-5)
-        self.ends: Tensor | None = None
-        """(B, S) short-term memory at the ends of the trials learnt from last."""
         self.set_progress(0.0)
 
     def set_progress(self, fraction: float) -> None:
@@ -126,7 +124,7 @@ class PPO:
         actions, usable = rollout.actions.to(device), rollout.usable.to(device)
         cut = self._cut(rollout, rng)
         with torch.no_grad():
-            hidden, starts, self.ends = self._sweep(cut, inputs, rollout)
+            hidden, starts = self._sweep(cut, inputs, rollout.recall)
             old_mean = self.agent.head(hidden)
             old_log_std = self.agent.head.log_std().clone()
             critic_inputs = self._critic_inputs(rollout, inputs, hidden)
@@ -162,7 +160,7 @@ class PPO:
             if epoch:
                 cut = self._cut(rollout, rng)
                 with torch.no_grad():
-                    starts = self._sweep(cut, inputs, rollout)[1]
+                    starts = self._sweep(cut, inputs, rollout.recall)[1]
             stretches = {name: cut.cut(value) for name, value in vars(whole).items()}
             kls = []
             minibatches = cut.minibatches(config.minibatches, rng)
@@ -222,22 +220,16 @@ class PPO:
         return Sequences(rollout.steps, len(rollout.task_ids), length, offset)
 
     def _sweep(
-        self, cut: Sequences, inputs: Tensor, rollout: Rollout
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One pass over whole trials.
-
-        Returns:
-            The memory's outputs (T, B, H), its states at each stretch's start, and its short-term
-            part (B, S) at the trials' ends.
-        """
+        self, cut: Sequences, inputs: Tensor, recall: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One pass over whole trials: the memory's outputs (T, B, H) and each stretch's start."""
         states, outputs = [], []
-        start = None if rollout.start is None else rollout.start.to(inputs.device)
-        state = self.agent.initial_state(cut.trials, rollout.recall, start)
+        state = self.agent.initial_state(cut.trials, recall)
         for begin, end in cut.bounds:
             states.append(state)
             hidden, state = self.agent.remember(inputs[begin:end], state)
             outputs.append(hidden)
-        return torch.cat(outputs), torch.cat(states), state[:, : self.agent.memory.state_width]
+        return torch.cat(outputs), torch.cat(states)
 
     def _critic_inputs(self, rollout: Rollout, inputs: Tensor, hidden: Tensor) -> Tensor:
         """The critic's inputs at every step, (T, B, …)."""

@@ -18,7 +18,7 @@ from agents.heads import GOAL_DIM
 from agents.step_input import OBS, OBS_DIM
 from envs.buffer import TrialBatch
 from envs.proposals import PARTS
-from envs.trial import Trial, memories
+from envs.trial import Trial
 
 Boundary = Literal["carry", "cut"]
 
@@ -41,7 +41,6 @@ class Rollout:
         recall: what of episodic memory each trial saw (`envs.trial.Trial`); None: all of it.
         kinds: 0 for the suite's own tasks, 1, 2 for proposals by `envs.proposals.PARTS`; None: all
             are the suite's own.
-        start: short-term memory that each trial began with; None: all cleared.
     """
 
     inputs: Float[Tensor, "time trial input"]
@@ -55,24 +54,12 @@ class Rollout:
     episodes: int
     recall: Int[Tensor, " trial"] | None = None
     kinds: Int[Tensor, " trial"] | None = None
-    start: Float[Tensor, "trial core"] | None = None
 
     @classmethod
     def from_batch(
-        cls,
-        batch: TrialBatch,
-        trials: Sequence[Trial],
-        tasks: Sequence[str],
-        starts: np.ndarray | None = None,
+        cls, batch: TrialBatch, trials: Sequence[Trial], tasks: Sequence[str]
     ) -> Rollout:
-        """Attach to a batch what the learner knows about its trials.
-
-        Args:
-            batch: as the workers ran it.
-            trials: its columns.
-            tasks: the training tasks.
-            starts: memories that the trials' `start` counts in; None: all began cleared.
-        """
+        """Attach to a batch what the learner knows about its trials."""
         position = {task: i for i, task in enumerate(tasks)}
         goals = [
             trial.proposal.vector(target) if trial.proposal else trial.goal
@@ -94,7 +81,6 @@ class Rollout:
             kinds=torch.tensor(
                 [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
             ),
-            start=None if starts is None else torch.from_numpy(memories(trials, starts)),
         )
 
     @property
@@ -117,7 +103,7 @@ class Rollout:
         keep = self.usable
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
         fixed = ("usable", "task_ids", "goals")
-        known = [name for name in ("recall", "kinds", "start") if getattr(self, name) is not None]
+        known = [name for name in ("recall", "kinds") if getattr(self, name) is not None]
         return dataclasses.replace(
             self,
             **{name: getattr(self, name)[:, keep] for name in timed},

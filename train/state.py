@@ -19,13 +19,11 @@ from agents.belief import Belief, goal_statistics
 from agents.heads import Critic
 from agents.rl2 import RL2Agent
 from envs import proposals
-from envs.pool import Policy
 from envs.suites import Suite
 from envs.trial import Trial
 from memory.consolidation import chosen
 from train import checkpoint
 from train.checkpoint import Checkpoint, CheckpointError
-from train.collect import acting_policy
 from train.compress import ProgressAndCompress
 from train.config import Config
 from train.hierarchy import Hierarchy, guarded
@@ -67,25 +65,6 @@ class TrainState:
         """Training trials with what of episodic memory each may see."""
         return list(trials) if self.agent.recall is None else guarded(trials, config.memory)
 
-    def begin(self, trials: Sequence[Trial], config: Config) -> tuple[list[Trial], Policy]:
-        """Training trials as they are to begin, and the policy that acts in them.
-
-        The share `stale` begins with what the last iteration's trials ended with, so of other
-        tasks: an agent whose memory is always right so far has no need to check it.
-        """
-        trials, ends = self.guarded(trials, config), self.ppo.ends
-        if not config.stale_share or ends is None or not ends.numel():
-            return trials, acting_policy(self.agent)
-        rng = np.random.default_rng([config.seed, self.iteration, 7])
-        rows, chances = rng.permutation(len(ends)), rng.random(len(trials))
-        trials = [
-            dataclasses.replace(trial, start=int(rows[i % len(rows)]))
-            if chance < config.stale_share
-            else trial
-            for i, (trial, chance) in enumerate(zip(trials, chances, strict=True))
-        ]
-        return trials, acting_policy(self.agent, starts=ends)
-
     def consolidate(self, rollout: Rollout, seed: int) -> dict[str, float]:
         """Let long-term memory, where there is one, take in an iteration that has been learnt."""
         if self.long_term is None:
@@ -116,8 +95,6 @@ class TrainState:
     def save(self, config: Config) -> Path:
         """Write a checkpoint into the run folder. Raises CheckpointError if it cannot."""
         kept = {} if self.long_term is None else self.long_term.tensors()
-        ends = self.ppo.ends
-        left = {} if ends is None or not ends.numel() else {"ends": ends}
         return checkpoint.save(
             config.run_folder / "checkpoints",
             self.steps,
@@ -127,7 +104,6 @@ class TrainState:
                 "belief": self.belief.state_dict(),
                 "optimiser": _optimiser_tensors(self.ppo.optimiser),
                 **({"long_term": kept} if kept else {}),
-                **({"memory": left} if left else {}),
             },
             state={
                 "iteration": self.iteration,
@@ -150,7 +126,6 @@ class TrainState:
             _restore_optimiser(self.ppo.optimiser, saved.tensors["optimiser"])
             for name in ("iteration", "steps", "best", "success"):
                 setattr(self, name, saved.state[name])
-            self.ppo.ends = saved.tensors.get("memory", {}).get("ends")  # older: none
             self.success_by_task = dict(saved.state.get("success_by_task", {}))  # older: none
             if self.long_term is not None:
                 kept = saved.tensors.get("long_term", {})

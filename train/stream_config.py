@@ -63,7 +63,6 @@ class StreamConfig(Config):
     proposals: tyro.conf.Suppress[float | None] = 0.0
     vary: tyro.conf.Suppress[bool] = False
     balance: tyro.conf.Suppress[bool] = False
-    stale: tyro.conf.Suppress[float | None] = 0.0
     video_every: tyro.conf.Suppress[int] = 0
 
     @property

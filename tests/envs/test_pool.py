@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 import pytest
 
-from agents.acting import NumpyActor
 from agents.step_input import INPUT_DIM
 from envs import worker as worker_module
 from envs.actors import ScriptedActor
@@ -87,25 +86,6 @@ def test_experts_do_not_complain() -> None:
         warnings.warn("heard", stacklevel=1)
     assert (np.abs(actions) == 1).any(), "the box was not reached: nothing to complain of"
     assert [str(warning.message) for warning in caught] == ["heard"]
-
-
-def test_trials_begin_with_the_memory_they_are_given(make_pool, lone) -> None:
-    """Cleared where they are given none; which worker and which block does not matter."""
-    rows = [None, 1, 0, None, 1]
-    trials = [dataclasses.replace(trial, start=row) for trial, row in zip(SHORT, rows, strict=True)]
-    starts = np.random.default_rng(0).uniform(-1, 1, (2, 16)).astype(np.float32)
-    policy = dataclasses.replace(POLICY, weights={**POLICY.weights, "starts": starts})
-    batch = lone.run(trials, policy, lanes=LANES)
-    assert_same(make_pool(2).run(trials, policy, lanes=LANES), batch)
-    cleared = lone.run(SHORT, POLICY, lanes=LANES)
-    same = [np.array_equal(batch.actions[:, i], cleared.actions[:, i]) for i in range(5)]
-    assert same == [row is None for row in rows]
-    actor = NumpyActor("gru", POLICY.weights, 2, start=np.stack([starts[0], starts[0]]))
-    noise = np.stack([trials[2].noise()[0]] * 2)
-    action = actor.act(np.stack([batch.inputs[0, 2]] * 2), noise)[0][0]
-    np.testing.assert_array_equal(batch.actions[0, 2], action)
-    with pytest.raises(ValueError, match="a policy that brings `starts`"):
-        lone.run(trials, POLICY, lanes=LANES)
 
 
 def test_trials_of_one_run_are_of_one_length(lone) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.faults.runs import PER_ITERATION, TINY, assert_finite, assert_same_run, lines
-from train import checkpoint, ppo, state
+from train import checkpoint, loop, ppo
 from train.ppo import PPO
 from train.rl2 import main
 
@@ -150,7 +150,7 @@ def test_a_single_bad_minibatch_is_left_out(monkeypatch, part: str) -> None:
 
 def test_a_policy_of_nan_stops_before_the_physics(monkeypatch, capsys, unfaulted) -> None:
     """A NaN action is an error that names trial and weight; the checkpoint before it is kept."""
-    original, calls = state.acting_policy, []
+    original, calls = loop.acting_policy, []
 
     def acting_policy(agent: Any, **options: Any) -> Any:
         policy = original(agent, **options)
@@ -160,7 +160,7 @@ def test_a_policy_of_nan_stops_before_the_physics(monkeypatch, capsys, unfaulted
         return policy
 
     with monkeypatch.context() as patch:
-        patch.setattr(state, "acting_policy", acting_policy)
+        patch.setattr(loop, "acting_policy", acting_policy)
         assert train()[0] == 1
     said = capsys.readouterr().err
     for part in ("non-finite action", "not finite: head.log_std", "task reach-v3", "step 0"):

@@ -58,19 +58,13 @@ def make_learner() -> Callable[..., PPO]:
 def act() -> Callable[..., Rollout]:
     """A rollout of random inputs and rewards, acted by the NumPy path as in the workers."""
 
-    def make(agent: RL2Agent, *, seed: int = 0, start: torch.Tensor | None = None) -> Rollout:
+    def make(agent: RL2Agent, *, seed: int = 0) -> Rollout:
         rng = np.random.default_rng(seed)
         steps, trials = EPISODES * HORIZON, len(TASK_IDS)
         inputs = rng.standard_normal((steps, trials, INPUT_DIM), dtype=np.float32)
         noise = rng.standard_normal((steps, trials, ACTION_DIM), dtype=np.float32)
         weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-        actor = NumpyActor(
-            agent.config.core,
-            weights,
-            trials,
-            recall=[0, 1, 2, 2, 1, 0],
-            start=None if start is None else start.numpy(),
-        )
+        actor = NumpyActor(agent.config.core, weights, trials, recall=[0, 1, 2, 2, 1, 0])
         taken = [actor.act(x, n) for x, n in zip(inputs, noise, strict=True)]
         return Rollout(
             inputs=torch.from_numpy(inputs),
@@ -84,7 +78,6 @@ def act() -> Callable[..., Rollout]:
             episodes=EPISODES,
             recall=torch.tensor([0, 1, 2, 2, 1, 0]),
             kinds=torch.tensor([0, 0, 1, 1, 2, 2]),
-            start=start,
         )
 
     return make

@@ -49,7 +49,7 @@ def test_resolving_fills_in_every_default() -> None:
     assert config.run == Path("runs/ML10-short-seed1")
     assert [name for name, value in config.to_json().items() if value is None] == ["task", "run"]
     assert config.resolved(10) == config
-    given = dataclasses.replace(RICH, total_steps=7, proposals=0.25, stale=0.125)
+    given = dataclasses.replace(RICH, total_steps=7, proposals=0.25)
     assert given.resolved(2) == given
 
 
@@ -140,10 +140,10 @@ def test_a_run_older_than_proposals_has_none() -> None:
 def test_a_run_older_than_a_choice_goes_on_without_it() -> None:
     """Trials were dealt alike, scenes were the tasks', and the belief has no weights for kinds."""
     values = Config().to_json()
-    del values["balance"], values["vary"], values["stale"], values["ppo"]["kind"]
+    del values["balance"], values["vary"], values["ppo"]["kind"]
     old, new = Config.from_json(values), Config.from_json(Config().to_json())
-    assert (old.balance, old.vary, old.stale_share, old.ppo.kind) == (False, False, 0.0, 0.0)
-    assert (new.balance, new.vary, new.stale_share, new.ppo.kind) == (True, True, 0.5, 0.1)
+    assert (old.balance, old.vary, old.ppo.kind) == (False, False, 0.0)
+    assert (new.balance, new.vary, new.ppo.kind) == (True, True, 0.1)
 
 
 def test_tasks_are_proposed_where_whole_tasks_are_held_out() -> None:
@@ -155,18 +155,6 @@ def test_tasks_are_proposed_where_whole_tasks_are_held_out() -> None:
     assert StreamConfig().resolved(5).proposals == 0.0
     for share in (-0.1, 1.0):
         assert any("--proposals" in text for text in Config(proposals=share).validate())
-        assert any("--stale" in text for text in Config(stale=share).validate())
-
-
-def test_memory_begins_stale_where_whole_tasks_are_held_out() -> None:
-    assert {suite for suite in SUITES if Config(suite=suite).stale_share} == {
-        "ML10",
-        "ML25",
-        "ML45",
-    }
-    assert Config(suite="ML1", stale=0.2).resolved(1).stale == 0.2
-    assert Config(suite="ML10").resolved(10).stale == 0.5
-    assert StreamConfig().resolved(5).stale == 0.0
 
 
 def test_whole_numbers_stand_for_floats() -> None:

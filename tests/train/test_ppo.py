@@ -54,7 +54,7 @@ def test_stretches_start_from_the_memory_of_the_whole_trial(
     rollout = act(learner.agent)
     cut = Sequences(rollout.steps, 6, bptt, offset)
     with torch.no_grad():
-        hidden, starts = learner._sweep(cut, rollout.inputs, rollout)[:2]
+        hidden, starts = learner._sweep(cut, rollout.inputs)
         whole, _ = learner.agent.unroll(rollout.inputs, learner.agent.initial_state(6))
         for (begin, _), start in zip(cut.bounds, starts.split(6), strict=True):
             state = learner.agent.initial_state(6)
@@ -66,22 +66,6 @@ def test_stretches_start_from_the_memory_of_the_whole_trial(
         assert starts[6:].abs().min(dim=0).values.max() > 1e-3
 
 
-@pytest.mark.parametrize(("core", "entries"), [("gru", 0), ("lstm", 0), ("gru", 4)])
-def test_a_trial_may_begin_with_a_memory(make_learner, act, core: Core, entries: int) -> None:
-    """Acting and learning begin alike, and the ends are what the memory was after the last step."""
-    learner = make_learner(core, entries=entries, learning_rate=0.0, critic_learning_rate=0.0)
-    agent = learner.agent
-    start = torch.randn(6, agent.memory.state_width).tanh()
-    start[2] = 0.0
-    rollout = act(agent, start=start)
-    assert learner.update(rollout, rng())["acting_error"] < 1e-4
-    assert learner.update(dataclasses.replace(rollout, start=None), rng())["acting_error"] > 1e-2
-    learner.update(rollout, rng())
-    with torch.no_grad():
-        _, end = agent.unroll(rollout.inputs, agent.initial_state(6, rollout.recall, start))
-    torch.testing.assert_close(learner.ends, end[:, : agent.memory.state_width])
-
-
 def test_every_pass_starts_from_the_memory_of_the_present_weights(make_learner, act) -> None:
     """Weights move between passes: starts of an earlier pass would be another agent's memory."""
     learner = make_learner(epochs=3, learning_rate=0.01, minibatches=1, stagger=False)
@@ -90,7 +74,7 @@ def test_every_pass_starts_from_the_memory_of_the_present_weights(make_learner, 
     def unroll(inputs: torch.Tensor, state: torch.Tensor) -> object:
         with torch.no_grad():
             cut = Sequences(rollout.steps, 6, 5)
-            seen.append((state.clone(), learner._sweep(cut, rollout.inputs, rollout)[1]))
+            seen.append((state.clone(), learner._sweep(cut, rollout.inputs)[1]))
         return original(inputs, state)
 
     rollout = act(learner.agent)
@@ -283,8 +267,6 @@ def test_an_update_is_a_function_of_its_arguments(make_learner, act) -> None:
         results.append(weights_of(learner))
         for field in dataclasses.fields(rollout):
             value, before = getattr(rollout, field.name), getattr(kept, field.name)
-            if value is None:
-                continue
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(before)), field.name
     assert changed(*results) == set()
 

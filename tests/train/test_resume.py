@@ -63,12 +63,7 @@ ALL_LEVELS = [
 ]
 
 
-STALE = ["--stale", "0.5"]
-
-
-@pytest.mark.parametrize(
-    "arm", [[], STALE, ALL_LEVELS + STALE], ids=["short", "stale", "hierarchical"]
-)
+@pytest.mark.parametrize("arm", [[], ALL_LEVELS], ids=["short", "hierarchical"])
 def test_six_iterations_are_three_and_three(stop_after, capfd, arm: list[str]) -> None:
     """Interrupted in the third iteration by SIGTERM, resumed with another number of workers.
 

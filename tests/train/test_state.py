@@ -1,11 +1,8 @@
 """What a run is at one moment: which checkpoint is best, and how the next trials begin."""
 
-import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from envs.suites import Suite
 from train import checkpoint, loop
@@ -63,27 +60,6 @@ def test_a_failed_save_is_told_and_the_best_stays(learner, monkeypatch) -> None:
     assert checkpoint.best(folder) == (folder / f"{10:012d}", 0.2)
     loop.save(config, state, NoLog())
     assert checkpoint.best(folder) == (folder / f"{20:012d}", 0.9)
-
-
-def test_trials_begin_with_what_others_ended_with(learner) -> None:
-    """The share that is asked for; none before anything has ended, nor where none is asked for."""
-    config, state = learner
-    suite = config.make_suite()
-    length = {"episodes": 1, "horizon": 2, "iteration": 0, "seed": 1}
-    trials = suite.sample_trials(300, **length)
-    asked = dataclasses.replace(config, stale=0.3)
-    assert state.begin(trials, asked)[0] == trials
-    state.ppo.ends = torch.rand(7, 128)
-    assert state.begin(trials, config)[0] == trials
-    begun, policy = state.begin(trials, asked)
-    np.testing.assert_array_equal(policy.weights["starts"], state.ppo.ends)
-    rows = [trial.start for trial in begun if trial.start is not None]
-    assert len(rows) / 300 == pytest.approx(0.3, abs=0.08)
-    assert set(rows) == set(range(7))
-    assert [dataclasses.replace(trial, start=None) for trial in begun] == trials
-    assert state.begin(trials, asked)[0] == begun
-    state.iteration += 1
-    assert state.begin(trials, asked)[0] != begun
 
 
 def test_success_is_smoothed_and_nan_left_out(learner) -> None:
