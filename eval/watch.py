@@ -6,8 +6,9 @@
     python -m eval.watch RUN --live                          in a window, where there is a display
 
 Each cell of the picture is one trial, exactly as `eval.evaluate` measures it with equal --seed and
---horizon (fewer --episodes are the first ones). Exit codes: 0 done, 1 failed, 2 bad input or
-nothing to render with (nothing written), 75 interrupted (nothing written).
+--horizon (fewer --episodes are the first ones; with --repeating, half of them are attempts). Exit
+codes: 0 done, 1 failed, 2 bad input or nothing to render with (nothing written), 75 interrupted
+(nothing written).
 """
 
 from __future__ import annotations

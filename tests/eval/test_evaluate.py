@@ -161,6 +161,10 @@ def test_every_bad_number_is_named_on_its_own_line(
     lines = refused([str(run), "--out", str(tmp_path / "file" / "x"), "--episodes", "101"], capsys)
     assert "--episodes is at most 100" in lines[0]
     assert "cannot be written: name a file elsewhere" in lines[1]
+    lines = refused([str(run), "--episodes", "3", "--attempts", "4"], capsys)
+    assert lines == ["error: --attempts is at most --episodes, 3, not 4"]
+    lines = refused([str(run), "--attempts", "0"], capsys)
+    assert lines == ["error: --attempts must be at least 1, not 0"]
 
 
 @pytest.mark.parametrize("kind", ["absent", "damaged", "foreign", "other", "senseless"])
@@ -236,3 +240,23 @@ def test_presets_are_defaults_that_single_options_override() -> None:
     assert (quick.goals, quick.episodes, quick.official, quick.random) == (3, 3, True, False)
     full = config.parse(["RUN", "--no-random"])
     assert (full.goals, full.episodes, full.official, full.random) == (40, 10, True, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "attempts"),
+    [("", 5), ("--episodes 3", 2), ("--episodes 1", 0), ("--attempts 7", 7), ("--no-repeating", 0)],
+)
+def test_half_of_the_episodes_are_attempts(options: str, attempts: int) -> None:
+    """Of one episode nothing can be repeated."""
+    assert config.parse(["RUN", *options.split()]).attempted == attempts
+
+
+def test_a_repeating_agent_ends_with_its_best_attempt(run: Path) -> None:
+    """And all that is measured of its first attempt is what is measured of the plain agent's."""
+    settings = config.parse([str(run), *SMALL, "--episodes", "4", "--preset", "quick"])
+    measured = evaluate.evaluate(settings, config.load_subject(settings)).policies
+    returns = measured["repeating"].outcomes.returns
+    assert returns[..., 0].tolist() == measured["stochastic"].outcomes.returns[..., 0].tolist()
+    best = returns[..., :2].max(axis=-1)
+    assert returns[..., 2].tolist() == returns[..., 3].tolist() == best.tolist()
+    assert (returns[..., 0] != returns[..., 1]).all()

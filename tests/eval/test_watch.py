@@ -318,3 +318,18 @@ def test_where_nothing_can_be_rendered(
     for part in ("nothing here can render", "apt-get install libegl1 libgl1", "no display"):
         assert part in said
     assert files(run) == before
+
+
+def test_a_repeating_agent_is_watched_as_it_is_measured(
+    run: Path, no_need_to_draw: None, pool: WorkerPool
+) -> None:
+    program = prepare(Settings(run, goals=2, episodes=4, horizon=20, repeating=True))
+    assert program.policy.attempts == 2
+    assert program.title.endswith("repeating")
+    assert program.out.stem.endswith("repeating")
+    play = Playback(program.policy, program.slots, lanes=program.lanes)
+    totals = [[cell.total for cell in play.cells] for step in play.moments() if step == 20]
+    trials = [slot for slot in program.slots if slot]
+    rewards = pool.run(trials, program.policy, lanes=LANES).rewards.reshape(4, 20, 2).sum(axis=1)
+    np.testing.assert_allclose(totals, rewards, rtol=1e-5)
+    assert totals[3] == totals[2] == np.max(totals[:2], axis=0).tolist()
