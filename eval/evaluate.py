@@ -98,8 +98,8 @@ def official_figures(settings: Settings, subject: Subject) -> dict[str, Official
         return {}
     plan = official_plan(suite, split, settings.official_rounds, settings.horizon)
     workers, found = settings.workers or available_cores(), {}
-    for name in ("official", REPEATING)[: 1 + settings.repeating]:
-        attempts = ADAPTATION_EPISODES if found else 0
+    asked = {"official": 0} | ({REPEATING: ADAPTATION_EPISODES} if settings.repeating else {})
+    for name, attempts in asked.items():
         with (
             official_envs(suite, split, plan, workers=workers) as envs,
             progress(name, plan.steps) as report,
