@@ -54,15 +54,14 @@ class NumpyActor:
     def reset(self) -> None:
         """Bring the memory to the start of a trial."""
         extra = self._recall.width if self._recall else 0
-        self.state = np.zeros((self.trials, self._net.width + extra), dtype=np.float32)
-        for row in range(self.trials):
-            self.restart(row)
+        self.state = np.empty((self.trials, self._net.width + extra), dtype=np.float32)
+        self.restart(slice(None))
 
-    def restart(self, row: int) -> None:
-        """Bring the memory of one trial to its start."""
-        self.state[row] = 0.0
+    def restart(self, rows: int | slice) -> None:
+        """Bring the memory of these trials alone to their start."""
+        self.state[rows] = 0.0
         if self._recall:
-            self.state[row, -1] = self._may[row]
+            self.state[rows, -1] = self._may[rows]
 
     def mean(self, inputs: np.ndarray) -> np.ndarray:
         """Mean action (B, 4) for packed inputs (B, 46); advances the memory by one step."""

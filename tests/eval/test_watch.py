@@ -1,27 +1,21 @@
 """Watching from the command line: what is shown is what is measured; mistakes cost nothing."""
 
-import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import imageio_ffmpeg
-import numpy as np
 import pytest
 from PIL import Image
 
 from envs import gl
-from envs.playback import Playback
 from envs.pool import Policy, WorkerPool
 from envs.suites import make_suite
 from eval import watch, watch_config
 from eval.live import display_problems
-from eval.measure import LANES, measure
 from eval.watch_config import Settings, prepare
-from train.config import Config
 from train.interrupt import INTERRUPTED
-from train.state import initialise
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["--horizon", "60", "--size", "96", "--every", "20"]
@@ -39,35 +33,11 @@ NO_GL = why_not()
 drawing = pytest.mark.skipif(bool(NO_GL), reason=NO_GL)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that has just begun."""
-    folder = tmp_path_factory.mktemp("runs") / "reach"
-    config = Config(suite="ML1", task="reach-v3", run=folder, train_goals=50).resolved(1)
-    suite = make_suite("ML1", task="reach-v3", seed=config.seed)
-    state = initialise(config, suite)
-    state.steps = 1000
-    state.save(config)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with WorkerPool(1) as pool:
-        yield pool
-
-
 @pytest.fixture
 def anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def no_need_to_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what comes before drawing: they run where nothing can be rendered, too."""
-    monkeypatch.setattr(watch_config.gl, "backend", lambda: "egl")
 
 
 def files(folder: Path) -> set[str]:
@@ -114,61 +84,6 @@ def test_experts_without_a_run(
     for trial, first in zip(trials, successes.argmax(axis=0) + 1, strict=True):
         line = next(line for line in said.splitlines() if f"goal {trial.goal_index} " in line)
         assert line.endswith(f"1: step {first}")
-
-
-def test_trials_are_the_evaluators(run: Path, no_need_to_draw: None, pool: WorkerPool) -> None:
-    """The same trials in the same blocks: equal outcomes, also of the first of more episodes."""
-    program = prepare(Settings(run, goals=3, episodes=2, horizon=25, seed=7))
-    play = Playback(program.policy, program.slots, lanes=program.lanes)
-    totals = []
-    for step in play.moments():
-        if step == 25:
-            totals.append([cell.total for cell in play.cells])
-    suite = make_suite("ML1", task="reach-v3", seed=1)
-    outcomes = measure(
-        program.policy, suite, "test", goals=4, episodes=3, horizon=25, seed=7, pool=pool
-    )
-    assert [cell.trial.goal_index for cell in play.cells] == [0, 1, 2]
-    np.testing.assert_allclose(np.array(totals).T, outcomes.returns[0, :3, :2], rtol=1e-6)
-    won = [[step is not None for step in cell.succeeded_at] for cell in play.cells]
-    assert won == outcomes.success[0, :3, :2].tolist()
-
-
-def test_every_trial_keeps_its_place_in_its_block() -> None:
-    suite = make_suite("custom", tasks=["reach-v3", "push-v3", "sweep-v3"], seed=1)
-    settings = Settings(goals=3, episodes=2, horizon=5, seed=4)
-    slots = watch_config._slots(settings, suite, ["push-v3"])
-    whole = suite.evaluation_trials("test", goals=40, episodes=2, horizon=5, seed=4)
-    assert len(slots) % LANES == 0
-    assert [place for place, slot in enumerate(slots) if slot] == [1, 4, 7]
-    assert all(slot in (None, trial) for slot, trial in zip(slots, whole, strict=False))
-
-
-def test_tasks_have_the_goals_of_the_split_they_are_in() -> None:
-    """Test goals where there are some, else training goals, else the task's own benchmark's."""
-    suite = make_suite("custom", tasks=["reach-v3"], test_tasks=["push-v3"], seed=3)
-
-    def trials(split: str | None, task: str) -> list:
-        settings = Settings(goals=2, episodes=1, horizon=5, split=split)
-        return [slot for slot in watch_config._slots(settings, suite, [task]) if slot]
-
-    assert [t.goal for t in trials(None, "push-v3")] == list(suite.test["push-v3"][:2])
-    assert [t.goal for t in trials(None, "reach-v3")] == list(suite.train["reach-v3"][:2])
-    assert {t.split for t in trials(None, "reach-v3")} == {"train"}
-    own = make_suite("ML1", task="sweep-v3", seed=3)
-    assert [t.goal for t in trials(None, "sweep-v3")] == list(own.test["sweep-v3"][:2])
-    assert [t.goal for t in trials("train", "sweep-v3")] == list(own.train["sweep-v3"][:2])
-
-
-def test_an_agent_that_sees_goals_is_shown_them() -> None:
-    """Also in tasks that its suite lacks; a suite without a test split is watched in training."""
-    suite = make_suite("custom", tasks=["reach-v3"], seed=1)
-    suite = dataclasses.replace(suite, test={}, goal_hidden=False)
-    settings = Settings(goals=1, episodes=1, horizon=5)
-    slots = watch_config._slots(settings, suite, ["reach-v3", "sweep-v3"])
-    watched = [(trial.split, trial.goal_hidden) for trial in slots if trial]
-    assert watched == [("train", False), ("test", False)]
-    assert watch_config._tasks(settings, suite) == (("reach-v3",), ())
 
 
 def test_every_mistake_is_reported_at_once(
@@ -318,18 +233,3 @@ def test_where_nothing_can_be_rendered(
     for part in ("nothing here can render", "apt-get install libegl1 libgl1", "no display"):
         assert part in said
     assert files(run) == before
-
-
-def test_a_repeating_agent_is_watched_as_it_is_measured(
-    run: Path, no_need_to_draw: None, pool: WorkerPool
-) -> None:
-    program = prepare(Settings(run, goals=2, episodes=4, horizon=20, repeating=True))
-    assert program.policy.attempts == 2
-    assert program.title.endswith("repeating")
-    assert program.out.stem.endswith("repeating")
-    play = Playback(program.policy, program.slots, lanes=program.lanes)
-    totals = [[cell.total for cell in play.cells] for step in play.moments() if step == 20]
-    trials = [slot for slot in program.slots if slot]
-    rewards = pool.run(trials, program.policy, lanes=LANES).rewards.reshape(4, 20, 2).sum(axis=1)
-    np.testing.assert_allclose(totals, rewards, rtol=1e-5)
-    assert totals[3] == totals[2] == np.max(totals[:2], axis=0).tolist()
