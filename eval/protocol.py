@@ -72,11 +72,11 @@ class OfficialAgent:
         """Stochastic actions (B, 4), clipped to the box, for observations (B, 45)."""
         noise = self._rng.standard_normal(self._action.shape, dtype=np.float32)
         actions, _ = (self._repeater or self._actor).act(self._pack(observations), noise)
-        return np.clip(actions, -1.0, 1.0).astype(np.float32), {}
+        return _in_the_box(actions), {}
 
     def step(self, timestep: Any) -> None:
         """Remember what the next input must show of a `metaworld.evaluation.Timestep`."""
-        self._action[:] = np.clip(timestep.action, -1.0, 1.0)
+        self._action[:] = _in_the_box(timestep.action)
         done = np.logical_or(timestep.terminated, timestep.truncated)
         self._see(timestep.reward, done, np.ones_like(done))
         self._on_step()
@@ -92,7 +92,7 @@ class OfficialAgent:
         self._restored |= env_mask
 
     def eval_action(self, observations: np.ndarray) -> np.ndarray:
-        """Actions (B, 4) for observations (B, 45), which show the reward of the last step."""
+        """Actions (B, 4), clipped to the box, for observations (B, 45), which show rewards."""
         shown = observations[:, OFFICIAL_REWARD] / np.float64(OFFICIAL_REWARD_SCALE)
         self._see(shown, np.zeros_like(self._done), ~self._restored)
         self._restored[:] = False
@@ -101,7 +101,7 @@ class OfficialAgent:
             actions = self._actor.mean(inputs)
         else:
             actions, _ = self._repeater.act(inputs, np.zeros_like(self._action))
-            actions = np.clip(actions, -1.0, 1.0).astype(np.float32)
+        actions = _in_the_box(actions)
         self._action[:] = actions
         self._on_step()
         return actions
@@ -134,3 +134,8 @@ class OfficialAgent:
                 out=self._inputs[row],
             )
         return self._inputs
+
+
+def _in_the_box(actions: np.ndarray) -> np.ndarray:
+    """As the simulator takes actions, and as training shows the last one; means may lie outside."""
+    return np.clip(actions, -1.0, 1.0).astype(np.float32)

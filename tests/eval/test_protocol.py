@@ -218,6 +218,18 @@ def test_adaptation_explores_and_evaluation_does_not() -> None:
     np.testing.assert_array_equal(agents[1].actions, agents[0].actions)  # of equal seeds
 
 
+def test_evaluation_shows_the_last_action_as_the_simulator_took_it() -> None:
+    """A mean may lie outside the box, and training never showed an action that does."""
+    agent = make_agent()
+    with torch.no_grad():
+        agent.head.mean.bias.copy_(torch.tensor([9.0, -9.0, 9.0, 0.0]))
+    recorder = Recorder(acting_policy(agent))
+    drive(recorder, StubEnvs(), evals=1)
+    shown = np.stack(recorder.inputs)[ADAPT + 1 :, :, PREV_ACTION]
+    assert np.abs(shown).max() == 1
+    assert np.abs(recorder.actions).max() == 1
+
+
 def test_observations_without_rewards_are_refused() -> None:
     agent = OfficialAgent(acting_policy(make_agent()), 2, seed=0)
     with pytest.raises(ValueError, match="recurrent_info_in_obs=True"):
