@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 MEMO_GOALS = 1024  # of 5 KB each: all of a training task's
+Judge = Callable[[np.ndarray], tuple[float, bool]]
+"""Reward and success of a step, by the observation (39,) that it led to."""
 _FLAT = 18  # one frame: hand (3), gripper (1), objects (14); an observation is two and the goal
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _MOCAP_QUAT = (1.0, 0.0, 1.0, 0.0)
@@ -44,7 +46,7 @@ class StepResult(NamedTuple):
     fault: bool
     """Whether a MuJoCo warning was raised: the simulation blew up and may have been reset."""
     info: dict[str, Any]
-    """The task's own info."""
+    """The task's own info; only success where a judge took the place of the task's reward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _recording(fast: type[SawyerXYZEnv]) -> type[SawyerXYZEnv]:
 
 def _make_step(
     env: SawyerXYZEnv, frame: np.ndarray, settled: list[bytes | None]
-) -> Callable[[np.ndarray], StepResult]:
+) -> Callable[[np.ndarray, Judge | None], StepResult]:
     """The step of one environment, as a closure: its forty names are then cells, not look-ups."""
     model, data = env.model, env.data
     forward, step2, mj_step = mujoco.mj_forward, mujoco.mj_step2, mujoco.mj_step
@@ -196,7 +198,7 @@ def _make_step(
     in_scalars = norm is primitives.scalar_norm
     new = tuple.__new__
 
-    def step(action: np.ndarray) -> StepResult:
+    def step(action: np.ndarray, judge: Judge | None) -> StepResult:
         if type(action) is ndarray and action.dtype is float32 and action.shape == (4,):
             # Clipping after the float32 product is the same as before it: rounding is monotone.
             multiply(action, scale, scaled)
@@ -268,8 +270,12 @@ def _make_step(
         if visible:
             frame[36:] = np.clip(env._get_pos_goal(), goal_low, goal_high)
         obs = frame.copy()
-        reward, info = evaluate(obs, action)
-        success = bool(info["success"] == 1)
+        if judge is None:
+            reward, info = evaluate(obs, action)
+            success = bool(info["success"] == 1)
+        else:
+            reward, success = judge(obs)
+            info = {"success": float(success)}
         return new(StepResult, (obs, float(reward), success, fault, info))
 
     return step

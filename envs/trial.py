@@ -128,9 +128,8 @@ class TrialRunner:
 
     def step_clipped(self, action: np.ndarray) -> TrialStep:
         """The same for an action known to be float32 and in its bounds, as the workers have it."""
-        obs, reward, success, fault, info = self.env.step(action)
-        if self._proposed is not None:
-            reward, success = self._proposed.judge(obs)
+        judge = None if self._proposed is None else self._proposed.judge
+        obs, reward, success, fault, info = self.env.step(action, judge)
         self.step_in_episode += 1
         done = self.step_in_episode == self.trial.horizon
         change = 0.0 if self._last_reward is None else reward - self._last_reward
