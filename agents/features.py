@@ -32,11 +32,12 @@ class ObservationNormaliser(nn.Module):
     @torch.no_grad()
     def update(self, obs: Float[Tensor, "*batch obs"]) -> None:
         """Merge a batch of observations. Non-finite rows are the caller's error and are refused."""
-        flat = obs.reshape(-1, OBS_DIM).double()
+        flat = obs.reshape(-1, OBS_DIM)
         if not len(flat):
             return
         if not bool(torch.isfinite(flat).all()):
             raise ValueError("non-finite observation offered to the normaliser")
+        flat = flat.to(self.mean.device).double()  # rollouts are on the CPU wherever learning is
         count, total = len(flat), self.count + len(flat)
         delta = flat.mean(0) - self.mean.double()
         merged = (

@@ -149,7 +149,10 @@ class RL2Agent(nn.Module):
 
 @torch.no_grad()
 def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
-    """The weights that `agents.acting` needs, with the normaliser, as float32 CPU tensors."""
+    """The weights that `agents.acting` needs, with the normaliser, as float32 CPU tensors.
+
+    They are copies: what acted stays what it was while the agent learns.
+    """
     weights = {
         **_net_weights(agent.encoder, agent.memory),
         "head.weight": agent.head.mean.weight,
@@ -174,7 +177,10 @@ def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
             "recall.sharpness": torch.exp(-store.log_temperature)[None],
             "recall.null": store.null[None],
         }
-    return {name: w.detach().to("cpu", torch.float32).contiguous() for name, w in weights.items()}
+    return {
+        name: w.detach().to("cpu", torch.float32, copy=True).contiguous()
+        for name, w in weights.items()
+    }
 
 
 def _net_weights(encoder: Encoder, memory: ShortTermMemory) -> dict[str, Tensor]:

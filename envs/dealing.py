@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 LEAST_LACK = 0.05  # of success; a task that never fails is dealt few trials, but some
+
+
+def proposed_rounds(share: float, rounds: int) -> int:
+    """How many of an iteration's rounds of all tasks are of proposed tasks.
+
+    The nearest to `share`; where it is above 0, one at least is proposed and one is not, which
+    takes two rounds or more.
+    """
+    return min(max(math.floor(share * rounds + 0.5), 1), rounds - 1) if share > 0 else 0
 
 
 def deal(order: Sequence[str], success: Mapping[str, float], rng: np.random.Generator) -> list[str]:

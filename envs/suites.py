@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.dealing import deal
+from envs.dealing import deal, proposed_rounds
 from envs.proposals import Proposal
 from envs.stepping import TASKS
 from envs.trial import Trial
@@ -100,7 +100,8 @@ class Suite:
             horizon: H, steps of an episode.
             iteration: of training.
             seed: of the run.
-            proposals: share of proposed tasks.
+            proposals: share of proposed tasks, rounded to whole rounds of all tasks; where it is
+                above 0 and there are two rounds or more, one at least is proposed and one is not.
             vary: whether the scenes of proposed tasks are varied.
             success: of each task so far; where given, trials that are not proposed go to the tasks
                 by what they lack of it (`envs.dealing`).
@@ -118,7 +119,7 @@ class Suite:
             for task in tasks
         }
         seeds = rng.integers(2**63, size=count)
-        proposed = round(proposals * rounds) * len(tasks)
+        proposed = proposed_rounds(proposals, rounds) * len(tasks)
         order = [tasks[i % len(tasks)] for i in range(count)]
         if success is not None:
             lots = np.random.default_rng([seed, iteration, 6])

@@ -57,8 +57,9 @@ class CascadeConfig:
             "--levels must be from 2 to 8": 2 <= self.levels <= 8,
             "--omega must be a number from 1 to 100": 1 <= self.omega <= 100,
             "--inertia must be a number from 0 to 100": 0 <= self.inertia <= 100,
-            "--half-lives must be positive numbers, one per slow level": self.consolidation == "kl"
-            or (len(self.half_lives) == self.levels - 1 and min(self.half_lives) > 0),
+            "--half-lives must be positive numbers": min(self.half_lives, default=0) > 0,
+            "--half-lives must be one number per slow level": self.consolidation == "kl"
+            or len(self.half_lives) == self.levels - 1,
             "--slow-minibatches must be at least 1": self.slow_minibatches >= 1,
         }
         return [message for message, holds in checks.items() if not holds]
@@ -83,6 +84,7 @@ class Cascade:
         config: see CascadeConfig.
         learning_rate: lr, the fast policy's.
         unroll, start: how a policy is run; this module knows nothing else of it.
+        settle: called with a slow policy after each step of its optimiser.
     """
 
     def __init__(
@@ -93,8 +95,9 @@ class Cascade:
         learning_rate: float,
         unroll: Unroll,
         start: Start,
+        settle: Callable[[Any], None] = lambda policy: None,
     ) -> None:
-        self.config, self._unroll, self._start = config, unroll, start
+        self.config, self._unroll, self._start, self._settle = config, unroll, start, settle
         slow = range(2, config.levels + 1)
         self.levels = [copy.deepcopy(policy).requires_grad_(False) for _ in slow]
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[config.slow_optimiser]
@@ -199,6 +202,7 @@ class Cascade:
         loss.backward()
         if bool(torch.isfinite(torch.nn.utils.clip_grad_norm_(weights, 1e3))):
             optimiser.step()
+            self._settle(self.levels[slow])
 
     @torch.no_grad()
     def _average(self, fast: nn.Module) -> None:

@@ -76,10 +76,11 @@ class ProgressAndCompress:
         base, gamma = self.base, self.config.ewc_decay
         # The inputs' scaling is no weight: both columns read the same numbers from here on.
         base.encoder.normaliser.load_state_dict(agent.encoder.normaliser.state_dict())
-        held = {name: gamma * value for name, value in self.fisher.items()}
+        device = next(base.parameters()).device  # what a checkpoint brings back is on the CPU
+        held = {name: gamma * value.to(device) for name, value in self.fisher.items()}
         anchor = {name: weight.detach().clone() for name, weight in base.named_parameters()}
         usable = rollout.without_faults()
-        inputs = usable.inputs.to(next(base.parameters()).device)
+        inputs = usable.inputs.to(device)
         if inputs.shape[1]:
             with torch.no_grad():
                 teacher, _ = agent.unroll(inputs, agent.initial_state(inputs.shape[1]))

@@ -121,7 +121,7 @@ class Config:
     @property
     def label(self) -> str:
         """Name of the arm, with the core where it is not the usual one."""
-        return self.arm + ("-lstm" if self.network.core == "lstm" else "")
+        return self.arm + ("-lstm" if self.agent.core == "lstm" and self.levels.short else "")
 
     @property
     def run_folder(self) -> Path:
@@ -130,8 +130,12 @@ class Config:
         return self.run or Path("runs") / name
 
     def trials_for(self, tasks: int) -> int:
-        """Trials of one iteration, a multiple of the `tasks` training tasks unless it is given."""
-        return self.trials or -(-self.least_trials // tasks) * tasks
+        """Trials of one iteration, a multiple of the `tasks` training tasks unless it is given.
+
+        At least two of each where tasks are proposed too: proposals take whole rounds of all tasks.
+        """
+        least = max(self.least_trials, 2 * tasks if self.proposal_share > 0 else 0)
+        return self.trials or -(-least // tasks) * tasks
 
     @property
     def proposal_share(self) -> float:
@@ -187,6 +191,11 @@ class Config:
             nearest = -(-self.trials // tasks) * tasks
             found.append(
                 f"--trials {self.trials} does not divide among {tasks} tasks: try {nearest}"
+            )
+        if tasks and self.trials and self.proposal_share > 0 and self.trials < 2 * tasks:
+            found.append(
+                f"--trials {self.trials} is one of each of {tasks} tasks, which cannot be shared "
+                f"with proposed tasks: try {2 * tasks}, or --proposals 0"
             )
         if self.agent.core == "none" and self.levels.short:
             found.append(f"--core none has no memory for arm {self.arm}: use --arm none or long")
@@ -255,8 +264,8 @@ def parse(
             )
     except (CheckpointError, ValueError) as error:
         stop([f"--resume {folder}: {error}"])
-    run = Path(folder).parent.parent if saved.path == Path(folder) else Path(folder)
-    old = dataclasses.replace(old, run=run)
+    run = saved.path.absolute().parent.parent  # `folder` may be the run, its checkpoints, or one
+    old = dataclasses.replace(old, run=Path(folder) if run == Path(folder).absolute() else run)
     prog = f"python -m {program} --resume RUN"
     new = tyro.cli(kind, args=rest, default=old, prog=prog, config=flat)
     changed = difference(old, new)

@@ -25,16 +25,24 @@ class Guard:
     """Watches the learner of one run.
 
     Args:
-        state: the learner, healthy; `check` rolls it back in place.
+        state: the learner, healthy when `keep` is called; `check` rolls it back in place.
     """
 
     def __init__(self, state: TrainState) -> None:
         self._state, self._bad = state, 0
         self._modules = {"agent": state.agent, "critic": state.critic, "belief": state.belief}
-        self._keep()
+        self._kept: dict[str, Any] = {}
+
+    def keep(self) -> None:
+        """Before every update: keep the state as it is, with all that consolidation has written."""
+        self._kept = {
+            name: {key: value.clone() for key, value in module.state_dict().items()}
+            for name, module in self._modules.items()
+        }
+        self._kept["optimiser"] = copy.deepcopy(self._state.ppo.optimiser.state_dict())
 
     def check(self, metrics: dict[str, float]) -> dict[str, float]:
-        """After every update: keep the new state if it is healthy, else return to the old one.
+        """After every update: return to what was kept if the new state is not healthy.
 
         An update is bad if it leaves a number that is not finite, or if all of its optimiser steps
         had to be left out. The trials are lost, the counters go on; equal runs stay equal.
@@ -52,7 +60,6 @@ class Guard:
         if not found and metrics.get("skipped_steps") and "loss" not in metrics:
             found = ["every gradient"]
         if not found:
-            self._keep()
             self._bad = 0
             return {"rolled_back": 0.0}
         self._bad += 1
@@ -64,13 +71,6 @@ class Guard:
             raise DivergedError(f"{text}, {LIMIT} times in a row; try a lower --learning-rate")
         warnings.warn(text, RuntimeWarning, stacklevel=2)
         return {"rolled_back": 1.0}
-
-    def _keep(self) -> None:
-        self._kept: dict[str, Any] = {
-            name: {key: value.clone() for key, value in module.state_dict().items()}
-            for name, module in self._modules.items()
-        }
-        self._kept["optimiser"] = copy.deepcopy(self._state.ppo.optimiser.state_dict())
 
     def _not_finite(self) -> list[str]:
         named = {

@@ -72,6 +72,7 @@ class Hierarchy:
                 learning_rate=ppo.learning_rate,
                 unroll=_unroll,
                 start=self._start,
+                settle=lambda policy: policy.head.project(),
             )
         if arm.replay or arm.episodic:
             steps = episodes * horizon

@@ -79,6 +79,7 @@ def iterate(
     rollout = collect(pool, policy, trials, tasks=tasks, lanes=config.lanes)
     collected = time.perf_counter()
     state.ppo.set_progress(progress)
+    guard.keep()
     learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed), state.long_term)
     state.agent.encoder.normaliser.update(rollout.usable_obs())
     learnt |= guard.check(learnt)

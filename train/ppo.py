@@ -247,7 +247,8 @@ class PPO:
     ) -> dict[str, Tensor | float]:
         """One optimiser step, unless a gradient is not finite: then nothing is changed.
 
-        The gradient of `pull` is scaled down to at most `cap` times the norm of the agent's.
+        The gradient of `pull` is scaled down to at most `cap` times the norm of the agent's and its
+        readouts'.
         """
         self.optimiser.zero_grad(set_to_none=True)
         pulled = {} if pull is None else pull_gradient(pull, self.groups[0])

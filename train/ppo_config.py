@@ -13,7 +13,7 @@ class PPOConfig:
 
     learning_rate: float = 5e-4
     """Adam's step size at the start of training."""
-    final_learning_rate: float = 5e-4
+    final_learning_rate: float = 5e-5
     """The same at total_steps."""
     anneal: float = 0.2
     """Share of training, at its end, in which the step sizes fall to the final one, linearly."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from envs.streams import Stream
 from train.rollout import Rollout
-from train.sealed import replace_file
+from train.sealed import CheckpointError, replace_file
 from train.stream_config import StreamConfig
 
 KIND, SCHEMA = "strata retention", 1
@@ -112,7 +112,7 @@ class Record:
         """The record of a run that stands at `step`: later evaluations are dropped.
 
         Raises:
-            ValueError: the file of an earlier part of the run is damaged.
+            CheckpointError: the file of an earlier part of the run is damaged.
         """
         facts = {
             "kind": KIND,
@@ -141,7 +141,7 @@ class Record:
                 values = json.loads(record.path.read_bytes())["evaluations"]
                 found = [Evaluation.from_json(value) for value in values]
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
+                raise CheckpointError(
                     f"{record.path} is damaged ({error!r}): restore it from a copy, or start a new "
                     "run; what it held cannot be measured again"
                 ) from error

@@ -123,6 +123,7 @@ class Anchored:
         """λ/2 Σ_i Ω_i (θ_i - θ*_i)²; None before the first boundary."""
         if not self.anchor or not self.weight:
             return None
+        self._join(view.agent)
         pull = quadratic(dict(view.agent.named_parameters()), self.anchor, self.importance)
         return self.weight * pull
 
@@ -132,14 +133,22 @@ class Anchored:
         """Nothing is written between boundaries; how far the weights have gone is measured."""
         if not self.anchor:
             return {}
+        self._join(agent)
         with torch.no_grad():
             pull = quadratic(dict(agent.named_parameters()), self.anchor, self.importance)
         return {"memory/pull": self.weight * float(pull)}
 
     def end_phase(self, agent: RL2Agent, rollout: Rollout, rng: np.random.Generator) -> None:
         """Take the phase's last trials into Ω, and the present weights as θ*."""
+        self._join(agent)
         self.importance = self.importance_of(agent, rollout, rng)
         self.anchor = {n: weight.detach().clone() for n, weight in agent.named_parameters()}
+
+    def _join(self, agent: RL2Agent) -> None:
+        """Be where the agent is: what a checkpoint brings back is on the CPU."""
+        device = next(agent.parameters()).device
+        self.anchor = {name: value.to(device) for name, value in self.anchor.items()}
+        self.importance = {name: value.to(device) for name, value in self.importance.items()}
 
     def tensors(self) -> Weights:
         """θ* and Ω; none before the first boundary."""

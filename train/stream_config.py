@@ -111,6 +111,13 @@ class StreamConfig(Config):
             found.append("--eval-episodes: a trial of more than 50,000 steps is too long")
         return found
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
+        if isinstance(values, dict) and "phase_steps" not in values:
+            raise ValueError("a run of train.rl2, to be resumed by python -m train.rl2 --resume")
+        return super().from_json(values)
+
     def resolved(self, tasks: int) -> Self:
         """The same with all defaults filled in."""
         stream = self.stream()

@@ -196,3 +196,13 @@ def test_the_actor_recalls_after_a_reset() -> None:
     first = [actor.mean(x) for x in inputs]
     actor.reset()
     np.testing.assert_array_equal(first, [actor.mean(x) for x in inputs])
+
+
+def test_what_acted_stays_what_it_was_while_the_agent_learns() -> None:
+    agent = trained_agent("gru")
+    weights = actor_weights(agent)
+    before = {name: value.clone() for name, value in weights.items()}
+    with torch.no_grad():
+        for value in agent.state_dict().values():
+            value += 1
+    assert all(torch.equal(value, before[name]) for name, value in weights.items())

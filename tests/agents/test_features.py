@@ -96,3 +96,10 @@ def test_moments_travel_with_the_weights_and_are_not_trained() -> None:
     for one, other in zip(moments(encoder.normaliser), moments(copy.normaliser), strict=True):
         assert torch.equal(one, other)
     assert {name for name, _ in encoder.named_parameters()} == {"layer.weight", "layer.bias"}
+
+
+def test_moments_are_kept_where_the_agent_is() -> None:
+    """Observations come from the workers, on the CPU; `meta` stands in for a GPU."""
+    normaliser = ObservationNormaliser().to("meta")
+    normaliser.update(torch.randn(3, OBS_DIM))
+    assert normaliser.mean.device.type == "meta"

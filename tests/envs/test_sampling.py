@@ -7,6 +7,7 @@ import pytest
 
 from envs.dealing import deal
 from tests.envs.toy import LENGTH, toy_suite, trials_of
+from train.config import Config
 
 
 def test_trials_are_a_function_of_seed_and_iteration() -> None:
@@ -120,3 +121,26 @@ def test_evaluation_shares_no_noise_with_training() -> None:
     for iteration in range(4):
         train = {t.seed for t in trials_of(suite, 10, iteration=iteration, seed=7)}
         assert not train & held_out
+
+
+@pytest.mark.parametrize(
+    ("share", "rounds", "proposed"),
+    [(0.0, 4, 0), (0.5, 4, 2), (0.5, 2, 1), (0.5, 3, 2), (0.5, 5, 3), (0.1, 4, 1), (0.9, 4, 3)],
+)
+def test_proposals_take_the_nearest_number_of_rounds(
+    share: float, rounds: int, proposed: int
+) -> None:
+    """And leave one, for the suite's own tasks are what success is measured by."""
+    trials = toy_suite().sample_trials(3 * rounds, **LENGTH, iteration=0, seed=1, proposals=share)
+    assert sum(trial.proposal is not None for trial in trials) == 3 * proposed
+
+
+@pytest.mark.parametrize(("suite", "tasks"), [("ML10", 10), ("ML25", 25), ("ML45", 45)])
+def test_half_of_the_trials_are_proposed_on_every_suite_that_holds_out_tasks(
+    suite: str, tasks: int
+) -> None:
+    config = Config(suite=suite)
+    trials = toy_suite(tasks).sample_trials(
+        config.trials_for(tasks), **LENGTH, iteration=0, seed=1, proposals=config.proposal_share
+    )
+    assert 2 * sum(trial.proposal is not None for trial in trials) == len(trials)

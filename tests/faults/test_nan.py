@@ -169,3 +169,17 @@ def test_a_policy_of_nan_stops_before_the_physics(monkeypatch, capsys, unfaulted
     assert main(["--resume", "mine"]) == 0
     assert_same_run("mine", unfaulted)
     assert json.loads(Path("mine/config.json").read_text())["seed"] == 1
+
+
+def test_two_bad_updates_in_a_row_leave_nothing_behind(after_update) -> None:
+    """The second is not learnt into what is kept: the third checkpoint is the first, to the bit."""
+    after_update(lambda learner, number: spoil_adam(learner) if number in (1, 2) else None)
+    assert train("--keep", "9")[0] == 0
+    assert [line["ppo/rolled_back"] for line in lines("mine")] == [0, 1, 1, 0]
+    assert_finite("mine")
+    first, third = (
+        checkpoint.load(Path("mine/checkpoints") / f"{n * PER_ITERATION:012d}") for n in (1, 3)
+    )
+    for group, tensors in first.tensors.items():
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, third.tensors[group][key]), f"{group}.{key}"

@@ -179,3 +179,14 @@ def test_restored_it_goes_on_to_the_bit() -> None:
         follow(cascade, fast)
     for name, tensor in one.tensors().items():
         assert torch.equal(tensor, other.tensors()[name]), name
+
+
+def test_a_slow_policy_is_settled_after_each_of_its_steps() -> None:
+    """As PPO clamps the fast one's log σ: outside its bounds it would never move again."""
+    fast, settled = Point(1.0), []
+    how = CascadeConfig(levels=3, slow_minibatches=4)
+    cascade = Cascade(
+        fast, how, learning_rate=RATE, unroll=unroll, start=start, settle=settled.append
+    )
+    follow(cascade, fast)
+    assert settled == [level for level in cascade.levels for _ in range(4)]

@@ -55,6 +55,9 @@ def contents() -> dict[str, tuple[int, int]]:
         ([*REACH, "--total-steps", "-5", "--gamma", "2"], ["--total-steps", "-5", "--gamma"]),
         ([*REACH, "--horizon", "501"], ["--horizon is at most 500"]),
         ([*REACH, "--log-std-min", "nan"], ["--log-std-min"]),
+        ([*REACH, "--arm", "short-wide", "--hidden", "0"], ["--hidden must be at least 1"]),
+        ([*REACH, "--arm", "episodic", "--half-lives", "10", "0"], ["--half-lives"]),
+        ([*REACH, "--arm", "episodic", "--half-lives"], ["--half-lives"]),
         ([*REACH, "--resume"], ["--resume needs a run folder"]),
         (["--resume", "nowhere"], ["--resume nowhere"]),
         (["--resume=nowhere"], ["--resume nowhere"]),
@@ -152,6 +155,17 @@ def test_a_run_may_be_moved_and_named_by_its_checkpoint(saved_run: Path, tmp_pat
     assert parse([f"--resume={moved}"])[0].run == moved
     (one,) = (path for path in (moved / "checkpoints").iterdir() if path.is_dir())
     assert parse(["--resume", str(one)])[0].run == moved
+    assert parse(["--resume", str(one.parent)])[0].run == moved
+
+
+def test_a_checkpoint_named_from_where_it_lies_is_of_its_run(
+    saved_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = (path for path in (saved_run / "checkpoints").iterdir() if path.is_dir())
+    monkeypatch.chdir(one.parent)
+    assert parse(["--resume", one.name])[0].run == saved_run
+    monkeypatch.chdir(saved_run)
+    assert parse(["--resume", "."])[0].run_folder.absolute() == saved_run
 
 
 def test_what_does_not_change_learning_may_be_changed(saved_run: Path) -> None:

@@ -240,9 +240,15 @@ def test_trials_divide_among_tasks() -> None:
     (problem,) = Config(trials=13).validate(tasks=5)
     assert problem == "--trials 13 does not divide among 5 tasks: try 15"
     for tasks in (1, 7, 10, 45, 50):
-        chosen = Config().trials_for(tasks)
+        chosen = Config(proposals=0.0).trials_for(tasks)
         assert chosen % tasks == 0
         assert 40 <= chosen < 40 + tasks
+        shared = Config(proposals=0.5).trials_for(tasks)
+        assert shared == max(chosen, 2 * tasks)
+    (problem,) = Config(trials=10).validate(tasks=10)
+    assert "--trials 10 is one of each of 10 tasks" in problem
+    assert "try 20, or --proposals 0" in problem
+    assert Config(trials=10, proposals=0.0).validate(tasks=10) == []
 
 
 def test_every_field_is_either_changeable_or_guarded() -> None:

@@ -20,6 +20,7 @@ from train import checkpoint, continual, loop
 from train.continual import main
 from train.record import Evaluation, Record
 from train.rollout import Rollout, pad_goals
+from train.sealed import CheckpointError
 from train.state import TrainState, load_agent
 from train.stream_config import StreamConfig, read_config
 
@@ -293,7 +294,7 @@ def test_a_damaged_record_is_told(tmp_path) -> None:
     config = StreamConfig(run=tmp_path)
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "retention.json").write_text("{")
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         Record.open(config, config.stream(), 10, step=20_000)
     assert Record.open(config, config.stream(), 10, step=0).evaluations == []
 
@@ -303,3 +304,5 @@ def test_configurations_of_both_programs_are_read_back() -> None:
     assert read_config(json.loads(json.dumps(config.to_json()))) == config
     plain = {k: v for k, v in config.to_json().items() if k in ("suite", "seed")}
     assert type(read_config(plain)).__name__ == "Config"
+    with pytest.raises(ValueError, match=r"resumed by python -m train\.rl2"):
+        StreamConfig.from_json(plain)

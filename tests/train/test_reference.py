@@ -255,6 +255,19 @@ def test_what_is_remembered_survives_a_checkpoint(make_learner, act, kind) -> No
         other.restore({"entries.key": torch.zeros(3)}, {})
 
 
+@pytest.mark.parametrize("memory", [L2(0.5), OnlineEWC(5.0, 0.9)])
+def test_what_a_checkpoint_brings_back_joins_the_agent_on_its_device(
+    make_learner, act, memory
+) -> None:
+    """Tensors are restored to the CPU; `meta` stands in for a GPU."""
+    agent = make_learner().agent
+    memory.end_phase(agent, act(agent), np.random.default_rng(0))
+    memory.restore(memory.tensors(), memory.state())
+    loss = memory.loss(SimpleNamespace(agent=agent.to("meta")))
+    assert loss.device.type == "meta"
+    assert {value.device.type for value in memory.tensors().values()} == {"meta"}
+
+
 def test_an_untouched_memory_can_be_saved_too() -> None:
     memory = OnlineEWC(1.0, 0.9)
     memory.restore(memory.tensors(), memory.state())

@@ -17,6 +17,7 @@ import torch
 from train import checkpoint, loop
 from train import program as programs
 from train.interrupt import INTERRUPTED, StopSignal
+from train.ppo import PPO
 from train.rl2 import main
 from train.rollout import Rollout
 
@@ -82,6 +83,31 @@ def test_six_iterations_are_three_and_three(stop_after, capfd, arm: list[str]) -
     assert main(["--resume", "parts", "--workers", "1"]) == 0
     assert [line["step"] for line in lines("whole")] == [20, 40, 60, 80, 100, 120]
     assert lines("whole")[5]["ppo/learning_rate"] < lines("whole")[0]["ppo/learning_rate"]
+    assert_same_run("whole", "parts")
+
+
+def test_a_roll_back_keeps_what_was_consolidated(
+    stop_after, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consolidation writes into the agent after its update; undoing the next one is not its end."""
+    original, updates = PPO.update, []
+
+    def update(self: PPO, *args: Any, **options: Any) -> dict[str, float]:
+        metrics = original(self, *args, **options)
+        updates.append(1)
+        if len(updates) in (2, 5):  # the second iteration of either run
+            self.agent.head.raw_log_std.data[0] = float("nan")
+        return metrics
+
+    monkeypatch.setattr(PPO, "update", update)
+    total = [*ALL_LEVELS, "--total-steps", str(3 * PER_ITERATION), "--workers", "1"]
+    with pytest.warns(RuntimeWarning, match="rolled back"):
+        assert main([*TINY, *total, "--run", "whole"]) == 0
+    stop_after(1)
+    assert main([*TINY, *total, "--run", "parts"]) == INTERRUPTED
+    with pytest.warns(RuntimeWarning, match="rolled back"):
+        assert main(["--resume", "parts"]) == 0
+    assert [line["ppo/rolled_back"] for line in lines("whole")] == [0, 1, 0]
     assert_same_run("whole", "parts")
 
 
