@@ -67,7 +67,8 @@ class LongTerm(Protocol):
 
     Attributes:
         cap: rho; the gradient of `loss` is scaled down until its norm is at most rho times the
-            norm of PPO's own gradient of the agent and its readouts, so that it can hold back but not take over.
+            norm of PPO's own gradient of the agent and its readouts, so that it can hold back but
+            not take over.
         uses_boundaries: whether `end_phase` does anything. False for every arm whose results are
             claimed without knowledge of when tasks change.
     """
