@@ -57,9 +57,9 @@ class Cell:
         runner.begin(trial)
         reset = runner.env.reset
 
-        def keep_and_reset() -> np.ndarray:
+        def keep_and_reset(hand: Sequence[float] | None = None) -> np.ndarray:
             cell.update_pose()  # the runner resets within an episode's last step: look before it
-            return reset()
+            return reset(hand)
 
         runner.env.reset = keep_and_reset
         return cell

@@ -35,6 +35,7 @@ HAND_BOX = np.array([(-0.35, 0.45, 0.06), (0.35, 0.9, 0.4)])  # metres, within t
 TABLE = np.array([(-0.35, 0.48), (0.35, 0.92)])  # where an object may be wanted
 NEAREST, FARTHEST, HIGHEST = 0.08, 0.28, 0.15  # metres that an object is to move, and be lifted
 LEAST_TURN = 0.35  # of the joint's range
+UNMOVED = 1e-6  # metres
 HINGE = 1.6  # radians; doors open further than an arm can follow
 SUCCESS = 0.05  # metres, as in Meta-World's push and reach
 TOUCH = 0.03  # metres between hand and object when they touch
@@ -112,26 +113,40 @@ class ProposedTask:
         """Reset the simulator and start an episode; returns its first observation (39,)."""
         obs = self._env.reset(self._proposal.hand)
         a, b, c = self._proposal.numbers
-        joint = self._env.object_joint
         if self._proposal.part == "hand":
             low, high = HAND_BOX
             self.target = low + (a, b, c) * (high - low)
-        elif joint is None:
+        elif (turned := self._turned(a, b, c)) is not None:
+            obs, self.target = turned
+        else:
             angle, far = 2 * math.pi * a, NEAREST + b * (FARTHEST - NEAREST)
             lift = max(0.0, 2 * c - 1) * HIGHEST
             move = far * math.cos(angle), far * math.sin(angle), lift
             self.target = obs[self._place] + move
             self.target[:2] = np.clip(self.target[:2], *TABLE)
-        else:
-            low, high = max(joint[0], -HINGE), joint[1]
-            begin, end = _turn(a, b, c)
-            self.target = self._env.move_object(low + end * (high - low))[self._place].copy()
-            obs = self._env.move_object(low + begin * (high - low))
         self._far = math.dist(obs[self._place], self.target)
         self._away = math.dist(obs[HAND], obs[OBJECT])
         near = 1.0 if self._proposal.part == "hand" else 0.35 * self._far  # not there to begin with
         self._enough = min(SUCCESS, near)
         return obs
+
+    def _turned(self, a: float, b: float, c: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """First observation (39,) and target (3,) where the object's joint is to be turned.
+
+        None, with all as it was, where a turn of the joint does not move the observed object: it
+        lies free, beside a nail or a machine that has the joint.
+        """
+        joint = self._env.object_joint
+        if joint is None:
+            return None
+        low, high = max(joint[0], -HINGE), joint[1]
+        begin, end = _turn(a, b, c)
+        target = self._env.move_object(low + end * (high - low))[self._place].copy()
+        obs = self._env.move_object(low + begin * (high - low))
+        if math.dist(obs[self._place], target) < UNMOVED:
+            self._env.reset(self._proposal.hand)
+            return None
+        return obs, target
 
     def seen(self, obs: np.ndarray) -> np.ndarray:
         """What the agent is shown of an observation (39,); rewards are for what is there."""

@@ -198,7 +198,7 @@ class TaskEnv:
     def object_joint(self) -> tuple[float, float] | None:
         """Range of the joint that the task's door, drawer, window or button moves along.
 
-        In radians or metres; None where the object lies free.
+        In radians or metres; None where nothing has one. It need not be the observed object's.
         """
         return None if self._joint is None else tuple(self._env.model.jnt_range[self._joint])
 

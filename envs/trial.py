@@ -157,11 +157,11 @@ class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
     """Trials as an ordinary Gymnasium environment: one Gymnasium "episode" is one trial.
 
     Observation: the packed RL² input (46,), so that any recurrent agent can run on it. The trial
-    ends by truncation after K × H steps. ``info`` holds ``success``, ``episode_done``, ``task``,
-    ``goal_index`` and ``physics_fault``.
+    ends by truncation after K × H steps. ``info`` holds ``task`` and ``goal_index`` after a reset,
+    ``success``, ``episode_done`` and ``physics_fault`` after a step.
 
     Args:
-        trials: trials to draw from; drawn in order, or at random once seeded by ``reset(seed=)``.
+        trials: trials to run, in order; ``reset(seed=)`` draws where in it to go on.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention

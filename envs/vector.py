@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 from agents.step_input import ACTION_DIM, INPUT_DIM
 from envs.pool import WorkerError, WorkerPool
+from envs.stepping import MAX_HORIZON
 from envs.trial import Trial
 from envs.worker import step_spec
 
@@ -50,6 +51,8 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError(
                 f"{len(self.trials)} trials do not divide among {self.num_envs} environments"
             )
+        if max(trial.horizon for trial in self.trials) > MAX_HORIZON:
+            raise ValueError(f"the horizon of an episode is at most {MAX_HORIZON} steps")
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, (INPUT_DIM,), np.float32)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -64,7 +67,7 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start every row's first trial. Trials carry their own seeds; `seed` seeds only spaces."""
+        """Start every row's first trial. Trials carry their own seeds; `seed` does not matter."""
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._round[:] = 0
         self._ended[:] = False

@@ -1,11 +1,14 @@
 """Trials played again for a camera are the trials that were measured."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from envs.captions import badge
 from envs.playback import Playback
 from envs.pool import Policy, WorkerPool
+from envs.proposals import Proposal
 from envs.trial import Trial, TrialRunner
 from tests.envs.scenes import PUSH, REACH, goal_of
 
@@ -34,6 +37,14 @@ class TestPlayback:
                 seen["rewards"].astype(np.float32), measured.rewards[:, watched]
             )
             np.testing.assert_array_equal(seen["successes"], measured.successes[:, watched])
+
+    @pytest.mark.parametrize("vary", [False, True])
+    def test_proposed_tasks_play_as_in_the_pool(self, pool: WorkerPool, vary: bool) -> None:
+        drawn = [Proposal.draw(seed, vary=vary) for seed in range(4)]
+        trials = [dataclasses.replace(PUSH, proposal=proposal) for proposal in drawn]
+        measured = pool.run(trials, Policy("random"), lanes=2)
+        seen = played(Playback(Policy("random"), trials, lanes=2))
+        np.testing.assert_array_equal(seen["rewards"].astype(np.float32), measured.rewards)
 
     def test_a_block_that_nobody_watches_costs_nothing(self, agent: Policy) -> None:
         play = Playback(agent, [None, None, REACH, PUSH], lanes=2)

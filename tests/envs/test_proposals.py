@@ -267,24 +267,6 @@ def test_a_hand_starts_where_it_is_told_to_as_officially(task: str) -> None:
     np.testing.assert_array_equal(*seen)
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_a_hand_may_start_where_the_training_tasks_reward_is_undefined(fast: bool) -> None:
-    """Level with the ball, where Meta-World's margin is negative, which it refuses."""
-    task, action = "basketball-v3", np.zeros(4, np.float32)
-    env = TaskEnv(task, fast=fast)
-    env.set_goal(np.array(SUITE.train[task][0]))
-    ball = env.reset()[4:7]
-    hand = (ball[0], ball[1] - 0.1, 0.08)
-    asked = ProposedTask(env, Proposal("hand", (0.25, 0.5, 0.75), 2.0, 5.0, hand=hand))
-    asked.begin()
-    step = env.step(action, asked.judge)
-    assert (step.reward, step.success) == asked.judge(step.obs)
-    assert step.reward > 0
-    env.reset(hand)
-    with pytest.raises(ValueError, match="margin"):
-        env.step(action)
-
-
 def test_the_share_of_proposed_trials() -> None:
     """As asked in every task; the other trials are what they would have been without."""
     suite = Suite("toy", 1, {task: SUITE.train[task] for task in ("push-v3", *JOINTS)}, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import gymnasium as gym
@@ -111,3 +112,9 @@ def test_a_dead_worker_is_an_error_not_a_hang() -> None:
     with pytest.raises(WorkerError):
         vector.step(np.zeros((2, 4), np.float32))
     vector.close()
+
+
+def test_a_horizon_beyond_meta_worlds_is_refused() -> None:
+    trials = [dataclasses.replace(trial, horizon=501) for trial in make_trials(2)]
+    with pytest.raises(ValueError, match="at most 500"):
+        TrialVectorEnv(trials, workers=1)
