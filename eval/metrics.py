@@ -239,7 +239,7 @@ def stratified_bootstrap(
         return Interval(value)
     picks = np.random.default_rng(seed).integers(count, size=(samples, strata, count))
     draws = statistic(np.take_along_axis(values[None], picks, axis=-1))
-    low, high = np.quantile(draws, _tails(level))
+    low, high = np.nanquantile(draws, _tails(level))  # a draw may hold nothing that is known
     return Interval(value, float(low), float(high))
 
 

@@ -92,8 +92,9 @@ def official_plan(
         raise ValueError(f"{suite.name}: Meta-World's meta-evaluation is for the ML suites only")
     chosen = suite.split(split)
     total, goals = _BATCH[suite.name]
-    per_task = max(1, total // len(chosen))
-    goals = min(goals, *map(len, chosen.values())) // per_task * per_task
+    fewest = min(map(len, chosen.values()))
+    per_task = min(max(1, total // len(chosen)), fewest)
+    goals = min(goals, fewest) // per_task * per_task
     return OfficialPlan(rounds or goals // per_task, per_task * len(chosen), goals, horizon)
 
 

@@ -186,18 +186,16 @@ def training_table(groups: Mapping[str, Sequence[Run]], last: int) -> Table:
 
 def evaluation_table(groups: Mapping[str, Sequence[Run]]) -> Table | None:
     """Last-episode success of the newest `eval.evaluate` result of each run and split."""
-    rows: dict[str, list[str]] = {
-        name: [] for name in ("arm", "seed", "split", "step", "task", "success", "last step")
-    }
+    columns = ("arm", "seed", "split", "step", "goals × episodes", "task", "success", "last step")
+    rows: dict[str, list[str]] = {name: [] for name in columns}
     for arm in ordered(list(groups)):
         for run in groups[arm]:
-            newest = {values["settings"]["split"]: values for values in run.evaluations.values()}
-            for split, values in newest.items():
-                if "stochastic" not in values["policies"]:
-                    continue
+            for split, values in _newest(run).items():
+                how = values["settings"]
+                size = f"{how['goals']} × {how['episodes']}"
                 summary = values["policies"]["stochastic"]["summary"]
                 for task, row in {**summary["tasks"], "mean": summary["mean"]}.items():
-                    cells = (arm, str(run.seed), split, f"{values['checkpoint']['step']:,}")
+                    cells = (arm, str(run.seed), split, f"{values['checkpoint']['step']:,}", size)
                     shown = [
                         span(Interval(*(float("nan") if v is None else v for v in row[name][-1])))
                         for name in ("success", "last_step_success")
@@ -205,6 +203,19 @@ def evaluation_table(groups: Mapping[str, Sequence[Run]]) -> Table | None:
                     for name, cell in zip(rows, (*cells, short_name(task), *shown), strict=True):
                         rows[name].append(cell)
     return Table({name: cells for name, cells in rows.items()}) if rows["arm"] else None
+
+
+def _newest(run: Run) -> dict[str, dict[str, Any]]:
+    """By split the result of the latest checkpoint, the largest of these; of the agent itself."""
+    found: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
+    for values in run.evaluations.values():
+        how = values["settings"]
+        if how.get("level", 1) != 1 or "stochastic" not in values["policies"]:
+            continue
+        rank = values["checkpoint"]["step"], how["goals"] * how["episodes"]
+        if how["split"] not in found or rank > found[how["split"]][0]:
+            found[how["split"]] = rank, values
+    return {split: values for split, (_, values) in found.items()}
 
 
 def to_json(groups: Groups) -> dict[str, Any]:

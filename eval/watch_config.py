@@ -188,7 +188,7 @@ def prepare(settings: Settings) -> Program:
     try:
         suite = None
         if config is not None:
-            suite = config.make_suite(GOALS_PER_TASK)
+            suite = config.make_suite(min(config.train_goals, GOALS_PER_TASK))
         tasks, notes = _tasks(settings, suite)
         slots = tuple(_slots(settings, suite, tasks))
     except SuiteError as error:

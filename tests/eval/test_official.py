@@ -56,6 +56,8 @@ def test_plans_divide_and_cover_every_goal_once() -> None:
     assert official_plan(suite("ML45", 5), "test") == OfficialPlan(5, 45, 45, 500)
     assert official_plan(suite("ML45", 45), "train") == OfficialPlan(45, 45, 45, 500)
     assert official_plan(suite("custom", 3), "test", 2, 100) == OfficialPlan(2, 18, 36, 100)
+    few = Suite("ML1", 1, {"t0": tuple((float(j),) for j in range(8))}, {}, goal_hidden=True)
+    assert official_plan(few, "train") == OfficialPlan(1, 8, 8, 500)
     with pytest.raises(ValueError, match="ML suites only"):
         official_plan(suite("MT10", 10, hidden=False), "train")
 

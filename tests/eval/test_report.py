@@ -3,6 +3,8 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import pytest
 from eval import continual, report
 from eval.figures import band, on_grid, ordered
 from eval.page import Page, Table
+from eval.runs import Run
+from eval.tables import evaluation_table
 from tests.eval.made_up_runs import write_stream_run, write_training_run
 
 
@@ -134,3 +138,27 @@ def test_arms_are_always_in_one_order() -> None:
     assert ordered(["single", "zz", "hierarchical", "short"]) == [
         "short", "hierarchical", "single", "zz"
     ]  # fmt: skip
+
+
+def test_the_newest_and_largest_evaluation_of_the_agent_itself_is_shown() -> None:
+    """Whatever the files are called: a quick look or a slow policy's result never stands for it."""
+
+    def result(step: int, goals: int, success: float, level: int = 1) -> dict[str, Any]:
+        row = {name: [[success, 0.0, 1.0]] for name in ("success", "last_step_success")}
+        return {
+            "checkpoint": {"step": step},
+            "settings": {"split": "test", "goals": goals, "episodes": 10, "level": level},
+            "policies": {"stochastic": {"summary": {"tasks": {}, "mean": row}}},
+        }
+
+    evaluations = {
+        "eval-test-200.json": result(200, 20, 0.25),
+        "eval-test-300-level2.json": result(300, 20, 0.5, level=2),
+        "official-quick.json": result(200, 1, 0.75),
+        "older.json": result(100, 40, 1.0),
+    }
+    run = cast(Run, SimpleNamespace(seed=1, evaluations=evaluations))
+    table = evaluation_table({"short": [run]})
+    assert table is not None
+    assert [cell.split()[0] for cell in table.columns["success"]] == ["0.25"]
+    assert table.columns["goals × episodes"] == ["20 × 10"]
