@@ -85,7 +85,7 @@ def install(plan: dict) -> None:
             return official(self, action)
         commit(kind, self)
         inner = self.env.step
-        self.env.step = lambda action: spoil(kind, self, inner(action))
+        self.env.step = lambda *given: spoil(kind, self, inner(*given))
         try:
             return official(self, action)
         finally:
