@@ -49,6 +49,12 @@ class StepResult(NamedTuple):
     """The task's own info; only success where a judge took the place of the task's reward."""
 
 
+def judged(judge: Judge, obs: np.ndarray, _: np.ndarray) -> tuple[float, dict[str, Any]]:
+    """`evaluate_state` by another judge."""
+    reward, success = judge(obs)
+    return reward, {"success": float(success)}
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a reset to one goal leaves behind."""
@@ -270,12 +276,8 @@ def _make_step(
         if visible:
             frame[36:] = np.clip(env._get_pos_goal(), goal_low, goal_high)
         obs = frame.copy()
-        if judge is None:
-            reward, info = evaluate(obs, action)
-            success = bool(info["success"] == 1)
-        else:
-            reward, success = judge(obs)
-            info = {"success": float(success)}
+        reward, info = evaluate(obs, action) if judge is None else judged(judge, obs, action)
+        success = bool(info["success"] == 1)
         return new(StepResult, (obs, float(reward), success, fault, info))
 
     return step

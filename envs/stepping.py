@@ -20,14 +20,14 @@ import math
 import warnings
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import mujoco
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
 from envs import primitives
-from envs.fast_step import FastStepper, Judge, StepResult
+from envs.fast_step import FastStepper, Judge, StepResult, judged
 from envs.fast_task import GoalRefusedError, bound_draws, fast_class
 
 if TYPE_CHECKING:
@@ -56,12 +56,6 @@ def unverified() -> str:
     if installed == VERIFIED:
         return ""
     return f"fast stepping was verified on {VERIFIED}, installed are {installed}"
-
-
-def _judged(judge: Judge, obs: np.ndarray, _: np.ndarray) -> tuple[float, dict[str, Any]]:
-    """`evaluate_state` by another judge."""
-    reward, success = judge(obs)
-    return reward, {"success": float(success)}
 
 
 @functools.cache
@@ -260,7 +254,7 @@ class TaskEnv:
         if self._stepper:
             return self._stepper.step(action, judge)
         if judge is not None:
-            env.evaluate_state = functools.partial(_judged, judge)
+            env.evaluate_state = functools.partial(judged, judge)
         try:
             obs, reward, _, _, info = env.step(action)
         finally:

@@ -7,7 +7,7 @@ episode nor its done flag (SAME_STEP autoreset replaces them by zeros).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -153,6 +153,12 @@ class TrialRunner:
         return self.episode >= self.trial.episodes
 
 
+def check_horizons(trials: Sequence[Trial]) -> None:
+    """Raises ValueError where an episode would outlast Meta-World's own limit."""
+    if max(trial.horizon for trial in trials) > MAX_HORIZON:
+        raise ValueError(f"the horizon of an episode is at most {MAX_HORIZON} steps")
+
+
 class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
     """Trials as an ordinary Gymnasium environment: one Gymnasium "episode" is one trial.
 
@@ -170,8 +176,7 @@ class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
         self.trials = tuple(trials)
         if not self.trials:
             raise ValueError("TrialEnv needs at least one trial")
-        if max(trial.horizon for trial in self.trials) > MAX_HORIZON:
-            raise ValueError(f"the horizon of an episode is at most {MAX_HORIZON} steps")
+        check_horizons(self.trials)
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (INPUT_DIM,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
         self._runners: dict[tuple[str, bool], TrialRunner] = {}

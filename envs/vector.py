@@ -15,8 +15,7 @@ from gymnasium.vector.utils import batch_space
 
 from agents.step_input import ACTION_DIM, INPUT_DIM
 from envs.pool import WorkerError, WorkerPool
-from envs.stepping import MAX_HORIZON
-from envs.trial import Trial
+from envs.trial import Trial, check_horizons
 from envs.worker import step_spec
 
 
@@ -51,8 +50,7 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ValueError(
                 f"{len(self.trials)} trials do not divide among {self.num_envs} environments"
             )
-        if max(trial.horizon for trial in self.trials) > MAX_HORIZON:
-            raise ValueError(f"the horizon of an episode is at most {MAX_HORIZON} steps")
+        check_horizons(self.trials)
         self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, (INPUT_DIM,), np.float32)
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
