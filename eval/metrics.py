@@ -6,7 +6,7 @@ a sample: nothing here speaks of other tasks, nor of other training seeds of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 from typing import Any
@@ -136,8 +136,9 @@ def summarise(outcomes: Outcomes, *, seed: int = 0) -> Summary:
     """Rates, returns and adaptation gains with 95% intervals.
 
     A task's success rate is a binomial over its goals and gets Wilson's interval. Means over tasks,
-    returns and gains get the stratified bootstrap, except where all outcomes are equal: resampling
-    them would claim certainty, so the Wilson bound of a rate never seen takes its place.
+    returns and gains get the stratified bootstrap, except where all outcomes of each task are
+    equal: resampling them would claim certainty. Where all tasks agree, the Wilson bound of a rate
+    never seen takes its place, else what the tasks' own bounds make together.
 
     Args:
         outcomes: one trial per (task, goal).
@@ -151,16 +152,21 @@ def summarise(outcomes: Outcomes, *, seed: int = 0) -> Summary:
     # One bootstrap for everything: the same goals are drawn for all columns, so pairs stay pairs.
     values = np.concatenate([success, last_step, outcomes.returns, gains], axis=-1)
     bounds = bootstrap_means(values, seed=seed)
-    rows = []
+    rows, of_tasks = [], []
     for row, part in enumerate([*values, values.reshape(-1, values.shape[-1])]):
         intervals = [Interval(*map(float, numbers)) for numbers in bounds[row]]
         is_task = row < len(outcomes.tasks)
+        if not is_task and values.shape[1] > 1:
+            for column in (*range(2 * episodes), *range(3 * episodes, 3 * episodes + 2)):
+                if all(_all_equal(task[:, column]) for task in values):
+                    intervals[column] = averaged([task[column] for task in of_tasks])
         for column in range(2 * episodes):
             if is_task or _all_equal(part[:, column]):
                 intervals[column] = wilson(int(part[:, column].sum()), len(part))
         for column in range(3 * episodes, 3 * episodes + 2):
             if _all_equal(part[:, column]):
                 intervals[column] = _unanimous_gain(float(part[0, column]), len(part))
+        of_tasks.append(intervals)
         rows.append(
             Row(
                 success=tuple(intervals[:episodes]),
@@ -195,6 +201,18 @@ def wilson(successes: int, count: int, level: float = LEVEL) -> Interval:
     half = z * sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / weight
     low = 0.0 if successes == 0 else centre - half
     return Interval(rate, low, 1.0 if successes == count else centre + half)
+
+
+def averaged(intervals: Sequence[Interval]) -> Interval:
+    """The mean of independent estimates, with bounds made of theirs.
+
+    Distances to the bounds are added as squares (method 10 of Newcombe 1998, Statistics in Medicine
+    17:873, there for a difference of two).
+    """
+    value = float(np.mean([i.value for i in intervals]))
+    below = sqrt(sum((i.value - i.low) ** 2 for i in intervals)) / len(intervals)
+    above = sqrt(sum((i.high - i.value) ** 2 for i in intervals)) / len(intervals)
+    return Interval(value, value - below, value + above)
 
 
 def iqm(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 from eval.metrics import (
     Interval,
     Outcomes,
+    averaged,
     bootstrap_means,
     iqm,
     mean,
@@ -177,6 +178,30 @@ def test_unanimous_outcomes_do_not_claim_certainty(solved: bool) -> None:
     assert all(interval == rate for interval in found.mean.success)
     slack = wilson(0, 16).high
     assert found.mean.gain == Interval(0.0, -slack, slack)
+
+
+def test_tasks_that_are_unanimous_but_differ_do_not_claim_certainty() -> None:
+    """One task always solved and one never: no resampling within them moves their mean."""
+    success = np.zeros((2, 8, 2), dtype=bool)
+    success[0, :, 1] = True
+    found = summarise(outcomes(success)).mean
+    slack = wilson(0, 8).high / 2  # of one of the two tasks
+    assert found.success[1].value == 0.5
+    assert found.success[1].low == pytest.approx(0.5 - slack)
+    assert found.success[1].high == pytest.approx(0.5 + slack)
+    # The first task's gain may be below 1, by up to twice the bound, the second's be either way.
+    assert found.gain.low == pytest.approx(0.5 - slack * 5**0.5)
+    assert found.gain.high == pytest.approx(0.5 + slack)
+
+
+def test_means_of_estimates_add_their_distances_as_squares() -> None:
+    """Newcombe 1998 takes 56/70 - 48/80 to [.0524, .3339] from the Wilson intervals of both."""
+    one, other = wilson(56, 70), wilson(48, 80)
+    minus = Interval(-other.value, -other.high, -other.low)
+    found = averaged([one, minus])  # half of the difference
+    assert [2 * number for number in vars(found).values()] == pytest.approx(
+        [0.2, 0.0524, 0.3339], abs=5e-5
+    )
 
 
 def test_unanimous_gain_stays_within_what_a_gain_can_be() -> None:
