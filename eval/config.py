@@ -65,7 +65,7 @@ class Settings:
     workers: int | None = None
     """Worker processes; default: one per available core. They do not change the result."""
     out: Path | None = None
-    """File for the JSON; default: RUN/results/eval-<split>-<step>.json."""
+    """File for the JSON; default: RUN/results/eval-<split>-<step>.json, and what differs."""
 
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
@@ -107,6 +107,21 @@ class Settings:
         """Environment steps of one policy's evaluation."""
         return len(suite.split(self.split)) * self.goals * self.episodes * self.horizon
 
+    @property
+    def variant(self) -> str:
+        """What is asked for unlike the full protocol, as the end of a file's name: ``-goals20``.
+
+        So an evaluation replaces none of another kind. The quick protocol is called ``-quick``.
+        """
+        default = {**PROTOCOL, **PRESETS[self.preset]}
+        parts = [f"level{self.level}"] * (self.level > 1) + ["quick"] * (self.preset == "quick")
+        for name in PROTOCOL:
+            value, option = getattr(self, name), name.replace("_", "-")
+            if value != default[name]:
+                parts.append(f"no-{option}" if value is False else option)
+                parts[-1] += "" if isinstance(value, bool) else str(value)
+        return "".join(f"-{part}" for part in parts)
+
     def to_json(self) -> dict[str, Any]:
         """JSON values, for the record."""
         values = dataclasses.asdict(self)
@@ -126,6 +141,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "official_rounds": 1,
     },
 }
+
+
+PROTOCOL = {
+    field.name: field.default
+    for field in dataclasses.fields(Settings)
+    if field.name not in {"source", "split", "which", "level", "preset", "workers", "out"}
+}
+"""What is measured, and how, by default."""
 
 
 @dataclass(frozen=True)

@@ -140,17 +140,15 @@ def main(argv: list[str] | None = None) -> int:
 def result_path(settings: Settings, saved: Checkpoint) -> Path | None:
     """Where the JSON goes; None, with a note, where the run folder cannot take it.
 
-    A quick look has a name of its own, so that it never replaces a full result.
+    Its name says what was measured, so that a smaller evaluation never replaces a full one.
     """
     if settings.out is not None:
         return settings.out
     if saved.path.parent.name != "checkpoints":
         print(f"note: {saved.path} is in no run folder: keep the result with --out FILE")
         return None
-    suffix = f"-level{settings.level}" if settings.level > 1 else ""
-    suffix += "-quick" if settings.preset == "quick" else ""
     path = saved.path.parent.parent / "results"
-    path /= f"eval-{settings.split}-{saved.step:012d}{suffix}.json"
+    path /= f"eval-{settings.split}-{saved.step:012d}{settings.variant}.json"
     if nearest_folder(path) is None:
         print(f"note: {path.parent} cannot be written: keep the result with --out FILE")
         return None

@@ -31,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SIZE = "-goals2-episodes2-horizon10"
 SMALL = ["--goals", "2", "--episodes", "2", "--horizon", "10", "--workers", "1"]
 
 
@@ -68,19 +69,34 @@ def test_from_checkpoint_to_table_and_json(run: Path, tmp_path: Path) -> None:
     assert "over-reports" in figure["warning"]
 
 
-def test_results_lie_in_the_run_and_quick_ones_replace_no_full_ones(
+@pytest.mark.parametrize(
+    ("options", "variant"),
+    [
+        ([], ""),
+        (["--preset", "quick", "--workers", "1", "--which", "best"], "-quick"),
+        (["--goals", "20", "--no-official"], "-goals20-no-official"),
+        (["--preset", "quick", "--level", "2", "--official"], "-level2-quick-official"),
+        (["--attempts", "3", "--seed", "2"], "-attempts3-seed2"),
+        (["--preset", "quick", "--goals", "40"], "-quick-goals40"),
+    ],
+)
+def test_a_result_is_named_by_what_was_measured(options: list[str], variant: str) -> None:
+    assert config.parse(["run", *options]).variant == variant
+
+
+def test_results_lie_in_the_run_and_smaller_ones_replace_no_full_ones(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     full = run / "results" / "eval-test-000000000080.json"
     full.parent.mkdir()
     full.write_text("kept")
-    newest = run / "results" / "eval-test-000000000080-quick.json"
+    newest = run / "results" / f"eval-test-000000000080-quick{SIZE}.json"
     assert evaluate.main([str(run), "--preset", "quick", *SMALL]) == 0
     assert f"written: {newest}" in capsys.readouterr().out
     assert full.read_text() == "kept"
     chosen = [str(run), "--preset", "quick", "--split", "train", "--which", "best", *SMALL]
     assert evaluate.main(chosen) == 0
-    best = json.loads((run / "results" / "eval-train-000000000040-quick.json").read_text())
+    best = json.loads((run / "results" / f"eval-train-000000000040-quick{SIZE}.json").read_text())
     assert best["checkpoint"]["step"] == 40
     test = json.loads(newest.read_text())
     assert test["official"] is None
@@ -88,7 +104,7 @@ def test_results_lie_in_the_run_and_quick_ones_replace_no_full_ones(
     held_out = test["suite"]["goals"]["reach-v3"]
     assert not {tuple(g) for g in held_out} & {tuple(g) for g in best["suite"]["goals"]["reach-v3"]}
     assert {p.name for p in full.parent.iterdir()} == {
-        full.name, newest.name, "eval-train-000000000040-quick.json"
+        full.name, newest.name, f"eval-train-000000000040-quick{SIZE}.json"
     }  # fmt: skip
 
 

@@ -183,7 +183,7 @@ def test_a_slow_policy_is_evaluated_by_its_level(
     assert np.unique(chosen.weights["head.bias"]).tolist() == [0.25]
     path = evaluate.result_path(settings, subject.saved)
     assert path is not None
-    assert path.name == "eval-test-000000000000-level2.json"
+    assert path.name == "eval-test-000000000000-level2-goals3.json"
     with pytest.raises(SystemExit):
         evaluation.load_subject(dataclasses.replace(settings, level=4))
 
