@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from eval.metrics import Interval, stratified_bootstrap
+from eval.metrics import Interval, bootstrap_draws, stratified_bootstrap
 from eval.retention import (
     LEARNED,
     Matrix,
@@ -33,7 +33,7 @@ from eval.retention import (
     savings,
     zero_shot_transfer,
 )
-from eval.runs import StreamRun
+from eval.runs import StreamRun, mixed_recipes
 
 CONTRASTS = (
     ("hierarchical", "short"),
@@ -107,18 +107,25 @@ def by_arm(runs: Sequence[StreamRun]) -> dict[str, list[StreamRun]]:
     """Runs grouped by arm in order of appearance, each group ordered by seed.
 
     Raises:
-        ValueError: runs of one arm share a seed, or streams differ, so nothing can be compared.
+        ValueError: runs of one arm share a seed or differ in more, or streams or evaluations
+            differ, so nothing can be compared.
     """
     groups: dict[str, list[StreamRun]] = {}
     for run in runs:
         groups.setdefault(run.run.arm, []).append(run)
-    problems = []
+    problems = mixed_recipes({arm: [r.run for r in group] for arm, group in groups.items()})
     # Alone, tasks come once; what is compared with it are the areas of the phases.
     streams = {
-        (r.matrix.tasks, r.matrix.phases, r.phase_steps) for r in runs if r.run.arm != "single"
+        (r.matrix.tasks, r.phase_steps, None if r.run.arm == "single" else r.matrix.phases)
+        for r in runs
     }
-    if len(streams) > 1:
+    if len({stream[:2] for stream in streams}) > 1 or len({s[2] for s in streams} - {None}) > 1:
         problems.append("the runs are of different streams or budgets: compare equal ones")
+    if len({r.evaluated for r in runs}) > 1:
+        problems.append(
+            "the runs were evaluated on different numbers of goals, episodes or steps: compare "
+            "runs of equal --eval-goals, --eval-episodes and --horizon"
+        )
     for arm, group in groups.items():
         seeds = [run.run.seed for run in group]
         if len(set(seeds)) < len(seeds):
@@ -137,19 +144,33 @@ def transfer(runs: Sequence[StreamRun], alone: Sequence[StreamRun]) -> dict[str,
     """Forward transfer against single-task runs: raw, and Continual World's normalised one.
 
     The first phase, which cannot transfer, and later cycles, which meet nothing new, are left out.
-    Seeds of both sides are averaged before the ratio, as Continual World does, so the normalised
-    number has no value per seed.
+    Both sides have seeds: the interval of the raw one resamples both, and those of the normalised
+    one are averaged before the ratio, as Continual World does, so it has no value per seed.
     """
-    tasks = len(runs[0].matrix.tasks)
-    reference = np.mean([run.areas[:tasks] for run in alone], axis=0)
-    areas = np.stack([run.areas[:tasks] for run in runs], axis=1)
-    raw = np.stack([raw_transfer(column, reference) for column in areas.T], axis=1)
-    normalised = normalised_transfer(areas.mean(axis=1), reference)[1:]
+    first = slice(1, len(runs[0].matrix.tasks))
+    areas, reference = (np.stack([run.areas[first] for run in part], 1) for part in (runs, alone))
+    mean = reference.mean(axis=1)
+    raw = np.stack([raw_transfer(column, mean) for column in areas.T], axis=1)
+    interval = difference_of_means(areas, reference)
+    seeds = tuple(float(value) for value in raw.mean(axis=0))
+    normalised = normalised_transfer(areas.mean(axis=1), mean)
     known = normalised[np.isfinite(normalised)]
     return {
-        "forward transfer, raw": result(raw[1:]),
+        "forward transfer, raw": Result(interval, seeds),
         "forward transfer, normalised": float(known.mean()) if len(known) else float("nan"),
     }
+
+
+def difference_of_means(
+    one: Float[np.ndarray, "stratum seed"], other: Float[np.ndarray, "stratum seed2"]
+) -> Interval:
+    """The mean of `one` minus that of `other`: the seeds of both are resampled, unpaired."""
+    value = float(one.mean() - other.mean())
+    if min(one.shape[1], other.shape[1]) < 2 or value != value:
+        return Interval(value)
+    draws = bootstrap_draws(one, seed=0) - bootstrap_draws(other, seed=1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Interval(value, float(low), float(high))
 
 
 def saved(runs: Sequence[StreamRun], alone: Sequence[StreamRun]) -> Result | None:

@@ -252,13 +252,24 @@ def stratified_bootstrap(
         The statistic of `values` with its interval; bounds are NaN where n < 2.
     """
     value = float(statistic(values))
-    strata, count = values.shape
-    if count < 2:
+    if values.shape[1] < 2:
         return Interval(value)
-    picks = np.random.default_rng(seed).integers(count, size=(samples, strata, count))
-    draws = statistic(np.take_along_axis(values[None], picks, axis=-1))
+    draws = bootstrap_draws(values, statistic, samples=samples, seed=seed)
     low, high = np.nanquantile(draws, _tails(level))  # a draw may hold nothing that is known
     return Interval(value, float(low), float(high))
+
+
+def bootstrap_draws(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray] = mean,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+) -> np.ndarray:
+    """The statistic of each draw of `stratified_bootstrap`, (samples,)."""
+    strata, count = values.shape
+    picks = np.random.default_rng(seed).integers(count, size=(samples, strata, count))
+    return statistic(np.take_along_axis(values[None], picks, axis=-1))
 
 
 def bootstrap_means(

@@ -22,7 +22,7 @@ from eval import figures, tables
 from eval.compare import by_arm
 from eval.config import nearest_folder
 from eval.page import Page, Picture, Table
-from eval.runs import Run, RunError, StreamRun, load_run, load_stream_run
+from eval.runs import Run, RunError, StreamRun, load_run, load_stream_run, mixed_recipes
 from train.config import stop
 from train.sealed import environment, replace_file
 
@@ -148,7 +148,7 @@ def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         groups.setdefault(run.config.label, []).append(run)
-    problems = []
+    problems = mixed_recipes(groups)
     suites = {(run.config.suite, run.config.task, run.config.tasks) for run in runs}
     if len(suites) > 1:
         problems.append("the runs are of different suites: report each by itself")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.retention import Matrix, steps_to
-from train.config import Config
+from train.config import CHANGEABLE, HOW_IT_ENDS, Config
+from train.fields import flatten
 from train.log import TIMING, read_metrics
 from train.record import KIND
 from train.stream_config import StreamConfig, read_config
+
+UNLIKE = (CHANGEABLE - HOW_IT_ENDS) | {"seed", "run", "lanes"}
+"""Fields in which the seeds of one recipe may differ."""
 
 
 class RunError(ValueError):
@@ -54,6 +59,16 @@ class Run:
         return self.config.seed
 
     @property
+    def recipe(self) -> dict[str, Any]:
+        """What seeds of an arm share: the configuration by field, without what has no effect."""
+        values = {n: v for n, v in flatten(self.config) if n not in UNLIKE}
+        if getattr(self.config, "schedule", None) == "constant":
+            values["ppo.final_learning_rate"] = values["ppo.learning_rate"]
+        if values["ppo.final_learning_rate"] == values["ppo.learning_rate"]:
+            values["ppo.anneal"] = None  # it has nothing to lower
+        return values
+
+    @property
     def steps(self) -> int:
         """Environment steps trained."""
         return self.rows[-1]["step"]
@@ -86,6 +101,13 @@ class StreamRun:
     areas: Float[np.ndarray, " phase"]
     phase_steps: int
     cycles: int
+
+    @property
+    def evaluated(self) -> tuple[tuple[str, Any], ...]:
+        """How: goals, episodes, horizon and split."""
+        assert self.run.record is not None
+        how = self.run.record["evaluation"]
+        return tuple((name, how[name]) for name in sorted(how) if name != "seed")
 
     def times_to(self, level: float | dict[str, float]) -> Float[np.ndarray, "cycle task"]:
         """Steps of its phase until each task's training success reached `level`; inf: never.
@@ -161,6 +183,24 @@ def load_stream_run(run: Run) -> StreamRun:
     if run.arm != "joint":
         for number in range(len(phases)):
             found.areas[number] = found.phase_curve(number)[1].mean()
+    return found
+
+
+def mixed_recipes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    """What is wrong with runs that stand as the seeds of one arm, one sentence for each group."""
+    found = []
+    for arm, group in groups.items():
+        recipes = [run.recipe for run in group]
+        unlike = [
+            f"{name} ({', '.join(sorted({repr(recipe[name]) for recipe in recipes}))})"
+            for name in recipes[0]
+            if any(recipe[name] != recipes[0][name] for recipe in recipes)
+        ]
+        if unlike:
+            found.append(
+                f"the runs of {arm} are of different recipes, {', '.join(unlike)}: report each by "
+                "itself"
+            )
     return found
 
 

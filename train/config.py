@@ -28,22 +28,12 @@ from train.older import modernised, sees_proposals_otherwise
 from train.ppo_config import PPOConfig
 from train.sealed import replace_file
 
-CHANGEABLE = frozenset(
-    {
-        "total_steps",
-        "ppo.final_learning_rate",
-        "ppo.anneal",
-        "workers",
-        "threads",
-        "device",
-        "checkpoint_every",
-        "evaluate_every",
-        "video_every",
-        "keep",
-    }
-)
+HOW_IT_ENDS = frozenset({"total_steps", "ppo.final_learning_rate", "ppo.anneal"})
+CHANGEABLE = HOW_IT_ENDS | {
+    "workers", "threads", "device", "checkpoint_every", "evaluate_every", "video_every", "keep"
+}  # fmt: skip
 """Fields that may differ when a run is resumed: they do not change what is learnt up to a step,
-except the first three, which say how the learning rate ends."""
+except HOW_IT_ENDS, which says how the learning rate does."""
 
 
 PROPOSALS = 0.5  # share of training trials, where whole tasks are held out

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from train.config import Config, write_config
+from train.ppo_config import PPOConfig
 from train.record import Evaluation, Record
 from train.stream_config import StreamConfig
 
@@ -14,11 +15,18 @@ GOALS, EPISODES, PHASE = 4, 3, 4 * 20_000
 
 
 def stream_config(
-    folder: Path, arm: str, seed: int, cycles: int = 2, tasks: tuple[str, ...] = TASKS
+    folder: Path,
+    arm: str,
+    seed: int,
+    cycles: int = 2,
+    tasks: tuple[str, ...] = TASKS,
+    eval_goals: int = GOALS,
+    **ppo: float,
 ) -> StreamConfig:
     config = StreamConfig(
         suite="custom", tasks=tasks, cycles=cycles, phase_steps=PHASE, arm=arm, seed=seed,
-        trials=len(tasks) * 2, horizon=20_000 // (len(tasks) * 4), eval_goals=GOALS, run=folder,
+        trials=len(tasks) * 2, horizon=20_000 // (len(tasks) * 4), eval_goals=eval_goals,
+        run=folder, ppo=PPOConfig(**ppo),
     )  # fmt: skip
     return config.resolved(len(tasks))
 
@@ -32,9 +40,11 @@ def write_stream_run(
     cycles: int = 2,
     complete: bool = True,
     tasks: tuple[str, ...] = TASKS,
+    eval_goals: int = GOALS,
+    **ppo: float,
 ) -> StreamConfig:
     """A run whose success on a task is 1 after its phase and `keeps` of that later on."""
-    config = stream_config(folder, arm, seed, cycles, tasks)
+    config = stream_config(folder, arm, seed, cycles, tasks, eval_goals, **ppo)
     stream, rng = config.stream(), np.random.default_rng([seed, sum(map(ord, arm))])
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config)
@@ -58,7 +68,7 @@ def write_stream_run(
         if record.due(step) and (complete or step < stream.total_steps):
             growth = np.linspace(0.6, 1.0, EPISODES)
             chance = level[:, None, None] * growth
-            flags = rng.random((len(tasks), GOALS, EPISODES)) < chance
+            flags = rng.random((len(tasks), eval_goals, EPISODES)) < chance
             empty = Evaluation(step, "end", 0, flags, flags, np.zeros(flags.shape), 0)
             phase = stream.phase_at(max(step - 1, 0))
             when = "untrained" if not step else "end" if step == phase.end else "middle"

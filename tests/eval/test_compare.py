@@ -65,6 +65,21 @@ def test_forward_transfer_leaves_the_first_phase_out(load) -> None:
     assert found["forward transfer, normalised"] == pytest.approx(normal.mean())
 
 
+def test_the_reference_of_forward_transfer_is_uncertain_too(load) -> None:
+    """Runs that agree exactly are as uncertain as what they are compared with."""
+    alone = [load("single", seed, cycles=1) for seed in (1, 2, 3)]
+    for run, level in zip(alone, (0.1, 0.2, 0.6), strict=True):
+        run.areas[:] = level
+    runs = [load("short", seed) for seed in (1, 2, 3)]
+    for run in runs:
+        run.areas[:] = 0.5
+    found = transfer(runs, alone)["forward transfer, raw"]
+    assert found.interval.value == pytest.approx(0.2)
+    assert found.interval.high - found.interval.low > 0.2
+    assert found.seeds == pytest.approx([0.2] * 3)
+    assert isnan(transfer(runs, alone[:1])["forward transfer, raw"].interval.low)
+
+
 def test_a_mean_skips_what_is_unknown() -> None:
     values = np.array([[0.2, np.nan], [0.4, 0.8]])
     assert nanmean(values) == pytest.approx(1.4 / 3)
@@ -101,7 +116,14 @@ def test_what_cannot_be_compared_is_refused(load) -> None:
         by_arm([load(), load()])
     with pytest.raises(ValueError, match="different streams"):
         by_arm([load(), load("none", cycles=1)])
-    groups = by_arm([load("short", 2), load("short", 1), load("single", cycles=1)])
+    with pytest.raises(ValueError, match="different streams"):  # its areas are of other tasks
+        by_arm([load(), load("single", cycles=1, tasks=TASKS[::-1])])
+    with pytest.raises(ValueError, match="evaluated on different"):
+        by_arm([load(), load("none", eval_goals=5)])
+    with pytest.raises(ValueError, match=r"recipes, ppo.gamma \(0.5, 0.99\)"):
+        by_arm([load(), load(seed=2, gamma=0.5)])
+    # A constant rate has nothing to anneal, and memory is free to be different between arms.
+    groups = by_arm([load("short", 2, anneal=0.5), load("short", 1), load("single", cycles=1)])
     assert [run.run.seed for run in groups["short"]] == [1, 2]
 
 
