@@ -233,7 +233,9 @@ def to_json(groups: Groups) -> dict[str, Any]:
             for name, arms in stream_results(groups).items()
         },
         "adaptation": {
-            arm: [plain(value) for value in adaptation(group)] for arm, group in groups.items()
+            arm: [plain(value) for value in adaptation(group)]
+            for arm, group in groups.items()
+            if arm != "single"  # it ends on one task
         },
         "contrasts": [
             {
