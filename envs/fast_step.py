@@ -81,6 +81,7 @@ class FastStepper:
     def __init__(self, env: SawyerXYZEnv) -> None:
         self.env = env
         self.memo: OrderedDict[bytes, Snapshot] = OrderedDict()
+        self._passing: dict[bytes, Snapshot] = {}
         self._fast = type(env)
         self._recording = _recording(self._fast)
         self.frame = np.zeros(2 * _FLAT + 3)
@@ -90,16 +91,23 @@ class FastStepper:
         self._bounds = space.low[:_FLAT], space.high[:_FLAT]
         self.step = _make_step(env, self.frame, self.settled)
 
-    def reset(self, start: bytes) -> np.ndarray:
-        """Reset to what was set on the environment, known by its bytes; returns (39,) float64."""
-        snapshot = self.memo.get(start)
+    def reset(self, start: bytes, *, returns: bool = True) -> np.ndarray:
+        """Reset to what was set on the environment, known by its bytes; returns (39,) float64.
+
+        Without `returns` it is a start of this trial alone and is kept only until the next one.
+        """
+        snapshot = self.memo.get(start) or self._passing.get(start)
         if snapshot is None:
-            snapshot = self.memo[start] = self._simulate()
+            snapshot = self._simulate()
+            if not returns:
+                self._passing = {start: snapshot}
+        else:
+            self._restore(snapshot)
+        if returns:
+            self.memo[start] = snapshot
+            self.memo.move_to_end(start)
             if len(self.memo) > MEMO_GOALS:
                 self.memo.popitem(last=False)
-        else:
-            self.memo.move_to_end(start)
-            self._restore(snapshot)
         # Official code clips what it returns from a step, not what it returns from a reset.
         np.clip(snapshot.obs[:_FLAT], *self._bounds, out=self.frame[:_FLAT])
         return snapshot.obs.copy()

@@ -172,7 +172,10 @@ class TaskEnv:
             place = self._env.hand_init_pos = np.array(hand, dtype=np.float64)
             start += place.tobytes()
         try:
-            obs = self._stepper.reset(start) if self._stepper else self._env.reset()[0]
+            if self._stepper:
+                obs = self._stepper.reset(start, returns=hand is None)
+            else:
+                obs = self._env.reset()[0]
         except GoalRefusedError:
             raise ValueError(
                 f"{self.task} refuses the goal {np.frombuffer(self._goal).tolist()}: object and "

@@ -156,6 +156,19 @@ def test_memory_of_resets_is_bounded(monkeypatch):
         assert len(pair.ours._stepper.memo) <= 2
 
 
+def test_hands_elsewhere_push_no_goal_out_of_the_memory_of_resets(monkeypatch):
+    """They are a trial's own and return within it alone; goals return in every iteration."""
+    env = TaskEnv("reach-v3")
+    simulated, simulate = [], env._stepper._simulate
+    monkeypatch.setattr(env._stepper, "_simulate", lambda: simulated.append(1) or simulate())
+    goal = goals("reach-v3", 1)[0]
+    for hands, known in ((None, 1), (None, 1), (0.0, 2), (0.0, 2), (0.1, 3), (0.0, 4), (None, 4)):
+        env.set_goal(goal)
+        env.reset(hands if hands is None else (hands, 0.6, 0.2))
+        assert len(simulated) == known
+    assert len(env._stepper.memo) == 1
+
+
 def test_episodes_end_after_the_limit():
     pair = Pair("reach-v3")
     goal = goals("reach-v3", 1)[0]
