@@ -95,16 +95,23 @@ def test_an_update_that_leaves_a_nan_is_undone(after_update, name: str) -> None:
     assert moments == 3 * PER_ITERATION
 
 
+def learnt_nothing_between(first: int, later: int) -> checkpoint.Checkpoint:
+    """Assert that all tensors of two iterations' checkpoints are equal; returns the later one."""
+    before, after = (
+        checkpoint.load(Path("mine/checkpoints") / f"{n * PER_ITERATION:012d}")
+        for n in (first, later)
+    )
+    for group, tensors in before.tensors.items():
+        for key, tensor in tensors.items():
+            assert torch.equal(tensor, after.tensors[group][key]), f"{group}.{key}"
+    return after
+
+
 def test_the_state_after_a_roll_back_is_the_state_before(after_update) -> None:
     """To the last bit, Adam's moments included: the second checkpoint is the first."""
     after_update(lambda learner, number: spoil_log_std(learner) if number == 1 else None)
     assert train("--total-steps", str(2 * PER_ITERATION), "--keep", "9")[0] == 0
-    first, second = (
-        checkpoint.load(Path("mine/checkpoints") / f"{n * PER_ITERATION:012d}") for n in (1, 2)
-    )
-    for group, tensors in first.tensors.items():
-        for key, tensor in tensors.items():
-            assert torch.equal(tensor, second.tensors[group][key]), f"{group}.{key}"
+    second = learnt_nothing_between(1, 2)
     assert (second.state["iteration"], second.state["steps"]) == (2, 2 * PER_ITERATION)
 
 
@@ -177,9 +184,4 @@ def test_two_bad_updates_in_a_row_leave_nothing_behind(after_update) -> None:
     assert train("--keep", "9")[0] == 0
     assert [line["ppo/rolled_back"] for line in lines("mine")] == [0, 1, 1, 0]
     assert_finite("mine")
-    first, third = (
-        checkpoint.load(Path("mine/checkpoints") / f"{n * PER_ITERATION:012d}") for n in (1, 3)
-    )
-    for group, tensors in first.tensors.items():
-        for key, tensor in tensors.items():
-            assert torch.equal(tensor, third.tensors[group][key]), f"{group}.{key}"
+    learnt_nothing_between(1, 3)
