@@ -114,12 +114,10 @@ def by_arm(runs: Sequence[StreamRun]) -> dict[str, list[StreamRun]]:
     for run in runs:
         groups.setdefault(run.run.arm, []).append(run)
     problems = mixed_recipes({arm: [r.run for r in group] for arm, group in groups.items()})
+    budgets = {(r.matrix.tasks, r.phase_steps) for r in runs}
     # Alone, tasks come once; what is compared with it are the areas of the phases.
-    streams = {
-        (r.matrix.tasks, r.phase_steps, None if r.run.arm == "single" else r.matrix.phases)
-        for r in runs
-    }
-    if len({stream[:2] for stream in streams}) > 1 or len({s[2] for s in streams} - {None}) > 1:
+    orders = {r.matrix.phases for r in runs if r.run.arm != "single"}
+    if len(budgets) > 1 or len(orders) > 1:
         problems.append("the runs are of different streams or budgets: compare equal ones")
     if len({r.evaluated for r in runs}) > 1:
         problems.append(
@@ -166,7 +164,7 @@ def difference_of_means(
 ) -> Interval:
     """The mean of `one` minus that of `other`: the seeds of both are resampled, unpaired."""
     value = float(one.mean() - other.mean())
-    if min(one.shape[1], other.shape[1]) < 2 or value != value:
+    if min(one.shape[1], other.shape[1]) < 2 or not isfinite(value):
         return Interval(value)
     draws = bootstrap_draws(one, seed=0) - bootstrap_draws(other, seed=1)
     low, high = np.quantile(draws, (0.025, 0.975))
