@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from agents.step_input import ACTION_DIM, OBS_DIM
+from agents.input_layout import ACTION_DIM, OBS_DIM
 
 GOAL_DIM = 6  # Meta-World's rand_vec has 3 or 6 numbers; shorter ones are padded with zeros
 LOG_TWO_PI = math.log(2 * math.pi)

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from agents.features import Encoder
-from agents.step_input import PREV_DONE
+from agents.encoder import Encoder
+from agents.input_layout import PREV_DONE
 from memory.episodic import ALL, NOTHING, EpisodicMemory
 from memory.short_term import ShortTermMemory
 

@@ -9,10 +9,10 @@ import tyro
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from agents.features import Encoder
+from agents.encoder import Encoder
 from agents.heads import GaussianHead
+from agents.input_layout import ACTION_DIM, INPUT_DIM, SLOPES
 from agents.recall import Recall
-from agents.step_input import ACTION_DIM, INPUT_DIM, SLOPES
 from memory.short_term import Core, ShortTermMemory
 
 
@@ -82,7 +82,7 @@ class RL2Agent(nn.Module):
     """A policy whose recurrent state is carried across the episodes of a trial.
 
     Duan et al. 2016 (arXiv 1611.02779), Wang et al. 2016 (arXiv 1611.05763). Acting is `unroll`
-    with one step; `agents.acting` runs the same arithmetic in NumPy inside the workers.
+    with one step; `agents.acting.numpy_actor` runs the same arithmetic in NumPy inside the workers.
     """
 
     def __init__(self, config: AgentConfig) -> None:
@@ -121,7 +121,7 @@ class RL2Agent(nn.Module):
         state: Float[Tensor, "trial state"],
         new_trial: Bool[Tensor, "time trial"] | None = None,
     ) -> tuple[Unrolled, Float[Tensor, "trial state"]]:
-        """Run over packed inputs (see `agents.step_input`) from `state`.
+        """Run over packed inputs (see `agents.input_layout`) from `state`.
 
         Args:
             inputs: packed inputs, 46 numbers a step.

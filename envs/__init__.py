@@ -1,3 +1,3 @@
 """What the agent acts in."""
 
-from envs import gl  # noqa: F401 - before all else that imports MuJoCo, which MUJOCO_GL could break
+from envs.viewing import gl  # noqa: F401 - before all else that imports MuJoCo, which MUJOCO_GL could break

@@ -21,13 +21,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from eval.compare import by_arm
-from eval.page import Table
-from eval.results import table_console
-from eval.runs import RunError, StreamRun, load_run, load_stream_run
-from eval.tables import adaptation_table, contrast_table, stream_tables, task_table, to_json
-from train.config import stop
-from train.sealed import environment, replace_file
+from eval.goals.results import table_console
+from eval.reporting.report_writer import Table
+from eval.reporting.runs import RunError, StreamRun, load_run, load_stream_run
+from eval.reporting.tables import (
+    adaptation_table,
+    contrast_table,
+    stream_tables,
+    task_table,
+    to_json,
+)
+from eval.streams.compare import by_arm
+from train.run.config import stop
+from train.run.verified_folder import environment, replace_file
 
 
 @dataclass(frozen=True)

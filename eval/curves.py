@@ -15,8 +15,8 @@ import matplotlib as mpl
 import numpy as np
 import tyro
 
-from train.config import stop
-from train.log import read_metrics
+from train.run.config import stop
+from train.run.log import read_metrics
 
 PREFIX = "train/success/"
 

@@ -23,21 +23,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents.rl2 import RL2Agent
-from envs.pool import Policy, WorkerError, WorkerPool, available_cores
-from eval.config import Settings, Subject, load_subject, nearest_folder, parse
-from eval.measure import LANES, measure, watch
-from eval.metrics import summarise
-from eval.official import (
+from envs.pool.pool import Policy, WorkerError, WorkerPool, available_cores
+from eval.goals.config import Settings, Subject, load_subject, nearest_folder, parse
+from eval.goals.measure import LANES, measure, watch
+from eval.goals.metrics import summarise
+from eval.goals.results import REPEATING, Evaluation, Measured, table_console
+from eval.official.meta_evaluation import (
     ADAPTATION_EPISODES,
     OfficialResult,
     official_envs,
     official_evaluation,
     official_plan,
 )
-from eval.results import REPEATING, Evaluation, Measured, table_console
-from train.checkpoint import Checkpoint, environment_difference
 from train.collect import acting_policy
-from train.interrupt import INTERRUPTED
+from train.run.checkpoint import Checkpoint, environment_difference
+from train.run.signals import INTERRUPTED
 
 
 def evaluate(settings: Settings, subject: Subject) -> Evaluation:
@@ -78,7 +78,7 @@ def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
         chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)
     if settings.untrained:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(subject.config.seed)  # as the run began: train.state.initialise
+            torch.manual_seed(subject.config.seed)  # as the run began: train.run.state.initialise
             chosen["untrained"] = acting_policy(RL2Agent(subject.agent.config))
     if settings.random:
         chosen["random"] = Policy(kind="random")

@@ -18,13 +18,13 @@ from typing import Annotated
 
 import tyro
 
-from eval import figures, tables
-from eval.compare import by_arm
-from eval.config import nearest_folder
-from eval.page import Page, Picture, Table
-from eval.runs import Run, RunError, StreamRun, load_run, load_stream_run, mixed_recipes
-from train.config import stop
-from train.sealed import environment, replace_file
+from eval.goals.config import nearest_folder
+from eval.reporting import figures, tables
+from eval.reporting.report_writer import Page, Picture, Table
+from eval.reporting.runs import Run, RunError, StreamRun, load_run, load_stream_run, mixed_recipes
+from eval.streams.compare import by_arm
+from train.run.config import stop
+from train.run.verified_folder import environment, replace_file
 
 INTERVALS = (
     "Every interval is a 95 % stratified bootstrap over training seeds (Agarwal et al. 2021, arXiv "

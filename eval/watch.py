@@ -26,13 +26,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import track
 
-from envs import gl  # before what needs MuJoCo: see there
-from envs.playback import Cell, Playback
-from envs.render import GLError, film, frame_count
-from envs.video import picked, write_gif, write_still, write_video
-from eval.live import watch_live
-from eval.watch_config import STEPS_PER_SECOND, Program, Settings, parse, prepare
-from train.interrupt import INTERRUPTED
+from envs.viewing import gl  # before what needs MuJoCo: see there
+from envs.viewing.playback import Cell, Playback
+from envs.viewing.render import GLError, film, frame_count
+from envs.viewing.video import picked, write_gif, write_still, write_video
+from eval.viewing.viewer import watch_live
+from eval.viewing.watch_config import STEPS_PER_SECOND, Program, Settings, parse, prepare
+from train.run.signals import INTERRUPTED
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", 
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "yaml.load", "yaml.unsafe_load"}
 FORBIDDEN_BUILTINS = {"eval", "exec", "compile"}
 FORBIDDEN_METHODS = {"recv"}  # `Connection.recv` unpickles; `recv_bytes` does not
-HARMLESS = {"eval/throughput_rivals.py": ["pool.recv"]}  # EnvPool's queue in C++
+HARMLESS = {"eval/throughput/rivals.py": ["pool.recv"]}  # EnvPool's queue in C++
 
 
 def imported(source: str) -> set[str]:
@@ -75,10 +75,10 @@ def test_imports_go_one_way(path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import train.ppo",
+        "import train.algorithms.ppo",
         "from envs import pool",
-        "def f():\n    from eval.metrics import iqm",
-        "import importlib\nx = importlib.import_module('train.ppo')",
+        "def f():\n    from eval.goals.metrics import iqm",
+        "import importlib\nx = importlib.import_module('train.algorithms.ppo')",
     ],
 )
 def test_a_backward_import_would_be_found(source: str) -> None:
@@ -131,9 +131,9 @@ def test_workers_never_load_torch() -> None:
     program = """
 import sys
 import numpy as np
-import agents.acting, agents.step_input, envs.worker
-from envs.actors import RandomActor, ScriptedActor
-from envs.trial import Trial, TrialRunner
+import agents.acting.numpy_actor, agents.input_layout, envs.pool.worker
+from envs.pool.policies import RandomActor, ScriptedActor
+from envs.trials.trial import Trial, TrialRunner
 
 runner = TrialRunner("reach-v3")
 inputs = runner.begin(Trial("reach-v3", (0.0, 0.6, 0.02, 0.1, 0.8, 0.1), 0, "train", 1, 3, 0))[None]

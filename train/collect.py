@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from agents.rl2 import RL2Agent, actor_weights
-from envs.pool import Policy, WorkerPool
-from envs.proposals import PARTS
-from envs.trial import Trial
-from train.rollout import Rollout
+from envs.pool.pool import Policy, WorkerPool
+from envs.trials.practice import PARTS
+from envs.trials.trial import Trial
+from train.algorithms.rollout import Rollout
 
 
 def acting_policy(agent: RL2Agent, *, deterministic: bool = False, attempts: int = 0) -> Policy:
@@ -31,7 +31,7 @@ def collect(
     """Run `trials` in the pool's workers and return them as one rollout on the CPU.
 
     Raises:
-        envs.pool.WorkerError: a worker failed for good.
+        envs.pool.pool.WorkerError: a worker failed for good.
     """
     return Rollout.from_batch(pool.run(trials, policy, lanes=lanes), trials, tasks)
 

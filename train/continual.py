@@ -16,20 +16,20 @@ import time
 
 import torch
 
-from envs.pool import WorkerPool
-from envs.streams import Phase, Stream, only
-from envs.suites import Suite
-from train.checkpoint import Checkpoint
+from envs.metaworld.streams import Phase, Stream, only
+from envs.metaworld.suites import Suite
+from envs.pool.pool import WorkerPool
 from train.collect import acting_policy, collect
-from train.config import stop, write_config
-from train.guard import Guard
-from train.interrupt import StopSignal
-from train.log import RunLog
 from train.loop import crossed, iterate, save, save_last
-from train.program import refuse, run_program, start
-from train.record import Evaluation, Record
-from train.state import TrainState, initialise, learner_device
-from train.stream_config import ALIASES, StreamConfig
+from train.run.checkpoint import Checkpoint
+from train.run.config import stop, write_config
+from train.run.log import RunLog
+from train.run.program import refuse, run_program, start
+from train.run.retention_log import Evaluation, Record
+from train.run.rollback import Guard
+from train.run.signals import StopSignal
+from train.run.state import TrainState, initialise, learner_device
+from train.run.stream_config import ALIASES, StreamConfig
 
 PROGRAM = "train.continual"
 

@@ -6,16 +6,16 @@ import time
 import warnings
 from dataclasses import dataclass
 
-from envs.pool import Policy, WorkerPool
-from envs.suites import Suite
-from train import checkpoint
-from train.checkpoint import CheckpointError
+from envs.metaworld.suites import Suite
+from envs.pool.pool import Policy, WorkerPool
+from train.algorithms.rollout import Rollout
 from train.collect import acting_policy, collect, proposal_metrics, success_metrics
-from train.config import Config
-from train.guard import Guard
-from train.log import RunLog
-from train.rollout import Rollout
-from train.state import TrainState
+from train.run import checkpoint
+from train.run.checkpoint import CheckpointError
+from train.run.config import Config
+from train.run.log import RunLog
+from train.run.rollback import Guard
+from train.run.state import TrainState
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,19 @@ import time
 
 import torch
 
-from envs.gl import GLError
-from envs.pool import Policy, WorkerPool
-from envs.render import render_trials
-from envs.suites import Suite
-from train.checkpoint import Checkpoint
+from envs.metaworld.suites import Suite
+from envs.pool.pool import Policy, WorkerPool
+from envs.viewing.gl import GLError
+from envs.viewing.render import render_trials
 from train.collect import acting_policy, collect, success_metrics
-from train.config import Config, stop, write_config
-from train.guard import Guard
-from train.interrupt import StopSignal
-from train.log import RunLog
 from train.loop import crossed, iterate, save, save_last
-from train.program import refuse, run_program, start
-from train.state import TrainState, learner_device
+from train.run.checkpoint import Checkpoint
+from train.run.config import Config, stop, write_config
+from train.run.log import RunLog
+from train.run.program import refuse, run_program, start
+from train.run.rollback import Guard
+from train.run.signals import StopSignal
+from train.run.state import TrainState, learner_device
 
 PROGRAM = "train.rl2"
 SMOOTHING = 0.1  # of training success, which decides which checkpoint is best

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from agents.acting import NumpyActor
-from agents.features import OBS_CLIP
+from agents.acting.numpy_actor import NumpyActor
+from agents.encoder import OBS_CLIP
 from agents.heads import gaussian_log_prob
+from agents.input_layout import ACTION_DIM, INPUT_DIM, OBS_DIM, PREV_DONE, PREV_REWARD
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from agents.step_input import ACTION_DIM, INPUT_DIM, OBS_DIM, PREV_DONE, PREV_REWARD
 from memory.short_term import Core
 
 CORES = get_args(Core)

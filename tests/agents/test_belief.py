@@ -5,9 +5,9 @@ import torch
 
 from agents.belief import Belief, goal_statistics
 from agents.heads import GOAL_DIM
+from agents.input_layout import INPUT_DIM
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from agents.step_input import INPUT_DIM
-from train.rollout import pad_goals
+from train.algorithms.rollout import pad_goals
 
 HIDDEN, TIME = 5, 4
 TASK_IDS = torch.tensor([0, 1, 0, 1])

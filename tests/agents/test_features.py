@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.features import OBS_CLIP, VARIANCE_FLOOR, Encoder, ObservationNormaliser
-from agents.step_input import INPUT_DIM, OBS_DIM
+from agents.encoder import OBS_CLIP, VARIANCE_FLOOR, Encoder, ObservationNormaliser
+from agents.input_layout import INPUT_DIM, OBS_DIM
 
 
 def batches(sizes: list[int], seed: int = 0) -> list[torch.Tensor]:

@@ -5,8 +5,8 @@ import torch
 from torch.distributions import Independent, Normal
 
 from agents.heads import GOAL_DIM, Critic, GaussianHead, gaussian_entropy, gaussian_log_prob
+from agents.input_layout import ACTION_DIM, OBS_DIM
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from agents.step_input import ACTION_DIM, OBS_DIM
 
 TASKS, TIME, TRIALS, HIDDEN = 3, 6, 7, 5
 TASK_IDS = torch.tensor([0, 1, 2, 0, 1, 1, 0])

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from agents.input_layout import INPUT_DIM, PREV_DONE
 from agents.recall import Recall
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import INPUT_DIM, PREV_DONE
 from memory.short_term import Core
 
 EVERY, HORIZON = 4, 6

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from agents.step_input import FRAME, INPUT_DIM, OBS, PREV_REWARD, REWARD_CHANGE, pack, slopes
+from agents.input_layout import FRAME, INPUT_DIM, OBS, PREV_REWARD, REWARD_CHANGE, pack, slopes
 
 
 def step(hand: tuple[float, ...], thing: tuple[float, ...], change: float) -> np.ndarray:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from envs.buffer import TrialBatch
-from envs.pool import Policy, WorkerPool
-from envs.trial import Trial
+from envs.pool.pool import Policy, WorkerPool
+from envs.pool.shared_rollout import TrialBatch
+from envs.trials.trial import Trial
 from tests.envs.trials import LANES, POLICY
 from tests.faults.runs import children
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from envs import gl
-from envs.trial import Trial
+from envs.trials.trial import Trial
+from envs.viewing import gl
 
 SIZE = 96
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from envs.blocks import pieces
-from envs.pool import Policy
+from envs.pool.pool import Policy
+from envs.pool.work_split import pieces
 from tests.envs.trials import assert_same, make_trials
 
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from envs.buffer import SharedBuffer
+from envs.pool.shared_rollout import SharedBuffer
 
 
 def test_shared_memory_has_no_name() -> None:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from envs.captions import Layout, badge, compose, lines
-from envs.playback import Cell
-from envs.trial import TrialRunner
+from envs.trials.trial import TrialRunner
+from envs.viewing.captions import Layout, badge, compose, lines
+from envs.viewing.playback import Cell
 from tests.envs.scenes import REACH
 
 

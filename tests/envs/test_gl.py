@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envs import gl
+from envs.viewing import gl
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,8 +79,8 @@ class TestBackend:
 def test_only_rendering_depends_on_opengl() -> None:
     """MuJoCo refuses to be imported with a MUJOCO_GL that is not there; stepping needs none."""
     program = """
-from envs import gl
-from envs.stepping import TaskEnv
+from envs.viewing import gl
+from envs.metaworld.task_env import TaskEnv
 import os
 assert os.environ["MUJOCO_GL"] == "bogus"
 env = TaskEnv("reach-v3")

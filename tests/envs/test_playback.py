@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from envs.captions import badge
-from envs.playback import Playback
-from envs.pool import Policy, WorkerPool
-from envs.proposals import Proposal
-from envs.trial import Trial, TrialRunner
+from envs.pool.pool import Policy, WorkerPool
+from envs.trials.practice import Proposal
+from envs.trials.trial import Trial, TrialRunner
+from envs.viewing.captions import badge
+from envs.viewing.playback import Playback
 from tests.envs.scenes import PUSH, REACH, goal_of
 
 

@@ -7,13 +7,13 @@ import warnings
 import numpy as np
 import pytest
 
-from agents.step_input import INPUT_DIM
-from envs import worker as worker_module
-from envs.actors import ScriptedActor
-from envs.buffer import SharedBuffer, TrialBatch
-from envs.pool import Policy
-from envs.trial import Trial, TrialRunner, TrialStep
-from envs.worker import Worker
+from agents.input_layout import INPUT_DIM
+from envs.pool import worker as worker_module
+from envs.pool.policies import ScriptedActor
+from envs.pool.pool import Policy
+from envs.pool.shared_rollout import SharedBuffer, TrialBatch
+from envs.pool.worker import Worker
+from envs.trials.trial import Trial, TrialRunner, TrialStep
 from tests.envs.trials import (
     LANES,
     LONG,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.pool import WorkerError, WorkerPool
+from envs.pool.pool import WorkerError, WorkerPool
 from tests.envs.trials import (
     LANES,
     LONG,
@@ -153,8 +153,8 @@ def test_workers_do_not_outlive_their_owner() -> None:
     One of them is in the middle of a long block, one waits for work.
     """
     program = """
-from envs.pool import Policy, WorkerPool
-from envs.trial import Trial
+from envs.pool.pool import Policy, WorkerPool
+from envs.trials.trial import Trial
 pool = WorkerPool(2)
 print(*[process.popen.pid for process in pool._pool], flush=True)
 goal = (0.0, 0.6, 0.02, 0.1, 0.8, 0.1)

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from envs.proposals import SUCCESS, Proposal, ProposedTask
-from envs.stepping import TaskEnv
+from envs.metaworld.task_env import TaskEnv
+from envs.trials.practice import SUCCESS, Proposal, ProposedTask
 
 BASKETBALL = (0.0, 0.65, 0.03, 0.0, 0.87, 0.0)
 BESIDE_A_JOINT = {

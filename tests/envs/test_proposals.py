@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents.step_input import FRAME
-from envs.proposals import (
+from agents.input_layout import FRAME
+from envs.metaworld.suites import Suite, make_suite
+from envs.metaworld.task_env import TaskEnv
+from envs.trials.practice import (
     FARTHEST,
     HAND_BOX,
     HAND_SHARE,
@@ -25,12 +27,10 @@ from envs.proposals import (
     ProposedTask,
     _turn,
 )
-from envs.stepping import TaskEnv
-from envs.suites import Suite, make_suite
-from envs.trial import Trial, TrialRunner
+from envs.trials.trial import Trial, TrialRunner
 from tests.envs.trials import POLICY
-from train.config import Config
-from train.state import initialise
+from train.run.config import Config
+from train.run.state import initialise
 
 SUITE = make_suite("ML10", seed=1)
 JOINTS = ("door-open-v3", "drawer-close-v3", "button-press-topdown-v3", "window-open-v3")

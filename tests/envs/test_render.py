@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from envs import gl
-from envs.captions import GREEN, Layout
-from envs.playback import Cell, Playback
-from envs.pool import Policy, WorkerPool
-from envs.render import CAMERAS, Stage, film, frame_count, render_trials
+from envs.pool.pool import Policy, WorkerPool
+from envs.viewing import gl
+from envs.viewing.captions import GREEN, Layout
+from envs.viewing.playback import Cell, Playback
+from envs.viewing.render import CAMERAS, Stage, film, frame_count, render_trials
 from tests.envs.scenes import REACH, SIZE, TRIALS, drawing, goal_of
 
 

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from agents.acting import NumpyActor
-from agents.repeating import RepeatingActor
-from agents.step_input import INPUT_DIM, PREV_DONE
-from envs.buffer import TrialBatch
-from envs.playback import Playback
-from envs.pool import WorkerPool
+from agents.acting.numpy_actor import NumpyActor
+from agents.acting.repeating import RepeatingActor
+from agents.input_layout import INPUT_DIM, PREV_DONE
+from envs.pool.pool import WorkerPool
+from envs.pool.shared_rollout import TrialBatch
+from envs.viewing.playback import Playback
 from tests.envs.trials import POLICY, assert_same, make_trials
 
 EPISODES, HORIZON, ATTEMPTS = 5, 12, 3

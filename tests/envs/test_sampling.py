@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from envs.dealing import deal
+from envs.trials.sampling import deal
 from tests.envs.toy import LENGTH, toy_suite, trials_of
-from train.config import Config
+from train.run.config import Config
 
 
 def test_trials_are_a_function_of_seed_and_iteration() -> None:

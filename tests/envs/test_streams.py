@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from envs.stepping import TASKS
-from envs.streams import CL5, CW10, PRESETS, STREAMS, make_stream, only, stream_problems
-from envs.suites import Suite
+from envs.metaworld.streams import CL5, CW10, PRESETS, STREAMS, make_stream, only, stream_problems
+from envs.metaworld.suites import Suite
+from envs.metaworld.task_env import TASKS
 
 
 def test_cw10_is_continual_worlds_order() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from envs.stepping import TASKS
-from envs.suites import GOALS_PER_TASK, SuiteError, make_suite, suite_problems
+from envs.metaworld.suites import GOALS_PER_TASK, SuiteError, make_suite, suite_problems
+from envs.metaworld.task_env import TASKS
 from tests.envs.toy import toy_suite, trials_of
 
 ML1_TASKS = ("reach-v3", "push-v3", "door-open-v3")  # goals of 6, 6 (drawn with rejection) and 3

@@ -9,7 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common import env_checker as sb3_checker
 
-from agents.step_input import (
+from agents.input_layout import (
     INPUT_DIM,
     OBS,
     OBS_DIM,
@@ -20,8 +20,8 @@ from agents.step_input import (
     REWARD_CHANGE_CLIP,
     pack,
 )
-from envs.stepping import TaskEnv
-from envs.trial import Trial, TrialEnv, TrialRunner
+from envs.metaworld.task_env import TaskEnv
+from envs.trials.trial import Trial, TrialEnv, TrialRunner
 
 GOAL = (0.0, 0.6, 0.02, 0.1, 0.8, 0.1)
 HIDDEN = slice(36, 39)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from envs.pool import WorkerError
-from envs.stepping import TASKS
-from envs.trial import Trial, TrialEnv
-from envs.vector import TrialVectorEnv
+from envs.metaworld.task_env import TASKS
+from envs.pool.pool import WorkerError
+from envs.pool.vector_env import TrialVectorEnv
+from envs.trials.trial import Trial, TrialEnv
 
 GOALS = {
     "reach-v3": (0.0, 0.65, 0.02, 0.05, 0.85, 0.2),

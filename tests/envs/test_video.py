@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from envs import gl
-from envs.video import picked, write_gif, write_still, write_video
+from envs.viewing import gl
+from envs.viewing.video import picked, write_gif, write_still, write_video
 
 
 class TestVideo:

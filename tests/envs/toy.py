@@ -1,8 +1,8 @@
 """A suite that needs no simulator, for what only draws trials."""
 
-from envs.stepping import TASKS
-from envs.suites import Suite
-from envs.trial import Trial
+from envs.metaworld.suites import Suite
+from envs.metaworld.task_env import TASKS
+from envs.trials.trial import Trial
 
 LENGTH = {"episodes": 2, "horizon": 5}
 

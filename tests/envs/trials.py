@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from envs.buffer import TrialBatch
-from envs.pool import Policy
-from envs.trial import Trial
+from envs.pool.pool import Policy
+from envs.pool.shared_rollout import TrialBatch
+from envs.trials.trial import Trial
 
 LANES = 2
 STALL = 4.0  # seconds; to start, a worker may take longer

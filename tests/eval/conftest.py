@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from envs.pool import WorkerPool
-from envs.suites import make_suite
-from eval import watch_config
-from train.config import Config
-from train.state import initialise
+from envs.metaworld.suites import make_suite
+from envs.pool.pool import WorkerPool
+from eval.viewing import watch_config
+from train.run.config import Config
+from train.run.state import initialise
 
 torch.set_num_threads(1)
 

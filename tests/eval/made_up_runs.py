@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from train.config import Config, write_config
-from train.ppo_config import PPOConfig
-from train.record import Evaluation, Record
-from train.stream_config import StreamConfig
+from train.algorithms.ppo_config import PPOConfig
+from train.run.config import Config, write_config
+from train.run.retention_log import Evaluation, Record
+from train.run.stream_config import StreamConfig
 
 TASKS = ("reach-v3", "drawer-close-v3", "door-close-v3")
 GOALS, EPISODES, PHASE = 4, 3, 4 * 20_000

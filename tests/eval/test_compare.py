@@ -5,7 +5,9 @@ from math import isnan
 import numpy as np
 import pytest
 
-from eval.compare import (
+from eval.goals.metrics import iqm, stratified_bootstrap
+from eval.reporting.runs import RunError, load_run, load_stream_run
+from eval.streams.compare import (
     METRICS,
     adaptation,
     adaptation_speed,
@@ -17,8 +19,6 @@ from eval.compare import (
     saved,
     transfer,
 )
-from eval.metrics import iqm, stratified_bootstrap
-from eval.runs import RunError, load_run, load_stream_run
 from tests.eval.made_up_runs import PHASE, TASKS, write_stream_run, write_training_run
 
 

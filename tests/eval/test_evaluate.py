@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import train.rl2
-from envs.pool import WorkerError, WorkerPool
-from eval import config, evaluate, measure
-from eval.measure import LANES
-from eval.metrics import Outcomes, summarise
-from train import checkpoint
+from envs.pool.pool import WorkerError, WorkerPool
+from eval import evaluate
+from eval.goals import config, measure
+from eval.goals.measure import LANES
+from eval.goals.metrics import Outcomes, summarise
 from train.collect import acting_policy, collect, success_metrics
+from train.run import checkpoint
 
 
 @pytest.fixture(scope="module")

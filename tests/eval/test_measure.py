@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from agents.input_layout import INPUT_DIM
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import INPUT_DIM
-from envs.buffer import TrialBatch
-from envs.pool import Policy
-from envs.suites import Suite
-from envs.trial import Trial
-from eval import measure, official
-from eval.measure import LANES
-from eval.metrics import Outcomes, summarise
-from eval.official import OfficialPlan, official_evaluation
-from eval.protocol import OFFICIAL_DIM
+from envs.metaworld.suites import Suite
+from envs.pool.pool import Policy
+from envs.pool.shared_rollout import TrialBatch
+from envs.trials.trial import Trial
+from eval.goals import measure
+from eval.goals.measure import LANES
+from eval.goals.metrics import Outcomes, summarise
+from eval.official import meta_evaluation
+from eval.official.meta_evaluation import OfficialPlan, official_evaluation
+from eval.official.protocol import OFFICIAL_DIM
 from train.collect import acting_policy
 
 TASKS = {  # Meta-World's test tasks of ML10, and their classes
@@ -133,7 +134,7 @@ def test_strata_is_unbiased_where_the_official_evaluator_is_not(
     covered = np.mean([interval.low <= truth <= interval.high for interval in ours])
     assert covered > 0.8
 
-    monkeypatch.setattr(official, "ADAPTATION_EPISODES", 1)  # nothing is learnt here anyway
+    monkeypatch.setattr(meta_evaluation, "ADAPTATION_EPISODES", 1)  # nothing is learnt here anyway
     theirs = np.mean([stock(world, per_task=4, rounds=10) for world in worlds[:3]])
     assert theirs > 0.25  # reference/metaworld.md §0.1 reports 35%
     # The bias comes from counting over environments that share a task: with one each, none.

@@ -7,7 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from eval.metrics import (
+from eval.goals.metrics import (
     Interval,
     Outcomes,
     averaged,

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from envs.pool import WorkerError
-from envs.suites import Suite, _goals, _without_settling, make_suite
-from eval import official
-from eval.official import OfficialPlan, official_envs, official_evaluation, official_plan
+from envs.metaworld.suites import Suite, _goals, _without_settling, make_suite
+from envs.pool.pool import WorkerError
+from eval.official import meta_evaluation
+from eval.official.meta_evaluation import (
+    OfficialPlan,
+    official_envs,
+    official_evaluation,
+    official_plan,
+)
 from tests.eval.test_protocol import CUSTOM, HORIZON, make_agent
 from train.collect import acting_policy
 
@@ -92,7 +97,7 @@ def test_a_lost_environment_ends_the_evaluation_soon(
             pids.extend(process.pid for process in envs.processes)  # type: ignore[attr-defined]
             envs.call("sample_tasks")
             envs.reset()
-            waiting = getattr(official._Processes, f"{wait}_wait")
+            waiting = getattr(meta_evaluation._Processes, f"{wait}_wait")
             monkeypatch.setattr(waiting, "__defaults__", (1.0,))
             os.kill(pids[0], signal_number)
             lost = time.monotonic()

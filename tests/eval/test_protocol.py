@@ -7,14 +7,14 @@ import pytest
 import torch
 from metaworld.evaluation import metalearning_evaluation
 
-from agents.acting import NumpyActor
+from agents.acting.numpy_actor import NumpyActor
+from agents.input_layout import OBS_DIM, PREV_ACTION, PREV_DONE, PREV_REWARD, REWARD_CHANGE
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import OBS_DIM, PREV_ACTION, PREV_DONE, PREV_REWARD, REWARD_CHANGE
-from envs.pool import Policy
-from envs.suites import Suite
-from envs.trial import Trial, TrialRunner
-from eval.official import OfficialPlan, official_envs
-from eval.protocol import OFFICIAL_DIM, OfficialAgent
+from envs.metaworld.suites import Suite
+from envs.pool.pool import Policy
+from envs.trials.trial import Trial, TrialRunner
+from eval.official.meta_evaluation import OfficialPlan, official_envs
+from eval.official.protocol import OFFICIAL_DIM, OfficialAgent
 from train.collect import acting_policy
 
 HORIZON, ADAPTATION = 5, 2

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from eval import continual, report
-from eval.figures import band, on_grid, ordered
-from eval.page import Page, Table
-from eval.runs import Run
-from eval.tables import evaluation_table
+from eval.reporting.figures import band, on_grid, ordered
+from eval.reporting.report_writer import Page, Table
+from eval.reporting.runs import Run
+from eval.reporting.tables import evaluation_table
 from tests.eval.made_up_runs import write_stream_run, write_training_run
 
 

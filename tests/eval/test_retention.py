@@ -5,7 +5,7 @@ from math import inf, isnan
 import numpy as np
 import pytest
 
-from eval.retention import (
+from eval.streams.retention import (
     Matrix,
     adaptation_gain,
     backward_transfer,

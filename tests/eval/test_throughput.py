@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.pool import available_cores
-from envs.suites import Suite
-from eval import throughput
-from eval.throughput import ENTRIES, Line, Settings, main, measure, parse, ratios, table
-from eval.throughput_rivals import Setup
-from eval.throughput_training import OurTraining, RecurrentPPO
+from envs.metaworld.suites import Suite
+from envs.pool.pool import available_cores
+from eval.throughput import __main__ as throughput
+from eval.throughput.__main__ import ENTRIES, Line, Settings, main, measure, parse, ratios, table
+from eval.throughput.rivals import Setup
+from eval.throughput.training import OurTraining, RecurrentPPO
 
 GOALS = {
     "reach-v3": ((0.0, 0.6, 0.02, 0.1, 0.8, 0.1), (0.05, 0.65, 0.02, -0.1, 0.85, 0.2)),

@@ -9,13 +9,14 @@ import imageio_ffmpeg
 import pytest
 from PIL import Image
 
-from envs import gl
-from envs.pool import Policy, WorkerPool
-from envs.suites import make_suite
-from eval import watch, watch_config
-from eval.live import display_problems
-from eval.watch_config import Settings, prepare
-from train.interrupt import INTERRUPTED
+from envs.metaworld.suites import make_suite
+from envs.pool.pool import Policy, WorkerPool
+from envs.viewing import gl
+from eval import watch
+from eval.viewing import watch_config
+from eval.viewing.viewer import display_problems
+from eval.viewing.watch_config import Settings, prepare
+from train.run.signals import INTERRUPTED
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["--horizon", "60", "--size", "96", "--every", "20"]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from envs.playback import Playback
-from envs.pool import WorkerPool
-from envs.suites import make_suite
-from eval import watch_config
-from eval.measure import LANES, measure
-from eval.watch_config import Settings, prepare
+from envs.metaworld.suites import make_suite
+from envs.pool.pool import WorkerPool
+from envs.viewing.playback import Playback
+from eval.goals.measure import LANES, measure
+from eval.viewing import watch_config
+from eval.viewing.watch_config import Settings, prepare
 
 
 def test_trials_are_the_evaluators(run: Path, no_need_to_draw: None, pool: WorkerPool) -> None:

@@ -16,7 +16,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 from metaworld.types import Task
 
-from envs.stepping import TASKS, TaskEnv
+from envs.metaworld.task_env import TASKS, TaskEnv
 
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 COUNT: Counter[str] = Counter()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from metaworld.utils import reward_utils
 from scipy.spatial.transform import Rotation
 
-from envs import primitives
+from envs.metaworld import exact_scalars
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=64)
 ANY = st.floats(width=64)
@@ -38,7 +38,7 @@ def test_norm(values, dtype):
     with np.errstate(all="ignore"):
         vector = np.array(values, dtype)
     strided = np.repeat(vector, 2)[::2]
-    for norm in (primitives.norm, primitives.blas_norm):
+    for norm in (exact_scalars.norm, exact_scalars.blas_norm):
         assert outcome(norm, vector) == outcome(np.linalg.norm, vector)
         assert outcome(norm, vector, 2) == outcome(np.linalg.norm, vector, 2)
         assert outcome(norm, strided) == outcome(np.linalg.norm, strided)
@@ -53,17 +53,17 @@ def test_a_blas_that_fuses_products_and_sums_is_noticed(monkeypatch):
             math.sqrt(functools.reduce(operator.add, (x * x for x in vector.tolist())))
         )
 
-    monkeypatch.setattr(primitives, "_norm", fused)
-    assert not primitives._products_are_rounded()
-    monkeypatch.setattr(primitives, "_norm", rounded)
-    assert primitives._products_are_rounded()
+    monkeypatch.setattr(exact_scalars, "_norm", fused)
+    assert not exact_scalars._products_are_rounded()
+    monkeypatch.setattr(exact_scalars, "_norm", rounded)
+    assert exact_scalars._products_are_rounded()
 
 
 @pytest.mark.parametrize("name", ["scalar_norm", "blas_norm"])
 def test_the_plane_norm_is_that_of_the_norm(monkeypatch, name):
-    monkeypatch.setattr(primitives, "norm", getattr(primitives, name))
+    monkeypatch.setattr(exact_scalars, "norm", getattr(exact_scalars, name))
     for a, b in np.random.default_rng(0).normal(size=(300, 2)).tolist():
-        assert primitives.plane_norm(a, b) == primitives.norm(np.array((a, b)))
+        assert exact_scalars.plane_norm(a, b) == exact_scalars.norm(np.array((a, b)))
 
 
 @given(ANY, st.sampled_from([(-1, 1), (0.0, 1.0), (-0.5, 2.0)]))
@@ -71,8 +71,8 @@ def test_clip_and_abs(x, bounds):
     with np.errstate(all="ignore"):
         kinds = (float(x), np.float64(x), np.float32(x), np.array([x, 1.0]))
     for value in kinds:
-        assert outcome(primitives.clip, value, *bounds) == outcome(np.clip, value, *bounds)
-        assert outcome(primitives.absolute, value) == outcome(np.abs, value)
+        assert outcome(exact_scalars.clip, value, *bounds) == outcome(np.clip, value, *bounds)
+        assert outcome(exact_scalars.absolute, value) == outcome(np.abs, value)
 
 
 @given(SMALL, SMALL)
@@ -88,7 +88,7 @@ def test_hstack(a, b):
         (vector, vector, vector),
         (np.array([[a]]), np.array([[b]])),
     ]:
-        assert outcome(primitives.hstack, parts) == outcome(np.hstack, parts)
+        assert outcome(exact_scalars.hstack, parts) == outcome(np.hstack, parts)
 
 
 @settings(max_examples=300)
@@ -104,7 +104,7 @@ def test_tolerance(x, bounds, margin, sigmoid, at_margin):
     for kind in kinds:
         for margin_kind in kinds:
             arguments = (kind(x), bounds, margin_kind(margin), sigmoid, at_margin)
-            ours = outcome(primitives.tolerance, *arguments)
+            ours = outcome(exact_scalars.tolerance, *arguments)
             assert ours == outcome(reward_utils.tolerance, *arguments)
 
 
@@ -115,7 +115,7 @@ def test_the_square_of_tolerance_is_pow():
     for x in rng.uniform(0.06, 2, 50_000).tolist():
         arguments = (x, (0, 0.05), 0.3, "long_tail")
         exact = reward_utils.tolerance(*arguments)
-        assert primitives.tolerance(*arguments) == exact
+        assert exact_scalars.tolerance(*arguments) == exact
         d = (x - 0.05) / 0.3 * 3.0
         sloppy += 1.0 / (d * d + 1.0) != exact
     assert sloppy > 0
@@ -125,7 +125,7 @@ def test_the_square_of_tolerance_is_pow():
 def test_hamacher_product(a, b):
     for kinds in ((float, float), (np.float64, float), (float, np.float32), (np.float64,) * 2):
         pair = kinds[0](a), kinds[1](b)
-        ours = outcome(primitives.hamacher_product, *pair)
+        ours = outcome(exact_scalars.hamacher_product, *pair)
         assert ours == outcome(reward_utils.hamacher_product, *pair)
 
 
@@ -141,7 +141,7 @@ def test_rotation(quat, error, at):
     mirrored = matrix * np.array([1.0, 1.0, -1.0])
     matrix.ravel()[at] += error
     for m in (matrix, mirrored):
-        ours = outcome(lambda m=m: primitives.Rotation.from_matrix(m).as_quat())
+        ours = outcome(lambda m=m: exact_scalars.Rotation.from_matrix(m).as_quat())
         assert ours == outcome(lambda m=m: Rotation.from_matrix(m).as_quat())
 
 
@@ -150,23 +150,23 @@ def test_rotation(quat, error, at):
 def test_rotation_by_right_angles(axes, signs):
     """Where several diagonal elements are equal, SciPy takes the first."""
     matrix = np.eye(3)[list(axes)] * signs
-    ours = outcome(lambda: primitives.Rotation.from_matrix(matrix).as_quat())
+    ours = outcome(lambda: exact_scalars.Rotation.from_matrix(matrix).as_quat())
     assert ours == outcome(lambda: Rotation.from_matrix(matrix).as_quat())
 
 
 def test_a_primitive_that_differs_is_left_official(monkeypatch):
-    monkeypatch.setattr(primitives, "differences", lambda: ("Rotation", "norm"))
-    primitives.substitutes.cache_clear()
+    monkeypatch.setattr(exact_scalars, "differences", lambda: ("Rotation", "norm"))
+    exact_scalars.substitutes.cache_clear()
     try:
-        names = primitives.substitutes()
+        names = exact_scalars.substitutes()
         assert names["np"].linalg.norm is np.linalg.norm
         assert names["Rotation"] is Rotation
-        assert names["np"].clip is primitives.clip
-        assert names["tolerance"] is primitives.tolerance
+        assert names["np"].clip is exact_scalars.clip
+        assert names["tolerance"] is exact_scalars.tolerance
     finally:
-        primitives.substitutes.cache_clear()
+        exact_scalars.substitutes.cache_clear()
 
 
 def test_differences_are_found(monkeypatch):
-    monkeypatch.setattr(primitives, "_LONG_TAIL", 3.0000000001)
-    assert primitives.differences.__wrapped__() == ("tolerance",)
+    monkeypatch.setattr(exact_scalars, "_LONG_TAIL", 3.0000000001)
+    assert exact_scalars.differences.__wrapped__() == ("tolerance",)

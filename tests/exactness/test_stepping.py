@@ -12,8 +12,8 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.utils import reward_utils
 from stepping_pair import COUNT, Pair, goals
 
-from envs import fast_task, primitives
-from envs.stepping import MAX_HORIZON, TASKS, TaskEnv
+from envs.metaworld import exact_scalars, fast_task
+from envs.metaworld.task_env import MAX_HORIZON, TASKS, TaskEnv
 
 # Tasks that between them use every primitive: touching, caging (inherited and own), SciPy's
 # rotation, two objects, the Gaussian sigmoid, a bare `tolerance`, a live view as the target.
@@ -102,10 +102,10 @@ def test_the_comparison_notices_one_ulp(monkeypatch):
             return 1.0 / ((float(x - bounds[1]) / float(margin)) ** 2 * 9.0 + 1.0)
         return reward_utils.tolerance(x, bounds, margin, sigmoid, value_at_margin)
 
-    names = dict(primitives.substitutes())
+    names = dict(exact_scalars.substitutes())
     names["reward_utils"] = types.SimpleNamespace(**vars(names["reward_utils"]))
     names["reward_utils"].tolerance = sloppy
-    monkeypatch.setattr(primitives, "substitutes", lambda: names)
+    monkeypatch.setattr(exact_scalars, "substitutes", lambda: names)
     fast_task.fast_class.cache_clear()
     try:
         pair = Pair("reach-v3")

@@ -15,8 +15,8 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.utils import reward_utils
 from stepping_pair import Pair, goals, same, state
 
-from envs import fast_step, fast_task, primitives, stepping
-from envs.stepping import MAX_HORIZON, TASKS, TaskEnv
+from envs.metaworld import exact_scalars, fast_step, fast_task, task_env
+from envs.metaworld.task_env import MAX_HORIZON, TASKS, TaskEnv
 
 
 def test_official_classes_stay_official():
@@ -59,8 +59,8 @@ def test_only_positions_of_bodies_and_sites_are_edited_by_resets():
 
 
 def test_unverified_versions_are_stepped_officially(monkeypatch):
-    monkeypatch.setattr(stepping, "VERIFIED", {"metaworld": "3.1.1", "mujoco": "3.2.9"})
-    stepping._warn_once.cache_clear()
+    monkeypatch.setattr(task_env, "VERIFIED", {"metaworld": "3.1.1", "mujoco": "3.2.9"})
+    task_env._warn_once.cache_clear()
     with pytest.warns(RuntimeWarning, match=r"3\.2\.9.*stepping officially"):
         env = TaskEnv("reach-v3")
     assert not env.fast
@@ -71,12 +71,12 @@ def test_unverified_versions_are_stepped_officially(monkeypatch):
         assert not TaskEnv("reach-v3", fast=False).fast
     with pytest.raises(RuntimeError, match="verified on"):
         TaskEnv("reach-v3", fast=True)
-    stepping._warn_once.cache_clear()
+    task_env._warn_once.cache_clear()
 
 
 def test_this_machine_uses_the_verified_versions_and_exact_primitives():
-    assert stepping.unverified() == ""
-    assert primitives.differences() == ()
+    assert task_env.unverified() == ""
+    assert exact_scalars.differences() == ()
     assert TaskEnv("reach-v3").fast
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from train import checkpoint
+from train.run import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SABOTEUR = Path(__file__).parent / "saboteur"

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from train.checkpoint import Checkpoint, save
+from train.run.checkpoint import Checkpoint, save
 
 FILES = ["agent.safetensors", "config.json", "state.json", "MANIFEST.json"]
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.faults.saves import FILES, put, serial_of
-from train.checkpoint import CheckpointError, best, load
+from train.run.checkpoint import CheckpointError, best, load
 
 
 def truncate(path: Path) -> None:

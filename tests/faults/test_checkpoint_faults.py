@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from tests.faults.saves import put, serial_of
-from train import sealed
-from train.checkpoint import CheckpointError, best, load, mark_best, save
+from train.run import verified_folder
+from train.run.checkpoint import CheckpointError, best, load, mark_best, save
 
 
 def fork(action: Callable[[], None]) -> int:
@@ -196,8 +196,8 @@ def test_disk_that_writes_something_else_prunes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, 10, 1)
-    write = sealed._write
-    monkeypatch.setattr(sealed, "_write", lambda path, data: write(path, data[:-1] + b"?"))
+    write = verified_folder._write
+    monkeypatch.setattr(verified_folder, "_write", lambda path, data: write(path, data[:-1] + b"?"))
     with pytest.raises(CheckpointError, match="has changed since it was saved"):
         put(tmp_path, 20, 2, keep=1)
     assert {entry.name for entry in tmp_path.iterdir()} == {"000000000010", "latest"}

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 
 from tests.faults.saves import FILES, put, serial_of
-from train import sealed
-from train.checkpoint import CheckpointError, load
+from train.run import verified_folder
+from train.run.checkpoint import CheckpointError, load
 
 
 def forge(path: Path, *, contents: dict[str, bytes] | None = None, **facts: Any) -> None:
     """Gives the checkpoint other contents or facts, with sizes and hashes that fit."""
     files = {name: (path / name).read_bytes() for name in FILES[:3]} | (contents or {})
     shutil.rmtree(path)
-    sealed.seal(path, {"step": 1, "milestone": False}, files)
+    verified_folder.seal(path, {"step": 1, "milestone": False}, files)
     if facts:
         manifest = json.loads((path / "MANIFEST.json").read_text())
         manifest |= facts

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.runs import PER_ITERATION, TINY, assert_same_run
-from train import checkpoint, loop, sealed
+from train import loop
 from train.rl2 import main
+from train.run import checkpoint, verified_folder
 
 pytestmark = pytest.mark.usefixtures("few_goals")
 TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
@@ -19,7 +20,7 @@ TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
 @contextmanager
 def full_while(*saves: int) -> Iterator[None]:
     """No room for the tensors of the saves of these numbers, from 0."""
-    write, seen = sealed._write, []
+    write, seen = verified_folder._write, []
 
     def refuse(path: Path, data: bytes) -> None:
         if path.name == "agent.safetensors":
@@ -29,7 +30,7 @@ def full_while(*saves: int) -> Iterator[None]:
         write(path, data)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sealed, "_write", refuse)
+        patch.setattr(verified_folder, "_write", refuse)
         yield
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from train.log import RunLog, read_metrics
+from train.run.log import RunLog, read_metrics
 
 
 def in_child(action: Callable[[], None], kill_when: Callable[[], bool] | None = None) -> int:

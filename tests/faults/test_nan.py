@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from tests.faults.runs import PER_ITERATION, TINY, assert_finite, assert_same_run, lines
-from train import checkpoint, loop, ppo
-from train.ppo import PPO
+from train import loop
+from train.algorithms import ppo
+from train.algorithms.ppo import PPO
 from train.rl2 import main
+from train.run import checkpoint
 
 pytestmark = pytest.mark.usefixtures("few_goals")
 TOTAL = ["--total-steps", str(4 * PER_ITERATION)]

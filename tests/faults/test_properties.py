@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from train.config import Config, difference, parse
-from train.fields import flatten
+from train.run.config import Config, difference, parse
+from train.run.config_io import flatten
 
 QUICK = settings(
     max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)

@@ -29,7 +29,7 @@ from tests.faults.runs import (
     session,
     start,
 )
-from train import checkpoint
+from train.run import checkpoint
 
 MINUTES = float(os.environ.get("STRATA_SOAK_MINUTES", "30"))
 KINDS = ["kill", "raise", "blow up", "nan reward", "kill all"]

@@ -18,9 +18,10 @@ from tests.faults.runs import (
     start,
     wait_for_lines,
 )
-from train import checkpoint, config, log, loop, rl2, sealed
-from train.ppo import PPO
+from train import loop, rl2
+from train.algorithms.ppo import PPO
 from train.rl2 import main
+from train.run import checkpoint, config, log, verified_folder
 
 TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
 MOMENTS = {
@@ -28,7 +29,7 @@ MOMENTS = {
     "collection": (loop, "collect"),
     "update": (PPO, "_step"),
     "evaluation": (rl2, "quick_evaluation"),
-    "saving": (sealed, "sync_folder"),
+    "saving": (verified_folder, "sync_folder"),
     "logging": (log, "_append"),
 }
 
@@ -160,8 +161,8 @@ def test_a_resume_elsewhere_is_told(unfaulted: Path, tmp_path: Path, monkeypatch
     """Other versions or CPU features void bit-exactness; nothing else is the matter."""
     run = tmp_path / "mine"
     subprocess.run(["cp", "-r", str(unfaulted), str(run)], check=True)
-    here = {**sealed.environment(), "cpu": "riscv64", "torch": "9.9"}
-    monkeypatch.setattr(sealed, "environment", lambda: here)
+    here = {**verified_folder.environment(), "cpu": "riscv64", "torch": "9.9"}
+    monkeypatch.setattr(verified_folder, "environment", lambda: here)
     with pytest.warns(UserWarning, match="not be bit-exact: (cpu|torch)") as warned:
         assert main(["--resume", str(run)]) == 0
     told = [str(w.message) for w in warned if "bit-exact" in str(w.message)]

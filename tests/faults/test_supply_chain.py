@@ -20,7 +20,7 @@ NETWORK = {
     "aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "imaplib", "poplib", "requests",
     "smtplib", "socketserver", "telnetlib", "urllib", "urllib3", "wandb", "webbrowser", "xmlrpc",
 }  # fmt: skip
-SOCKETS = {"envs/pool.py"}  # a socketpair to each worker, without any address
+SOCKETS = {"envs/pool/pool.py"}  # a socketpair to each worker, without any address
 
 
 def network_modules(source: str) -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from envs.pool import WorkerPool
+from envs.pool.pool import WorkerPool
 from tests.faults.runs import (
     PER_ITERATION,
     TINY,
@@ -24,8 +24,9 @@ from tests.faults.runs import (
     lines,
     plan,
 )
-from train import checkpoint, loop, rl2
+from train import loop, rl2
 from train.rl2 import main
+from train.run import checkpoint
 
 pytestmark = pytest.mark.usefixtures("few_goals")
 TOTAL = ["--total-steps", str(4 * PER_ITERATION)]

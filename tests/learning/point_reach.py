@@ -14,17 +14,17 @@ import numpy as np
 import torch
 import tyro
 
-from agents.acting import NumpyActor
+from agents.acting.numpy_actor import NumpyActor
 from agents.belief import Belief, goal_statistics
 from agents.heads import Critic
+from agents.input_layout import INPUT_DIM, pack
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import INPUT_DIM, pack
-from envs.buffer import TrialBatch
-from envs.trial import Trial
+from envs.pool.shared_rollout import TrialBatch
+from envs.trials.trial import Trial
+from train.algorithms.ppo import PPO
+from train.algorithms.ppo_config import PPOConfig
+from train.algorithms.rollout import Rollout, pad_goals
 from train.collect import acting_policy
-from train.ppo import PPO
-from train.ppo_config import PPOConfig
-from train.rollout import Rollout, pad_goals
 
 START = np.array([0.0, 0.6, 0.2])
 GOALS = (np.array([-0.1, 0.8, 0.05]), np.array([0.1, 0.9, 0.3]))
@@ -48,7 +48,7 @@ class Search:
 
 
 def run_trials(actor: NumpyActor, trials: list[Trial], *, reward_change: bool) -> TrialBatch:
-    """All trials in lockstep, as `envs.worker` runs them on the simulator."""
+    """All trials in lockstep, as `envs.pool.worker` runs them on the simulator."""
     steps, count, horizon = trials[0].steps, len(trials), trials[0].horizon
     arrays = {name: np.zeros(shape, kind) for name, kind, shape in TrialBatch.spec(steps, count)}
     goal = np.array([trial.goal for trial in trials])

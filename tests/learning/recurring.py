@@ -15,20 +15,20 @@ import numpy as np
 import torch
 import tyro
 
-from agents.acting import NumpyActor
+from agents.acting.numpy_actor import NumpyActor
 from agents.belief import Belief, goal_statistics
 from agents.heads import Critic
+from agents.input_layout import INPUT_DIM, OBS_DIM, pack
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import INPUT_DIM, OBS_DIM, pack
-from envs.buffer import TrialBatch
-from envs.trial import Trial
-from memory.consolidation import CascadeConfig
-from train.arms import ARMS, ArmName, MemoryConfig, network
+from envs.pool.shared_rollout import TrialBatch
+from envs.trials.trial import Trial
+from memory.cascade import CascadeConfig
+from train.algorithms.ppo import PPO
+from train.algorithms.ppo_config import PPOConfig
+from train.algorithms.rollout import Rollout, pad_goals
 from train.collect import acting_policy
-from train.hierarchy import Hierarchy, guarded
-from train.ppo import PPO
-from train.ppo_config import PPOConfig
-from train.rollout import Rollout, pad_goals
+from train.long_term.arms import ARMS, ArmName, MemoryConfig, network
+from train.long_term.hierarchy import Hierarchy, guarded
 
 EPISODES, HORIZON, BITS = 2, 2, 16
 TASK = "recurring-bandit"
@@ -94,7 +94,7 @@ def trials_of(contexts: list[Context], rng: np.random.Generator) -> list[Trial]:
 
 
 def run_trials(actor: NumpyActor, trials: list[Trial]) -> TrialBatch:
-    """All trials in lockstep, packed as `envs.trial` packs them."""
+    """All trials in lockstep, packed as `envs.trials.trial` packs them."""
     steps, count = EPISODES * HORIZON, len(trials)
     arrays = {name: np.zeros(shape, kind) for name, kind, shape in TrialBatch.spec(steps, count)}
     sign = np.array([trial.goal[0] for trial in trials])
@@ -168,7 +168,7 @@ def make_learner(
     episodes: int = EPISODES,
     horizon: int = HORIZON,
 ) -> Learner:
-    """As `train.state.initialise` makes it, for tasks that are no Meta-World."""
+    """As `train.run.state.initialise` makes it, for tasks that are no Meta-World."""
     arm = ARMS[name]
     config = network(arm, agent, memory)
     policy = RL2Agent(config)

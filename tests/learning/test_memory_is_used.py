@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from toys import EPISODES, HORIZON, collect, make_trials, success_by_episode, train
 
+from agents.input_layout import INPUT_DIM
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import INPUT_DIM
 from memory.short_term import Core
-from train.ppo_config import PPOConfig
+from train.algorithms.ppo_config import PPOConfig
 
 
 def trained(core: Core) -> RL2Agent:

@@ -11,17 +11,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from agents.acting import NumpyActor
+from agents.acting.numpy_actor import NumpyActor
 from agents.belief import Belief, goal_statistics
 from agents.heads import Critic
+from agents.input_layout import INPUT_DIM, OBS_DIM, pack
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import INPUT_DIM, OBS_DIM, pack
-from envs.buffer import TrialBatch
-from envs.trial import Trial
+from envs.pool.shared_rollout import TrialBatch
+from envs.trials.trial import Trial
+from train.algorithms.ppo import PPO
+from train.algorithms.ppo_config import PPOConfig
+from train.algorithms.rollout import Rollout, pad_goals
 from train.collect import acting_policy
-from train.ppo import PPO
-from train.ppo_config import PPOConfig
-from train.rollout import Rollout, pad_goals
 
 EPISODES, HORIZON = 3, 4
 TASK = "hidden-sign"
@@ -37,7 +37,7 @@ def make_trials(count: int, rng: np.random.Generator) -> list[Trial]:
 
 
 def run_trials(actor: NumpyActor, trials: list[Trial]) -> TrialBatch:
-    """All trials in lockstep, packed as `envs.trial` packs them."""
+    """All trials in lockstep, packed as `envs.trials.trial` packs them."""
     steps, count = EPISODES * HORIZON, len(trials)
     arrays = {name: np.zeros(shape, kind) for name, kind, shape in TrialBatch.spec(steps, count)}
     sign = np.array([trial.goal[0] for trial in trials])

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from agents.rl2 import AgentConfig
-from memory.consolidation import CascadeConfig
+from memory.cascade import CascadeConfig
 from tests.learning.recurring import Context, collect, make_learner, pattern, trials_of
-from train.arms import ArmName, MemoryConfig
-from train.ppo_config import PPOConfig
+from train.algorithms.ppo_config import PPOConfig
+from train.long_term.arms import ArmName, MemoryConfig
 
 CONTEXTS = 16
 AGENT = AgentConfig(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from memory.consolidation import Cascade, CascadeConfig, gaussian_kl, minibatches
+from memory.cascade import Cascade, CascadeConfig, gaussian_kl, minibatches
 from memory.reservoir import Replay
 
 RATE = 0.02

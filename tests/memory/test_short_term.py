@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from agents.input_layout import INPUT_DIM, PREV_DONE
 from agents.rl2 import AgentConfig, RL2Agent
-from agents.step_input import INPUT_DIM, PREV_DONE
 from memory.short_term import Core, ShortTermMemory
 
 CORES = get_args(Core)

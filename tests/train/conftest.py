@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from agents.acting import NumpyActor
+from agents.acting.numpy_actor import NumpyActor
 from agents.belief import Belief
 from agents.heads import GOAL_DIM, Critic
+from agents.input_layout import ACTION_DIM, INPUT_DIM
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from agents.step_input import ACTION_DIM, INPUT_DIM
 from memory.short_term import Core
 from train import loop
-from train.ppo import PPO
-from train.ppo_config import PPOConfig
-from train.rollout import Rollout
+from train.algorithms.ppo import PPO
+from train.algorithms.ppo_config import PPOConfig
+from train.algorithms.rollout import Rollout
 
 TASK_IDS = (0, 1, 0, 1, 1, 0)
 EPISODES, HORIZON = 3, 7  # 21 steps: not a multiple of the tests' stretches

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from train.long_term import MinibatchView
-from train.ppo import PPO
-from train.rollout import Rollout
+from train.algorithms.ppo import PPO
+from train.algorithms.rollout import Rollout
+from train.long_term.contract import MinibatchView
 
 
 def rng(seed: int = 0) -> np.random.Generator:

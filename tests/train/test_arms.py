@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from agents.rl2 import AgentConfig, RL2Agent, parameter_count
-from envs.suites import Suite
-from eval import config as evaluation
+from envs.metaworld.suites import Suite
 from eval import evaluate
-from train import checkpoint
-from train.arms import ARMS, ArmName, MemoryConfig
-from train.checkpoint import CheckpointError
-from train.config import Config, parse
-from train.hierarchy import Hierarchy
-from train.state import TrainState, initialise, load_agent
+from eval.goals import config as evaluation
+from train.long_term.arms import ARMS, ArmName, MemoryConfig
+from train.long_term.hierarchy import Hierarchy
+from train.run import checkpoint
+from train.run.checkpoint import CheckpointError
+from train.run.config import Config, parse
+from train.run.state import TrainState, initialise, load_agent
 
 GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
 SMALL = AgentConfig(hidden=12, encoder=10, critic=8)
@@ -168,7 +168,9 @@ def test_a_slow_policy_is_evaluated_by_its_level(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the command line to the weights that act, and into a file of its own."""
-    monkeypatch.setattr("train.config.Config.make_suite", lambda *_: Suite("ML1", 1, GOALS, GOALS))
+    monkeypatch.setattr(
+        "train.run.config.Config.make_suite", lambda *_: Suite("ML1", 1, GOALS, GOALS)
+    )
     config = config_of("hierarchical", tmp_path / "mine", device="cpu")
     state = learner_of(config)
     assert isinstance(state.long_term, Hierarchy)

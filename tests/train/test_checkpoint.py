@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.checkpoint import (
+from train.run.checkpoint import (
     CheckpointError,
     best,
     check_run_folder,

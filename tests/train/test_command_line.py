@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from agents.rl2 import AgentConfig
-from envs.suites import Suite
-from train import checkpoint
-from train.checkpoint import Checkpoint
-from train.config import Config, parse
+from envs.metaworld.suites import Suite
 from train.rl2 import main
-from train.state import initialise
+from train.run import checkpoint
+from train.run.checkpoint import Checkpoint
+from train.run.config import Config, parse
+from train.run.state import initialise
 
 ROOT = Path(__file__).resolve().parents[2]
 REACH = ("--suite", "ML1", "--task", "reach-v3")

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from agents.rl2 import AgentConfig
-from envs.suites import SUITES
-from train.config import CHANGEABLE, Config, difference
-from train.fields import flatten
-from train.older import sees_proposals_otherwise
-from train.ppo_config import PPOConfig
-from train.stream_config import StreamConfig
+from envs.metaworld.suites import SUITES
+from train.algorithms.ppo_config import PPOConfig
+from train.run.config import CHANGEABLE, Config, difference
+from train.run.config_io import flatten
+from train.run.older import sees_proposals_otherwise
+from train.run.stream_config import StreamConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 REACH = ("--suite", "ML1", "--task", "reach-v3")

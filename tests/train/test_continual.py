@@ -10,19 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from agents.step_input import ACTION_DIM, INPUT_DIM, SLOPES
-from envs.pool import Policy
-from envs.streams import make_stream
-from envs.suites import Suite
-from envs.trial import Trial
+from agents.input_layout import ACTION_DIM, INPUT_DIM, SLOPES
+from envs.metaworld.streams import make_stream
+from envs.metaworld.suites import Suite
+from envs.pool.pool import Policy
+from envs.trials.trial import Trial
 from tests.train.test_resume import assert_same_run, lines
-from train import checkpoint, continual, loop
+from train import continual, loop
+from train.algorithms.rollout import Rollout, pad_goals
 from train.continual import main
-from train.record import Evaluation, Record
-from train.rollout import Rollout, pad_goals
-from train.sealed import CheckpointError
-from train.state import TrainState, load_agent
-from train.stream_config import StreamConfig, read_config
+from train.run import checkpoint
+from train.run.retention_log import Evaluation, Record
+from train.run.state import TrainState, load_agent
+from train.run.stream_config import StreamConfig, read_config
+from train.run.verified_folder import CheckpointError
 
 TASKS = ["reach-v3", "drawer-close-v3", "push-v3"]
 PER_ITERATION = 30  # 3 trials × 2 episodes × 5 steps
@@ -229,7 +230,7 @@ def test_each_phase_ends_once(no_simulator, monkeypatch) -> None:
 
         def restore(self, tensors, state): ...
 
-    monkeypatch.setattr("train.state.make_long_term", lambda *_: Spy())
+    monkeypatch.setattr("train.run.state.make_long_term", lambda *_: Spy())
     assert main([*TINY, "--run", "mine"]) == 0
     assert told == ["consolidate", "consolidate", "end"] * 3
     assert lines("mine")[0]["memory/entries"] == 1.0

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from agents.rl2 import RL2Agent
-from envs.trial import Trial
-from memory.consolidation import CascadeConfig, gaussian_kl
+from envs.trials.trial import Trial
+from memory.cascade import CascadeConfig, gaussian_kl
 from memory.episodic import summarise
-from train.arms import ARMS, ArmName, MemoryConfig
-from train.hierarchy import Hierarchy, guarded
-from train.long_term import LongTerm
-from train.ppo import PPO
-from train.rollout import Rollout
+from train.algorithms.ppo import PPO
+from train.algorithms.rollout import Rollout
+from train.long_term.arms import ARMS, ArmName, MemoryConfig
+from train.long_term.contract import LongTerm
+from train.long_term.hierarchy import Hierarchy, guarded
 
 LONG_TERM = [name for name, arm in ARMS.items() if arm.long_term]
 EPISODIC = [name for name, arm in ARMS.items() if arm.episodic]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from train import log as log_module
-from train.log import RunLog, read_metrics
+from train.run import log as log_module
+from train.run.log import RunLog, read_metrics
 
 
 def write_run(run: Path, steps: range, **options: Any) -> None:

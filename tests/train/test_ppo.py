@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents.step_input import INPUT_DIM
+from agents.input_layout import INPUT_DIM
 from memory.short_term import Core
 from tests.train.learners import Pull, changed, rng, weights_of
-from train.ppo import Batch, policy_loss
-from train.ppo_config import PPOConfig
-from train.rollout import Sequences
+from train.algorithms.ppo import Batch, policy_loss
+from train.algorithms.ppo_config import PPOConfig
+from train.algorithms.rollout import Sequences
 
 CORES = get_args(Core)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.train.learners import Pull, changed, rng, weights_of
-from train.rollout import Rollout
+from train.algorithms.rollout import Rollout
 
 
 @pytest.mark.parametrize("kind", ["agent", "critic"])

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from agents.rl2 import Unrolled
-from train.compress import ProgressAndCompress, policy_divergence
-from train.reference import L2, OnlineEWC, ReferenceConfig, fisher_diagonal, quadratic
+from train.long_term.compress import ProgressAndCompress, policy_divergence
+from train.long_term.reference import L2, OnlineEWC, ReferenceConfig, fisher_diagonal, quadratic
 
 
 def flat(agent) -> torch.Tensor:

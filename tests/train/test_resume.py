@@ -14,12 +14,13 @@ import metaworld
 import pytest
 import torch
 
-from train import checkpoint, loop
-from train import program as programs
-from train.interrupt import INTERRUPTED, StopSignal
-from train.ppo import PPO
+from train import loop
+from train.algorithms.ppo import PPO
+from train.algorithms.rollout import Rollout
 from train.rl2 import main
-from train.rollout import Rollout
+from train.run import checkpoint
+from train.run import program as programs
+from train.run.signals import INTERRUPTED, StopSignal
 
 ROOT = Path(__file__).resolve().parents[2]
 PER_ITERATION = 20  # 2 trials × 2 episodes × 5 steps

@@ -9,12 +9,11 @@ import pytest
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from agents.step_input import INPUT_DIM
-from envs.buffer import TrialBatch
-from envs.proposals import Proposal
-from envs.trial import Trial
-from train.collect import proposal_metrics, success_metrics
-from train.rollout import (
+from agents.input_layout import INPUT_DIM
+from envs.pool.shared_rollout import TrialBatch
+from envs.trials.practice import Proposal
+from envs.trials.trial import Trial
+from train.algorithms.rollout import (
     Rollout,
     Sequences,
     gae,
@@ -22,6 +21,7 @@ from train.rollout import (
     pad_goals,
     step_discounts,
 )
+from train.collect import proposal_metrics, success_metrics
 
 EPISODES, HORIZON, TRIALS = 3, 4, 5
 STEPS = EPISODES * HORIZON

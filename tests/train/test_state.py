@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from envs.suites import Suite
-from train import checkpoint, loop
-from train.config import Config
-from train.log import RunLog
-from train.state import TrainState, initialise
+from envs.metaworld.suites import Suite
+from train import loop
+from train.run import checkpoint
+from train.run.config import Config
+from train.run.log import RunLog
+from train.run.state import TrainState, initialise
 
 
 class NoLog(RunLog):

@@ -33,7 +33,7 @@ def siblings() -> list[int]:
     owner, found = os.getppid(), []
     for folder in Path(f"/proc/{owner}/task").iterdir():
         for child in map(int, (folder / "children").read_text().split()):
-            if b"envs.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"envs.pool.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(child)
     return found
 
@@ -65,7 +65,7 @@ def spoil(kind: str, runner, step):
 
 
 def install(plan: dict) -> None:
-    from envs.trial import TrialRunner
+    from envs.trials.trial import TrialRunner
 
     official, taken, chance = TrialRunner.step_clipped, {"steps": 0}, random.SystemRandom()
 
@@ -94,5 +94,5 @@ def install(plan: dict) -> None:
     TrialRunner.step_clipped = step
 
 
-if "envs.worker" in getattr(sys, "orig_argv", ()) and "STRATA_SABOTAGE" in os.environ:
+if "envs.pool.worker" in getattr(sys, "orig_argv", ()) and "STRATA_SABOTAGE" in os.environ:
     install(json.loads(os.environ["STRATA_SABOTAGE"]))

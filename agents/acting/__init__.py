@@ -1,0 +1,1 @@
+"""The NumPy side of the agents, for workers, which never load torch."""

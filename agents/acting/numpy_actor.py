@@ -1,0 +1,204 @@
+"""The agent's forward in NumPy, for workers: no torch, no per-step message, the same arithmetic.
+
+Rows of one block are always computed together in one matrix product of fixed shape, so a trial's
+bits do not depend on how many workers there are. `tests/agents/test_acting.py` holds this path to
+`RL2Agent.unroll` within float32 round-off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from agents.input_layout import OBS, OBS_DIM, PREV_DONE, slopes
+
+OBS_CLIP = 5.0
+LOG_TWO_PI = float(np.log(2 * np.pi))
+OLD, ALL = 1, 2  # of memory.episodic, which imports torch
+
+
+class NumpyActor:
+    """A policy for a block of trials, stepped in lockstep.
+
+    Args:
+        core: ``gru``, ``lstm`` or ``none``.
+        weights: as `agents.rl2.actor_weights` gives them.
+        trials: rows of the block.
+        deterministic: act by the mean instead of sampling.
+        recall: what of episodic memory each row may see (`memory.episodic`); None: all of it.
+    """
+
+    def __init__(
+        self,
+        core: str,
+        weights: Mapping[str, np.ndarray],
+        trials: int,
+        *,
+        deterministic: bool = False,
+        recall: Sequence[int] | np.ndarray | None = None,
+    ) -> None:
+        self.core, self.trials, self.deterministic = core, trials, deterministic
+        w = {name: np.array(value, dtype=np.float32) for name, value in weights.items()}
+        self._net = _Net(core, w, "")
+        self._head = np.ascontiguousarray(w["head.weight"].T), w["head.bias"]
+        self._limit = w["head.limit"]
+        self.log_std = w["head.log_std"]
+        self.std = np.exp(self.log_std)
+        self._log_norm = -0.5 * LOG_TWO_PI * len(self.log_std) - self.log_std.sum()
+        self.hidden = self._net.hidden
+        self._recall = _Recall(core, w) if "recall.keys" in w else None
+        self._may = np.array([ALL] * trials if recall is None else recall, dtype=np.float32)
+        self.reset()
+
+    def reset(self) -> None:
+        """Bring the memory to the start of a trial."""
+        extra = self._recall.width if self._recall else 0
+        self.state = np.empty((self.trials, self._net.width + extra), dtype=np.float32)
+        self.restart(slice(None))
+
+    def restart(self, rows: int | slice) -> None:
+        """Bring the memory of these trials alone to their start."""
+        self.state[rows] = 0.0
+        if self._recall:
+            self.state[rows, -1] = self._may[rows]
+
+    def mean(self, inputs: np.ndarray) -> np.ndarray:
+        """Mean action (B, 4) for packed inputs (B, 46); advances the memory by one step."""
+        if self._recall is None:
+            hidden, self.state = self._net.step(inputs, self.state)
+        else:
+            core, rest = np.split(self.state, [self._net.width], axis=1)
+            core = self._recall.read(inputs, core, rest)
+            hidden, core = self._net.step(inputs, core)
+            self.state = np.concatenate((core, self._recall.follow(inputs, rest)), axis=1)
+        return self._limit * np.tanh((hidden @ self._head[0] + self._head[1]) / self._limit)
+
+    def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Actions (B, 4), unclipped, and their log-probabilities (B,), from noise (B, 4)."""
+        mean = self.mean(inputs)
+        if self.deterministic:
+            noise = np.zeros_like(noise)
+        action = mean + self.std * noise
+        return action, self._log_norm - 0.5 * np.einsum("ij,ij->i", noise, noise)
+
+
+class _Net:
+    """Encoder and short-term memory; state goes in and comes out."""
+
+    def __init__(self, core: str, w: Mapping[str, np.ndarray], prefix: str) -> None:
+        self._mean, self._scale = w[prefix + "obs.mean"], w[prefix + "obs.scale"]
+        self._encoder = _layer(w, prefix + "encoder", "")
+        self._slopes = float(w[prefix + "slopes"][0])
+        self._core = getattr(self, f"_{core}")
+        if core == "none":
+            self._dense = _layer(w, prefix + "core", "")
+            self.hidden = len(self._dense[1])
+        else:
+            self._ih = _layer(w, prefix + "core", "_ih_l0")
+            self._hh = _layer(w, prefix + "core", "_hh_l0")
+            self.hidden = self._hh[0].shape[0]
+        self.width = {"gru": 1, "lstm": 2, "none": 0}[core] * self.hidden
+
+    def step(self, inputs: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Output (B, H) and the next state for packed inputs (B, 46)."""
+        obs = inputs[:, OBS] - self._mean
+        obs *= self._scale
+        np.minimum(np.maximum(obs, -OBS_CLIP, out=obs), OBS_CLIP, out=obs)  # np.clip is slower
+        more = slopes(inputs, self._slopes) if self._slopes else []
+        features = np.concatenate((obs, inputs[:, OBS_DIM:], *more), axis=1) @ self._encoder[0]
+        features += self._encoder[1]
+        return self._core(np.tanh(features, out=features), state)
+
+    def _none(self, features: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.tanh(features @ self._dense[0] + self._dense[1]), state
+
+    def _gru(self, features: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n = self.hidden
+        from_input, from_state = features @ self._ih[0], h @ self._hh[0]
+        from_input += self._ih[1]
+        from_state += self._hh[1]
+        gates = _sigmoid(from_input[:, : 2 * n] + from_state[:, : 2 * n])
+        candidate = from_state[:, 2 * n :] * gates[:, :n]
+        candidate += from_input[:, 2 * n :]
+        np.tanh(candidate, out=candidate)
+        state = h - candidate
+        state *= gates[:, n:]
+        state += candidate
+        return state, state
+
+    def _lstm(self, features: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n = self.hidden
+        h, c = state[:, :n], state[:, n:]
+        gates = features @ self._ih[0] + self._ih[1] + h @ self._hh[0] + self._hh[1]
+        keep = _sigmoid(gates[:, n : 2 * n])
+        c = keep * c + _sigmoid(gates[:, :n]) * np.tanh(gates[:, 2 * n : 3 * n])
+        h = _sigmoid(gates[:, 3 * n :]) * np.tanh(c)
+        return h, np.concatenate((h, c), axis=1)
+
+
+class _Recall:
+    """`agents.recall.Recall` and `memory.episodic.EpisodicMemory.read`, one step at a time.
+
+    Its state, `rest`, is the slow encoder's state, the sum of its outputs, age and what each row
+    may see; every row is read and the read kept where it is due, so shapes never change.
+    """
+
+    def __init__(self, core: str, w: Mapping[str, np.ndarray]) -> None:
+        self._slow = _Net(core, w, "recall.")
+        self._every = float(w["recall.every"][0])
+        self._centre, self._values = w["recall.centre"], w["recall.values"]
+        self._keys = np.ascontiguousarray(w["recall.keys"].T)
+        self._all, self._old = w["recall.all"] > 0, w["recall.old"] > 0
+        self._gate = np.ascontiguousarray(w["recall.gate"].T), w["recall.gate_bias"]
+        self._sharpness, self._null = w["recall.sharpness"][0], w["recall.null"][0]
+        self.width = self._slow.width + self._slow.hidden + 2
+
+    def read(self, inputs: np.ndarray, core: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        """The short-term memory's state before this step, with what was recalled."""
+        age, may = rest[:, -2], rest[:, -1]
+        due = (age > 0) & ((age % self._every == 0) | (inputs[:, PREV_DONE] > 0.5))
+        if not due.any():
+            return core
+        width = self._slow.hidden
+        hidden = core[:, -width:]
+        total = rest[:, self._slow.width : self._slow.width + width]
+        query = total / np.maximum(age, 1.0)[:, None] - self._centre
+        length = np.sqrt((query * query).sum(axis=1, keepdims=True))
+        cosine = (query / np.maximum(length, 1e-12)) @ self._keys
+        seen = (may >= OLD)[:, None] & self._old | (may >= ALL)[:, None] & self._all
+        scores = np.where(seen, cosine, -np.inf) * self._sharpness
+        entries = np.maximum(seen.sum(axis=1, keepdims=True), 1).astype(np.float32)
+        null = self._null * self._sharpness + np.log(entries)
+        top = np.maximum(scores.max(axis=1, keepdims=True), null)
+        weights = np.exp(scores - top)
+        weights /= weights.sum(axis=1, keepdims=True) + np.exp(null - top)
+        memory = weights @ self._values
+        best = np.where(seen, cosine, np.float32(-1.0)).max(axis=1, keepdims=True)
+        gate = np.concatenate((hidden, memory, best), axis=1) @ self._gate[0] + self._gate[1]
+        read = hidden + _sigmoid(gate) * np.tanh(memory)
+        changed = core.copy()
+        changed[:, -width:] = np.where(due[:, None], read, hidden)
+        return changed
+
+    def follow(self, inputs: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        """`rest` after this step."""
+        slow, width = self._slow.width, self._slow.hidden
+        output, state = self._slow.step(inputs, rest[:, :slow])
+        after = rest.copy()
+        after[:, :slow] = state
+        after[:, slow : slow + width] += output
+        after[:, -2] += 1.0
+        return after
+
+
+def _layer(w: Mapping[str, np.ndarray], name: str, suffix: str) -> tuple[np.ndarray, np.ndarray]:
+    return np.ascontiguousarray(w[f"{name}.weight{suffix}"].T), w[f"{name}.bias{suffix}"]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    half = 0.5 * x
+    np.tanh(half, out=half)
+    half += 1.0
+    half *= 0.5
+    return half

@@ -1,0 +1,1 @@
+"""Meta-World's tasks, stepped fast and bit-exactly; suites and streams of them."""

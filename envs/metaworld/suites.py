@@ -1,0 +1,316 @@
+"""Suites: named Meta-World tasks with their train and test goals.
+
+Goals come from Meta-World's own seeded benchmark classes: 50 per task and split. For training more
+can be drawn by the same task code, because 50 are few enough to be learnt by heart (in reach the
+visible place of the puck gives each away; docs/decisions.md). ``ML1-train`` here really is train:
+`gymnasium.make_vec("Meta-World/ML1-train")` of Meta-World 3.1.1 returns the test split.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.metaworld.task_env import TASKS
+from envs.trials.practice import Proposal
+from envs.trials.sampling import deal, proposed_rounds
+from envs.trials.trial import Trial
+
+SUITES = ("ML1", "ML10", "ML25", "ML45", "MT10", "MT50", "custom")
+GOALS_PER_TASK = 50
+
+
+Goals = dict[str, tuple[tuple[float, ...], ...]]
+
+
+class SuiteError(ValueError):
+    """The suite, a task or a split asked for does not exist; the message says what to type."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks and goals of a benchmark.
+
+    Attributes:
+        name: e.g. ``ML10``.
+        seed: seed of the benchmark class that drew the goals.
+        train: task name -> goals, each goal the task's ``rand_vec`` in metres.
+        test: likewise; empty for the MT suites, which have no held-out part.
+        goal_hidden: True for ML (the agent must find the goal), False for MT.
+    """
+
+    name: str
+    seed: int
+    train: Goals
+    test: Goals
+    goal_hidden: bool = True
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Training tasks, in the suite's own order."""
+        return tuple(self.train)
+
+    @property
+    def overlap(self) -> tuple[str, ...]:
+        """Test tasks that are also training tasks though the suite holds out whole tasks.
+
+        Meta-World's ML25 lists basketball in both; ML1 and custom suites hold out goals, not tasks.
+        """
+        shared = tuple(task for task in self.test if task in self.train)
+        return () if len(shared) == len(self.test) else shared
+
+    def split(self, name: str) -> Goals:
+        """Goals of split `name`. Raises SuiteError where the suite has no such split."""
+        goals = {"train": self.train, "test": self.test}.get(name)
+        if not goals:
+            raise SuiteError(
+                f"suite {self.name} has no split {name!r}: use --split "
+                + ("train" if self.train and not self.test else "train or --split test")
+            )
+        return goals
+
+    def sample_trials(
+        self,
+        count: int,
+        *,
+        episodes: int,
+        horizon: int,
+        iteration: int,
+        seed: int,
+        proposals: float = 0.0,
+        vary: bool = False,
+        success: Mapping[str, float] | None = None,
+    ) -> list[Trial]:
+        """`count` training trials for one iteration, a pure function of its arguments.
+
+        Without `success` trial i is of task i modulo the number of tasks; within a task goals are
+        drawn without replacement while they last. The share `proposals` of each task's trials is
+        of proposed tasks (`envs.trials.practice`).
+
+        Args:
+            count: trials.
+            episodes: K, of each.
+            horizon: H, steps of an episode.
+            iteration: of training.
+            seed: of the run.
+            proposals: share of proposed tasks, rounded to whole rounds of all tasks; where it is
+                above 0 and there are two rounds or more, one at least is proposed and one is not.
+            vary: whether the scenes of proposed tasks are varied.
+            success: of each task so far; where given, trials that are not proposed go to the tasks
+                by what they lack of it (`envs.trials.sampling`).
+        """
+        rng = np.random.default_rng([seed, iteration, 0])
+        tasks = self.tasks
+        rounds = -(-count // len(tasks))
+        picks = {
+            task: np.concatenate(
+                [
+                    rng.permutation(len(self.train[task]))
+                    for _ in range(-(-rounds // len(self.train[task])))
+                ]
+            )
+            for task in tasks
+        }
+        seeds = rng.integers(2**63, size=count)
+        proposed = proposed_rounds(proposals, rounds) * len(tasks)
+        order = [tasks[i % len(tasks)] for i in range(count)]
+        if success is not None:
+            lots = np.random.default_rng([seed, iteration, 6])
+            order[proposed:] = deal(order[proposed:], success, lots)
+        trials, dealt = [], Counter[str]()
+        for i, task in enumerate(order):
+            goal = int(picks[task][dealt[task] % len(picks[task])])
+            dealt[task] += 1
+            trial = self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i]))
+            if i < proposed:
+                trial = dataclasses.replace(trial, proposal=Proposal.draw(trial.seed, vary=vary))
+            trials.append(trial)
+        return trials
+
+    def evaluation_trials(
+        self, split: str, *, goals: int, repeats: int = 1, episodes: int, horizon: int, seed: int
+    ) -> list[Trial]:
+        """The same `goals` goals of every task of `split`, `repeats` trials each.
+
+        A pure function of its arguments, so all arms are evaluated on the same trials. Trials are
+        ordered goal by goal with the tasks interleaved.
+        """
+        chosen = self.split(split)
+        rng = np.random.default_rng([seed, 0, 1])  # [seed, 1] would equal [seed, 1, 0]
+        trials = []
+        for goal in range(goals):
+            for task, vectors in chosen.items():
+                for _ in range(repeats):
+                    noise_seed = int(rng.integers(2**63))
+                    trials.append(
+                        self._trial(
+                            split, task, goal % len(vectors), episodes, horizon, seed=noise_seed
+                        )
+                    )
+        return trials
+
+    def _trial(
+        self, split: str, task: str, goal: int, episodes: int, horizon: int, *, seed: int
+    ) -> Trial:
+        vector = self.split(split)[task][goal]
+        return Trial(task, vector, goal, split, episodes, horizon, seed, self.goal_hidden)
+
+
+def suite_problems(
+    name: str, *, task: str | None, tasks: Sequence[str], test_tasks: Sequence[str]
+) -> list[str]:
+    """Everything wrong with a suite request, each a sentence that says what to type instead."""
+    problems = []
+    if name not in SUITES:
+        problems.append(f"unknown suite {name!r}{nearest(name, SUITES)}")
+    for flag, names in (("--task", [task] if task else []), ("--tasks", tasks)):
+        problems += [
+            f"{flag}: unknown task {name!r}{nearest(name, TASKS)}"
+            for name in names
+            if name not in TASKS
+        ]
+    problems += [
+        f"--test-tasks: unknown task {name!r}{nearest(name, TASKS)}"
+        for name in test_tasks
+        if name not in TASKS
+    ]
+    if name == "ML1" and not task:
+        problems.append("suite ML1 needs one task: add e.g. --task reach-v3")
+    if name != "ML1" and task:
+        problems.append(f"--task belongs to --suite ML1, not {name}: use --suite ML1 or --tasks")
+    if name == "custom" and not tasks:
+        problems.append("suite custom needs its tasks: add e.g. --tasks reach-v3 push-v3")
+    if name != "custom" and (tasks or test_tasks):
+        problems.append(f"--tasks and --test-tasks belong to --suite custom, not {name}")
+    if len(set(tasks)) < len(tasks) or len(set(test_tasks)) < len(test_tasks):
+        problems.append("--tasks and --test-tasks name each task once")
+    if set(tasks) & set(test_tasks) and set(tasks) != set(test_tasks):
+        problems.append("--tasks and --test-tasks share a task: held-out tasks must be new")
+    return problems
+
+
+def make_suite(
+    name: str,
+    *,
+    task: str | None = None,
+    tasks: Sequence[str] = (),
+    test_tasks: Sequence[str] = (),
+    seed: int = 1,
+    train_goals: int = GOALS_PER_TASK,
+) -> Suite:
+    """Build a suite with the goals that Meta-World's benchmark class draws from `seed`.
+
+    Args:
+        name: one of SUITES.
+        task: the task of ML1.
+        tasks: training tasks of a custom suite.
+        test_tasks: held-out tasks of a custom suite; without them its training tasks are tested
+            on unseen goals, as in ML1.
+        seed: seed of the benchmark object.
+        train_goals: goals of each training task. The first 50 are the benchmark's own; further
+            ones are drawn by the task's own reset code.
+
+    Raises:
+        SuiteError: listing everything wrong with the request.
+    """
+    problems = suite_problems(name, task=task, tasks=tasks, test_tasks=test_tasks)
+    if problems:
+        raise SuiteError("; ".join(problems))
+    with _without_settling():
+        suite = _official(name, task, tasks, test_tasks, seed)
+        more = max(train_goals - GOALS_PER_TASK, 0)
+        train = {
+            t: (*goals, *_further_goals(t, more, seed))[:train_goals]
+            for t, goals in suite.train.items()
+        }
+    return dataclasses.replace(suite, train=train)
+
+
+def _official(
+    name: str, task: str | None, tasks: Sequence[str], test_tasks: Sequence[str], seed: int
+) -> Suite:
+    """The suite with the goals of Meta-World's benchmark object."""
+    import metaworld
+
+    if name == "custom":
+        drawn = {t: metaworld.ML1(t, seed=seed) for t in dict.fromkeys([*tasks, *test_tasks])}
+        train, test = {}, {}
+        for t in tasks:
+            train |= _goals(drawn[t].train_tasks, drawn[t].train_classes)
+        for t in test_tasks or tasks:
+            test |= _goals(drawn[t].test_tasks, drawn[t].test_classes)
+        return Suite(name, seed, train, test)
+    drawn = metaworld.ML1(task, seed=seed) if name == "ML1" else getattr(metaworld, name)(seed)
+    hidden = name.startswith("ML")
+    train = _goals(drawn.train_tasks, drawn.train_classes, hidden=hidden)
+    test = _goals(drawn.test_tasks, drawn.test_classes, hidden=hidden) if hidden else {}
+    return Suite(name, seed, train, test, goal_hidden=hidden)
+
+
+def _further_goals(task: str, count: int, seed: int) -> list[tuple[float, ...]]:
+    """`count` more goals of `task`, drawn and where needed redrawn by its own `reset_model`."""
+    if not count:
+        return []
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+    env: Any = ALL_V3_ENVIRONMENTS[task]()
+    env._freeze_rand_vec, env.seeded_rand_vec, env._set_task_called = False, True, True
+    env.seed(int(np.random.SeedSequence([seed, TASKS.index(task)]).generate_state(1)[0]))
+    goals = []
+    for _ in range(count):
+        env.reset_model()
+        goals.append(tuple(map(float, env._last_rand_vec)))
+    env.close()
+    return goals
+
+
+def _goals(tasks: Sequence[Any], classes: Mapping[str, type], *, hidden: bool = True) -> Goals:
+    """Task name -> goals, read from Meta-World `Task` objects drawn in this process.
+
+    Meta-World decodes its own records: `set_task` runs on an instance without a simulator.
+    """
+    goals: dict[str, list[tuple[float, ...]]] = {}
+    for task in tasks:
+        reader: Any = object.__new__(classes[task.env_name])
+        reader._partially_observable = hidden
+        reader.set_task(task)
+        goals.setdefault(task.env_name, []).append(tuple(map(float, reader._last_rand_vec)))
+    return {name: tuple(vectors) for name, vectors in goals.items()}
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """What was probably meant by an unknown `name`, as the end of a sentence."""
+    found = difflib.get_close_matches(name, choices, n=2, cutoff=0.5)
+    if not found:
+        return f": choose from {', '.join(choices)}"
+    return f": did you mean {' or '.join(found)}?"
+
+
+@contextlib.contextmanager
+def _without_settling() -> Iterator[None]:
+    """Draw benchmark goals without simulating the arm's settling at every reset.
+
+    The benchmark classes reset each environment 50 times only to read the drawn vector, which the
+    simulation cannot influence (tests/envs/test_suites.py compares all 50 tasks with and without).
+    """
+    import mujoco
+    from metaworld.sawyer_xyz_env import SawyerXYZEnv
+
+    original = SawyerXYZEnv._reset_hand
+
+    def place_only(self: SawyerXYZEnv, steps: int = 50) -> None:
+        mujoco.mj_forward(self.model, self.data)  # pyright: ignore[reportAttributeAccessIssue]
+        self.init_tcp = self.tcp_center
+
+    SawyerXYZEnv._reset_hand = place_only
+    try:
+        yield
+    finally:
+        SawyerXYZEnv._reset_hand = original

@@ -1,0 +1,1 @@
+"""Trials: their parts, their practice tasks and their sampling."""

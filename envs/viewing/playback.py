@@ -1,0 +1,208 @@
+"""Trials acted and stepped in this process, bit for bit as a worker runs them, to look at.
+
+Watching must not change what is watched: a picture is drawn from a copy of the simulator's pose,
+and rows of a block that nobody watches are left empty rather than left out, because the shape of
+the matrix products that act is part of a trial's last digits.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# (mujoco has no stubs)
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from agents.input_layout import INPUT_DIM
+from envs.pool.policies import Actor, make_actor
+from envs.pool.pool import Policy
+from envs.trials.trial import Trial, TrialRunner
+from envs.viewing.gl import mujoco
+
+
+@dataclass
+class Cell:
+    """One watched trial: its simulator, how it stands, and what has happened in it so far.
+
+    Attributes:
+        runner: runs the trial.
+        pose: a copy of the simulator's data to draw; see `update_pose`.
+        episode: the present episode, from 1.
+        step: environment steps taken in it; 0 is the pose after its reset.
+        reward: of the last step.
+        total: return of the episode so far, undiscounted.
+        success: whether the last step was a success.
+        succeeded_at: first successful step of each episode so far, None where there is none.
+        fault: physics became unstable; the trial stands still from then on, as in a worker.
+    """
+
+    runner: TrialRunner
+    pose: mujoco.MjData
+    episode: int = 1
+    step: int = 0
+    reward: float = 0.0
+    total: float = 0.0
+    success: bool = False
+    succeeded_at: list[int | None] = field(default_factory=lambda: [None])
+    fault: bool = False
+    _posed: bool = False
+
+    @classmethod
+    def start(cls, trial: Trial, inputs: np.ndarray) -> Cell:
+        """Begin `trial`, with `inputs` (46,) float32 as the place of its packed input."""
+        runner = TrialRunner(trial.task, goal_hidden=trial.goal_hidden)
+        runner.inputs = inputs
+        cell = cls(runner, mujoco.MjData(runner.env.env.model))
+        runner.begin(trial)
+        reset = runner.env.reset
+
+        def keep_and_reset(hand: Sequence[float] | None = None) -> np.ndarray:
+            cell.update_pose()  # the runner resets within an episode's last step: look before it
+            return reset(hand)
+
+        runner.env.reset = keep_and_reset
+        return cell
+
+    @property
+    def trial(self) -> Trial:
+        """The trial that is watched."""
+        return self.runner.trial
+
+    @property
+    def target(self) -> np.ndarray:
+        """Where the goal is, (3,) metres."""
+        return self.runner.target
+
+    def take_step(self, action: np.ndarray) -> None:
+        """Apply `action` (4,) to the simulator and note what comes of it."""
+        self.step += 1
+        self._posed = False
+        if self.fault:
+            return
+        outcome = self.runner.step(action)
+        self.fault = outcome.fault or not np.isfinite(self.runner.inputs.sum() + outcome.reward)
+        if self.fault:
+            self.runner.inputs[:] = 0.0
+            self.reward, self.success = 0.0, False
+            self.succeeded_at[-1] = None  # the evaluator counts the whole episode as failed
+            return
+        self.reward, self.success = float(outcome.reward), outcome.success
+        self.total += self.reward
+        if self.success and self.succeeded_at[-1] is None:
+            self.succeeded_at[-1] = self.step
+
+    def next_episode(self) -> None:
+        """Turn to the episode whose reset the last step has already made."""
+        self.episode += 1
+        self.step, self.reward, self.total, self.success = 0, 0.0, 0.0, False
+        self.succeeded_at.append(None)
+        self._posed = False
+
+    def update_pose(self) -> None:
+        """Bring `pose` up to date; at an episode's end it stays at the end until it is turned.
+
+        Everything visible follows from the joints, the mocap body and the model. The task's goal
+        markers are put where the task means them to be: official code does so too, but its
+        `mj_forward` moves them back, and some tasks' markers then ride on a moving part.
+        """
+        if self._posed:
+            return
+        env, pose = self.runner.env.env, self.pose
+        model, data = env.model, env.data
+        pose.qpos[:] = data.qpos
+        pose.mocap_pos[:], pose.mocap_quat[:] = data.mocap_pos, data.mocap_quat
+        mujoco.mj_kinematics(model, pose)
+        mujoco.mj_comPos(model, pose)
+        mujoco.mj_camlight(model, pose)
+        for name, place in env._target_site_config:
+            pose.site(name).xpos[:] = place[:3]
+        self._posed = True
+
+
+@dataclass
+class _Block:
+    """Trials that act in one matrix product; None is a row that nobody watches."""
+
+    cells: list[Cell | None]
+    inputs: np.ndarray
+    noise: np.ndarray
+    actor: Actor
+
+    @classmethod
+    def start(cls, policy: Policy, trials: Sequence[Trial | None], steps: int) -> _Block:
+        inputs = np.zeros((len(trials), INPUT_DIM), dtype=np.float32)
+        noise = np.zeros((steps, len(trials), 4), dtype=np.float32)
+        cells: list[Cell | None] = []
+        for row, trial in enumerate(trials):
+            cells.append(None if trial is None else Cell.start(trial, inputs[row]))
+            if trial is not None:
+                noise[:, row] = trial.noise()
+        runners = [cell.runner for cell in cells if cell is not None]
+        recall = [2 if trial is None else trial.recall for trial in trials]
+        actor = make_actor(policy.to_json(), policy.weights, runners, recall=recall)
+        return cls(cells, inputs, noise, actor)
+
+    def take_step(self, t: int) -> None:
+        action, _ = self.actor.act(self.inputs, self.noise[t])
+        clipped = np.clip(action, -1.0, 1.0).astype(np.float32)
+        for row, cell in enumerate(self.cells):
+            if cell is None:
+                continue
+            if not np.isfinite(clipped[row].sum()):
+                raise FloatingPointError(
+                    f"the policy gave a non-finite action {action[row]} in {cell.trial.task}, "
+                    f"goal {cell.trial.goal_index}, episode {cell.episode}, step {cell.step}"
+                )
+            cell.take_step(clipped[row])
+
+
+class Playback:
+    """Trials in lockstep, in this process.
+
+    Args:
+        policy: what acts.
+        trials: all of the same episodes and horizon; None is a trial that holds its place in its
+            block but is not run.
+        lanes: trials of a block, as in `envs.pool.pool.WorkerPool.run`; equal lanes give
+            equal bits.
+
+    Raises:
+        ValueError: the trials differ in length, or there is none.
+    """
+
+    def __init__(self, policy: Policy, trials: Sequence[Trial | None], *, lanes: int) -> None:
+        watched = [trial for trial in trials if trial is not None]
+        if len({(trial.episodes, trial.horizon) for trial in watched}) != 1:
+            raise ValueError("watching needs trials, all of the same episodes and horizon")
+        self.episodes, self.horizon = watched[0].episodes, watched[0].horizon
+        if policy.kind != "agent":
+            trials = watched  # they act row by row: empty rows would have no part in it
+        starts = range(0, len(trials), lanes)
+        blocks = [trials[first : first + lanes] for first in starts]
+        self._blocks = [
+            _Block.start(policy, block, watched[0].steps) for block in blocks if any(block)
+        ]
+        self.cells = [c for block in self._blocks for c in block.cells if c is not None]
+
+    def moments(self) -> Iterator[int]:
+        """Run all trials; yields the step of the episode, 0 to H, at which the cells now stand.
+
+        Raises:
+            FloatingPointError: the policy gave an action that is not finite.
+        """
+        for episode in range(self.episodes):
+            if episode:
+                for cell in self.cells:
+                    cell.next_episode()
+            yield 0
+            for step in range(self.horizon):
+                for block in self._blocks:
+                    block.take_step(episode * self.horizon + step)
+                yield step + 1
+
+    def close(self) -> None:
+        """Free the simulators."""
+        for cell in self.cells:
+            vars(cell.runner.env).pop("reset", None)  # a cycle: the simulator would linger
+            cell.runner.env.close()

@@ -1,0 +1,1 @@
+"""Evaluation on goals and tasks: protocol, metrics, results."""

@@ -1,0 +1,224 @@
+"""What to evaluate and how: the command line of `eval.evaluate`, checked before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from agents.rl2 import RL2Agent
+from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError
+from envs.metaworld.task_env import MAX_HORIZON
+from envs.pool.shared_rollout import MAX_WORKERS
+from train.run import checkpoint
+from train.run.checkpoint import Checkpoint, CheckpointError
+from train.run.config import Config, stop
+from train.run.state import load_agent
+
+MAX_EPISODES = 100  # a trial is held in memory as a whole
+_COUNTS = ("goals", "episodes", "horizon", "attempts", "official_rounds", "workers", "level")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Measure an agent on held-out goals, with confidence intervals, floors and a ceiling."""
+
+    source: tyro.conf.Positional[Path]
+    """Run folder, or one checkpoint in it."""
+    split: Literal["test", "train"] = "test"
+    """Held-out tasks or goals, or those trained on."""
+    which: Literal["newest", "best"] = "newest"
+    """Checkpoint of a run folder: the newest good one, or the best by training success."""
+    level: int = 1
+    """Policy: 1 the one that learns, 2, 3 the slow ones of arms with a cascade."""
+    preset: Literal["full", "quick"] = "full"
+    """Defaults of all options below: full is for results, quick for a look on the way."""
+    goals: int = 40
+    """Goals of each task, the first of the split's; a test split has 50."""
+    episodes: int = 10
+    """Episodes of a trial; memory is carried through them."""
+    horizon: int = MAX_HORIZON
+    """Steps of an episode, at most 500."""
+    repeating: bool = True
+    """Evaluate the agent too as it makes attempts and then repeats the one that earned most."""
+    attempts: int | None = None
+    """Episodes of a trial that are attempts of it; default: half of them."""
+    deterministic: bool = True
+    """Evaluate the agent acting by its mean too, besides acting as in training."""
+    untrained: bool = True
+    """Floor: the same agent before training."""
+    random: bool = True
+    """Floor: uniformly random actions."""
+    scripted: bool = True
+    """Ceiling: Meta-World's scripted experts, which see the goal."""
+    official: bool = True
+    """Meta-World's own evaluation too, which over-reports; for published tables."""
+    official_rounds: int | None = None
+    """Its rounds; default: as many as use each goal once."""
+    seed: int = 1
+    """Seed of exploration noise and bootstrap; goals depend on the run's seed alone."""
+    workers: int | None = None
+    """Worker processes; default: one per available core. They do not change the result."""
+    out: Path | None = None
+    """File for the JSON; default: RUN/results/eval-<split>-<step>.json, and what differs."""
+
+    def problems(self) -> list[str]:
+        """Everything wrong with these values."""
+        found = [
+            f"--{name.replace('_', '-')} must be at least 1, not {value}"
+            for name in _COUNTS
+            if (value := getattr(self, name)) is not None and value < 1
+        ]
+        found += [
+            f"--{name} is at most {most}, not {getattr(self, name)}"
+            for name, most in (("episodes", MAX_EPISODES), ("workers", MAX_WORKERS))
+            if (getattr(self, name) or 0) > most
+        ]
+        if self.horizon > MAX_HORIZON:
+            found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
+        if (self.attempts or 0) > self.episodes:
+            found.append(f"--attempts is at most --episodes, {self.episodes}, not {self.attempts}")
+        if self.seed < 0:
+            found.append(f"--seed must be 0 or more, not {self.seed}")
+        if self.out is not None and self.out.is_dir():
+            found.append(f"--out {self.out} is a folder: name a file in it, e.g. result.json")
+        elif self.out is not None and nearest_folder(self.out) is None:
+            found.append(f"--out {self.out} cannot be written: name a file elsewhere")
+        return found
+
+    @property
+    def train_goals(self) -> int:
+        """Training goals of each task that are needed; drawing a thousand takes its time."""
+        return self.goals if self.split == "train" else 0
+
+    @property
+    def attempted(self) -> int:
+        """Attempts that the repeating agent makes; 0: it is not evaluated, or has no more."""
+        if not self.repeating or self.episodes == 1:
+            return 0
+        return self.attempts or half_of(self.episodes)
+
+    def steps(self, suite: Suite) -> int:
+        """Environment steps of one policy's evaluation."""
+        return len(suite.split(self.split)) * self.goals * self.episodes * self.horizon
+
+    @property
+    def variant(self) -> str:
+        """What is asked for unlike the full protocol, as the end of a file's name: ``-goals20``.
+
+        So an evaluation replaces none of another kind. The quick protocol is called ``-quick``.
+        """
+        default = {**PROTOCOL, **PRESETS[self.preset]}
+        parts = [f"level{self.level}"] * (self.level > 1) + ["quick"] * (self.preset == "quick")
+        for name in PROTOCOL:
+            value, option = getattr(self, name), name.replace("_", "-")
+            if value != default[name]:
+                parts.append(f"no-{option}" if value is False else option)
+                parts[-1] += "" if isinstance(value, bool) else str(value)
+        return "".join(f"-{part}" for part in parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, for the record."""
+        values = dataclasses.asdict(self)
+        return {n: str(v) if isinstance(v, Path) else v for n, v in values.items()}
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "quick": {
+        "goals": 8,
+        "episodes": 3,
+        "deterministic": False,
+        "untrained": False,
+        "random": False,
+        "scripted": False,
+        "official": False,
+        "official_rounds": 1,
+    },
+}
+
+
+PROTOCOL = {
+    field.name: field.default
+    for field in dataclasses.fields(Settings)
+    if field.name not in {"source", "split", "which", "level", "preset", "workers", "out"}
+}
+"""What is measured, and how, by default."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: a checkpoint, its agent and run, and the tasks and goals of a suite."""
+
+    saved: Checkpoint
+    agent: RL2Agent
+    config: Config
+    suite: Suite
+
+
+def half_of(episodes: int) -> int:
+    """Attempts of a trial by default: as many as are repeats, or one more."""
+    return (episodes + 1) // 2
+
+
+def parse(argv: Sequence[str]) -> Settings:
+    """Read the command line; the preset's values are the defaults of the other options."""
+
+    @dataclass(frozen=True)
+    class Preset:
+        preset: Literal["full", "quick"] = "full"
+
+    chosen, _ = tyro.cli(Preset, args=argv, return_unknown_args=True, add_help=False)
+    default = Settings(tyro.MISSING, preset=chosen.preset, **PRESETS[chosen.preset])
+    return tyro.cli(Settings, args=argv, default=default, prog="python -m eval.evaluate")
+
+
+def load_subject(settings: Settings) -> Subject:
+    """Open the checkpoint and build its suite; ends with exit code 2 listing every problem."""
+    problems = settings.problems()
+    try:
+        saved = checkpoint.load(_chosen_path(settings))
+        agent, config = load_agent(saved, level=max(settings.level, 1))
+    except CheckpointError as error:
+        told = [line.strip() for line in str(error).splitlines()]
+        stop(problems + told, "name a run folder or a checkpoint that this Strata has written")
+    if invalid := config.validate():
+        stop(problems + [f"{saved.path / 'config.json'}: {problem}" for problem in invalid])
+    try:
+        goals = max(GOALS_PER_TASK, settings.train_goals)
+        suite = config.make_suite(min(config.train_goals, goals))
+        available = min(map(len, suite.split(settings.split).values()))
+        if settings.goals > available:
+            problems.append(
+                f"--goals {settings.goals}: the {settings.split} split has {available} per task"
+            )
+    except SuiteError as error:
+        problems.append(str(error))
+    if problems:
+        stop(problems)
+    return Subject(saved, agent, config, suite)
+
+
+def _chosen_path(settings: Settings) -> Path:
+    source = settings.source
+    if settings.which == "newest":
+        return source
+    folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source
+    chosen = checkpoint.best(folder)
+    if chosen is None:
+        raise CheckpointError(
+            f"--which best: {source} names no best checkpoint; give a run folder, or use "
+            "--which newest"
+        )
+    return chosen[0]
+
+
+def nearest_folder(path: Path) -> Path | None:
+    """The folder nearest above `path` that exists; None if nothing can be made in it."""
+    nearest = next(place for place in path.absolute().parents if place.exists())
+    return nearest if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) else None

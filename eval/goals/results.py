@@ -1,0 +1,237 @@
+"""An evaluation as people read it (tables) and as programs do (JSON)."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from envs.metaworld.suites import Suite
+from envs.metaworld.task_env import MAX_HORIZON
+from eval.goals.metrics import Interval, Outcomes, Row, Summary
+from eval.official.meta_evaluation import OVER_REPORTS, OfficialResult
+from train.run.checkpoint import Checkpoint
+from train.run.verified_folder import environment, replace_file
+
+SCHEMA = 1
+REPEATING = "official, repeating"
+_WIDTH = 150  # columns of a table that is not shown in a terminal
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One policy on the evaluation trials: outcomes, their summary and wall-clock seconds."""
+
+    outcomes: Outcomes
+    summary: Summary
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that one evaluation found out.
+
+    Attributes:
+        checkpoint: what was evaluated.
+        suite: where; goals are the first `settings["goals"]` of each task of `split`.
+        split: ``train`` or ``test``.
+        settings: how, as JSON values.
+        policies: ``stochastic``, ``repeating`` (`agents.acting.repeating`) and ``deterministic``
+            are the agent, ``untrained``, ``random`` and ``scripted`` the floors and the ceiling.
+        official: Meta-World's own figures by who acted, ``official`` and `REPEATING`; may be none.
+    """
+
+    checkpoint: Checkpoint
+    suite: Suite
+    split: str
+    settings: dict[str, Any]
+    policies: dict[str, Measured]
+    official: dict[str, OfficialResult]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, every (task, goal, episode) included, as JSON values."""
+        saved, suite, goals = self.checkpoint, self.suite, self.settings["goals"]
+        return {
+            "kind": "strata evaluation",
+            "schema": SCHEMA,
+            "checkpoint": {
+                "path": str(saved.path),
+                "step": saved.step,
+                "environment": saved.manifest["environment"],
+                "git_commit": saved.manifest["git_commit"],
+            },
+            "environment": environment(),
+            "config": saved.config,
+            "settings": self.settings,
+            "suite": {
+                "name": suite.name,
+                "seed": suite.seed,
+                "split": self.split,
+                "overlap": list(suite.overlap) if self.split == "test" else [],
+                "goals": {task: vectors[:goals] for task, vectors in self._goals().items()},
+            },
+            "policies": {
+                name: {
+                    "seconds": measured.seconds,
+                    "summary": measured.summary.to_json(),
+                    "outcomes": measured.outcomes.to_json(),
+                }
+                for name, measured in self.policies.items()
+            },
+            **{
+                key: self.official[name].to_json() if name in self.official else None
+                for key, name in (("official", "official"), ("official_repeating", REPEATING))
+            },
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the JSON atomically. Raises OSError; an older file is then intact."""
+        data = json.dumps(self.to_json(), allow_nan=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, data.encode() + b"\n")
+
+    def show(self, console: Console) -> None:
+        """Print the tables."""
+        for name in ("stochastic", "repeating", "deterministic"):
+            if name in self.policies:
+                self._print(console, f"agent, {name}", self._detail(self.policies[name].summary))
+        if len(self.policies) > 1 or self.official:
+            self._print(console, "any-step success in the last episode, %", self._comparison())
+        curves = {
+            name: [_rate(interval) for interval in measured.summary.mean.success]
+            for name, measured in self.policies.items()
+        }
+        episodes = [str(episode + 1) for episode in range(self.settings["episodes"])]
+        self._print(
+            console,
+            "any-step success by episode of the trial, mean over tasks, %",
+            {"episode": episodes, **curves},
+        )
+        for note in self._notes():
+            console.print(textwrap.fill(note, min(console.width, 100)), markup=False)
+
+    def _goals(self) -> dict[str, tuple[tuple[float, ...], ...]]:
+        return self.suite.split(self.split)
+
+    def _detail(self, summary: Summary) -> dict[str, list[str]]:
+        rows = self._rows(summary)
+        last = self.settings["episodes"]
+
+        def column(name: str, episode: int) -> list[str]:
+            show = _number if name == "returns" else _rate
+            return [show(getattr(row, name)[episode]) for row in rows]
+
+        return {
+            "task": self._names(),
+            "success ep. 1, %": column("success", 0),
+            f"success ep. {last}, %": column("success", -1),
+            "gain, points": [_gain(row.gain) for row in rows],
+            "last step ep. 1, %": column("last_step_success", 0),
+            f"last step ep. {last}, %": column("last_step_success", -1),
+            "gain, points ": [_gain(row.last_step_gain) for row in rows],
+            f"return ep. {last}": column("returns", -1),
+        }
+
+    def _comparison(self) -> dict[str, list[str]]:
+        columns = {"task": self._names()}
+        for name, measured in self.policies.items():
+            columns[name] = [_rate(row.success[-1]) for row in self._rows(measured.summary)]
+        for name, result in self.official.items():
+            rates = {**result.task_success, "mean": result.success}
+            columns[f"{name} *"] = [f"{100 * rates[task]:.0f}" for task in self._names()]
+        return columns
+
+    def _names(self) -> list[str]:
+        """Tasks and their mean; of one task there is none."""
+        tasks = list(self._goals())
+        return [*tasks, "mean"] if len(tasks) > 1 else tasks
+
+    def _rows(self, summary: Summary) -> list[Row]:
+        rows = list(summary.tasks.values())
+        return [*rows, summary.mean] if len(rows) > 1 else rows
+
+    def _notes(self) -> list[str]:
+        notes = [
+            "[low, high]: 95% intervals over goals of these tasks (Wilson's for the rates of one "
+            "task, else a bootstrap of goals within tasks); they say nothing of other tasks nor "
+            "of other training seeds.",
+        ]
+        if "repeating" in self.policies:
+            made = self.settings["attempts"]
+            notes.append(
+                f"repeating: the first {made} episodes of a trial are attempts, each begun with "
+                "cleared memory; the others repeat, noise for noise, the one that earned most "
+                "reward. Episodes of a Meta-World trial all start alike."
+            )
+        for name, measured in self.policies.items():
+            summary = measured.summary
+            if name == "stochastic":
+                notes.append(
+                    "interquartile mean of the last episode's return (agent, stochastic): "
+                    + _number(summary.return_iqm)
+                )
+            if summary.faulted:
+                trials = measured.outcomes.faults[..., 0].size
+                notes.append(
+                    f"unstable physics in {summary.faulted} of {trials} trials of {name}: counted "
+                    "as failures from there on"
+                )
+        if self.official:
+            plan = self.official["official"].plan
+            figures = ", ".join(f"{n} {100 * r.success:.1f}%" for n, r in self.official.items())
+            notes.append(
+                f"* Meta-World's own metalearning_evaluation (rounds: {plan.rounds}, environments: "
+                f"{plan.environments}; after 10 adaptation episodes deterministic, or repeating "
+                f"the best of them): {figures}. It {OVER_REPORTS}. For comparison with published "
+                "tables only."
+            )
+            if plan.horizon != MAX_HORIZON:
+                notes.append(f"* with {plan.horizon}-step episodes it is not the official figure")
+        if self.split == "test" and self.suite.overlap:
+            notes.append(
+                f"{', '.join(self.suite.overlap)} is among the training tasks too (Meta-World's "
+                f"own lists for {self.suite.name}): the mean is not wholly held out."
+            )
+        return notes
+
+    def _print(self, console: Console, title: str, columns: dict[str, list[str]]) -> None:
+        style = box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN
+        table = Table(box=style)
+        for name in columns:
+            table.add_column(name.strip(), justify="left" if name == "task" else "right")
+        rows = list(zip(*columns.values(), strict=True))
+        for row in rows:
+            if row[0] == "mean" and console.is_terminal:
+                table.add_section()
+            table.add_row(*row, style="bold" if row[0] == "mean" else None)
+        console.print(f"\n{title}", style="bold", markup=False, highlight=False)
+        console.print(table)
+
+
+def table_console() -> Console:
+    """Standard output; as wide as a table needs where it is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=_WIDTH, highlight=False)
+
+
+def _rate(interval: Interval) -> str:
+    return _text(interval, 100, "{:.0f}")
+
+
+def _gain(interval: Interval) -> str:
+    return _text(interval, 100, "{:+.0f}")
+
+
+def _number(interval: Interval) -> str:
+    return _text(interval, 1, "{:,.0f}")
+
+
+def _text(interval: Interval, scale: float, form: str) -> str:
+    value, low, high = (form.format(scale * n + 0.0) for n in vars(interval).values())
+    return f"{value} [?]" if interval.low != interval.low else f"{value} [{low}, {high}]"

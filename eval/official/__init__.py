@@ -1,0 +1,1 @@
+"""Meta-World's own evaluator."""

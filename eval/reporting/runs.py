@@ -1,0 +1,229 @@
+"""Finished or unfinished runs as data: what `eval.continual` and `eval.report` read of a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from eval.streams.retention import Matrix, steps_to
+from train.run.config import CHANGEABLE, HOW_IT_ENDS, Config
+from train.run.config_io import flatten
+from train.run.log import TIMING, read_metrics
+from train.run.retention_log import KIND
+from train.run.stream_config import StreamConfig, read_config
+
+UNLIKE = (CHANGEABLE - HOW_IT_ENDS) | {"seed", "run", "lanes"}
+"""Fields in which the seeds of one recipe may differ."""
+
+
+class RunError(ValueError):
+    """A folder is no run that can be reported; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of any training program.
+
+    Attributes:
+        folder: where it is.
+        config: of the run.
+        rows: lines of metrics.jsonl.
+        parameters: of the policy; 0 where nothing says.
+        seconds: of collecting, learning and evaluating, as far as timing.jsonl tells.
+        record: results/retention.json of a stream, else None.
+        evaluations: other evaluations in results/, by file name (see `eval.evaluate`).
+    """
+
+    folder: Path
+    config: Config
+    rows: list[dict[str, Any]]
+    parameters: int
+    seconds: float
+    record: dict[str, Any] | None
+    evaluations: dict[str, dict[str, Any]]
+
+    @property
+    def arm(self) -> str:
+        """Memory configuration or reference learner."""
+        return self.config.arm
+
+    @property
+    def seed(self) -> int:
+        """Training seed."""
+        return self.config.seed
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What seeds of an arm share: the configuration by field, without what has no effect."""
+        values = {n: v for n, v in flatten(self.config) if n not in UNLIKE}
+        if getattr(self.config, "schedule", None) == "constant":
+            values["ppo.final_learning_rate"] = values["ppo.learning_rate"]
+        if values["ppo.final_learning_rate"] == values["ppo.learning_rate"]:
+            values["ppo.anneal"] = None  # it has nothing to lower
+        return values
+
+    @property
+    def steps(self) -> int:
+        """Environment steps trained."""
+        return self.rows[-1]["step"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run reached its end."""
+        return self.steps >= (self.config.total_steps or 0)
+
+    def curve(self, name: str) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Steps and values of one logged metric where it was logged and finite."""
+        pairs = [(row["step"], row[name]) for row in self.rows if row.get(name) is not None]
+        return np.array([p[0] for p in pairs], float), np.array([p[1] for p in pairs], float)
+
+
+@dataclass(frozen=True)
+class StreamRun:
+    """One complete run of a stream.
+
+    Attributes:
+        run: the folder's content.
+        matrix: R.
+        areas: mean training success over each phase's own steps (AUC); NaN for the joint arm.
+        phase_steps: environment steps of each phase.
+        cycles: how often the task order was gone through.
+    """
+
+    run: Run
+    matrix: Matrix
+    areas: Float[np.ndarray, " phase"]
+    phase_steps: int
+    cycles: int
+
+    @property
+    def evaluated(self) -> tuple[tuple[str, Any], ...]:
+        """How: goals, episodes, horizon and split."""
+        assert self.run.record is not None
+        how = self.run.record["evaluation"]
+        return tuple((name, how[name]) for name in sorted(how) if name != "seed")
+
+    def times_to(self, level: float | dict[str, float]) -> Float[np.ndarray, "cycle task"]:
+        """Steps of its phase until each task's training success reached `level`; inf: never.
+
+        Args:
+            level: for all tasks, or by task name.
+        """
+        tasks = self.matrix.tasks
+        times = np.full((self.cycles, len(tasks)), np.inf)
+        for number, task in enumerate(self.matrix.phases):
+            wanted = level[tasks[task]] if isinstance(level, dict) else level
+            steps, success = self.phase_curve(number)
+            times[number // len(tasks), task] = steps_to(steps, success, wanted)
+        return times
+
+    def phase_curve(self, number: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Steps of phase `number` gone, and training success (last episode), per iteration."""
+        steps, success = self.run.curve("train/success")
+        start = number * self.phase_steps
+        inside = (steps > start) & (steps <= start + self.phase_steps)
+        return steps[inside] - start, success[inside]
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run folder. Raises RunError where it is none, or has not trained an iteration."""
+    try:
+        config = read_config(json.loads((folder / "config.json").read_bytes()))
+        rows = read_metrics(folder)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{folder} is no run folder ({error}): name one, e.g. runs/CL5x2-short-seed1"
+        ) from error
+    if not rows:
+        raise RunError(f"{folder} has logged nothing yet: let it train an iteration")
+    record, evaluations = None, {}
+    for path in sorted((folder / "results").glob("*.json")):
+        try:
+            values = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} is damaged ({error}): remove it or restore a copy") from error
+        kind = values.get("kind") if isinstance(values, dict) else None
+        if kind == KIND:
+            record = values
+        elif kind == "strata evaluation":
+            evaluations[path.name] = values
+    parameters = record["parameters"] if record else _parameters(folder)
+    return Run(folder, config, rows, parameters, _seconds(folder), record, evaluations)
+
+
+def load_stream_run(run: Run) -> StreamRun:
+    """What a complete stream left behind.
+
+    Raises:
+        RunError: the run is of no stream, or has not come to its end.
+    """
+    record, config = run.record, run.config
+    if record is None or not isinstance(config, StreamConfig):
+        raise RunError(
+            f"{run.folder} is of no stream: python -m train.continual makes such runs, and "
+            "python -m eval.report shows others too"
+        )
+    if not record["complete"]:
+        raise RunError(
+            f"{run.folder} has not come to its end: python -m train.continual --resume {run.folder}"
+        )
+    facts = record["stream"]
+    tasks = tuple(facts["tasks"])
+    phases = tuple(tasks.index(task) for task in facts["phases"])
+    matrix = Matrix(tasks, phases, np.array(record["matrix"]["R"], dtype=float))
+    found = StreamRun(
+        run, matrix, np.full(len(phases), np.nan), facts["phase_steps"], facts["cycles"]
+    )
+    if run.arm != "joint":
+        for number in range(len(phases)):
+            found.areas[number] = found.phase_curve(number)[1].mean()
+    return found
+
+
+def mixed_recipes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    """What is wrong with runs that stand as the seeds of one arm, one sentence for each group."""
+    found = []
+    for arm, group in groups.items():
+        recipes = [run.recipe for run in group]
+        unlike = [
+            f"{name} ({', '.join(sorted({repr(recipe[name]) for recipe in recipes}))})"
+            for name in recipes[0]
+            if any(recipe[name] != recipes[0][name] for recipe in recipes)
+        ]
+        if unlike:
+            found.append(
+                f"the runs of {arm} are of different recipes, {', '.join(unlike)}: report each by "
+                "itself"
+            )
+    return found
+
+
+def _seconds(folder: Path) -> float:
+    try:
+        lines = (folder / TIMING).read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return float("nan")
+    names = ("collect_seconds", "learn_seconds", "evaluate_seconds")
+    return float(sum(row.get(name) or 0.0 for row in rows for name in names))
+
+
+def _parameters(folder: Path) -> int:
+    """Weights of the policy in the newest checkpoint, without the normaliser's statistics."""
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted((folder / "checkpoints").glob("[0-9]*/agent.safetensors"))
+    if not files:
+        return 0
+    try:
+        with safe_open(files[-1], framework="np") as file:
+            names = [name for name in file.keys() if ".normaliser." not in name]  # noqa: SIM118
+            return int(sum(np.prod(file.get_slice(n).get_shape(), dtype=int) for n in names))
+    except (OSError, SafetensorError):
+        return 0

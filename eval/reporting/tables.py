@@ -1,0 +1,254 @@
+"""The numbers of a comparison as tables and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from eval.goals.metrics import Interval
+from eval.reporting.figures import ordered, short_name
+from eval.reporting.report_writer import Table
+from eval.reporting.runs import Run, StreamRun
+from eval.streams.compare import (
+    CONTRASTS,
+    METRICS,
+    Result,
+    adaptation,
+    adaptation_speed,
+    contrast,
+    metric_values,
+    result,
+    saved,
+    transfer,
+)
+
+CONTRASTED = (
+    "performance",
+    "first-episode performance",
+    "incremental performance",
+    "forgetting",
+    "meta-forgetting",
+)
+UNKNOWN = "–"
+
+Groups = Mapping[str, Sequence[StreamRun]]
+
+
+def number(value: float, form: str = "{:.2f}") -> str:
+    """A number, or a dash where it is unknown."""
+    return form.format(value + 0.0) if isfinite(value) else UNKNOWN
+
+
+def span(interval: Interval, form: str = "{:.2f}") -> str:
+    """Value [low, high]."""
+    if not isfinite(interval.low):
+        return number(interval.value, form)
+    low, high = form.format(interval.low + 0.0), form.format(interval.high + 0.0)
+    return f"{number(interval.value, form)} [{low}, {high}]"
+
+
+def every_seed(values: Sequence[float], form: str = "{:.2f}") -> str:
+    """All seeds' values."""
+    return "  ".join(number(value, form) for value in values)
+
+
+def stream_results(groups: Groups) -> dict[str, dict[str, Result | float]]:
+    """Metric by metric and arm by arm; transfer and savings need single-task runs for some."""
+    alone = groups.get("single", ())
+    arms = [arm for arm in ordered(list(groups)) if arm != "single"]
+    found: dict[str, dict[str, Result | float]] = {
+        name: {arm: result(metric_values(name, groups[arm])) for arm in arms} for name in METRICS
+    }
+    for arm in arms:
+        # The joint arm has no phases: nothing of it comes before or after anything.
+        if arm == "joint":
+            for name in set(METRICS) - {"performance", "first-episode performance"}:
+                del found[name][arm]
+            found["adaptation gain"][arm] = result(metric_values("adaptation gain", groups[arm]))
+            continue
+        if alone and len(alone[0].areas) >= len(groups[arm][0].matrix.tasks):
+            for name, value in transfer(groups[arm], alone).items():
+                found.setdefault(name, {})[arm] = value
+        if (savings := saved(groups[arm], alone)) is not None:
+            found.setdefault("savings", {})[arm] = savings
+    return found
+
+
+def stream_tables(groups: Groups) -> list[tuple[str, Table]]:
+    """Every metric: one row an arm, with interval and every seed."""
+    descriptions = {name: told for name, (told, _) in METRICS.items()} | {
+        "forward transfer, raw": "success while training minus alone (AUC), without phase 1",
+        "forward transfer, normalised": "the same over the room above alone; unstable near 1",
+        "savings": "part of the relearning time saved in cycle 2 (restricted means)",
+    }
+    tables = []
+    for name, arms in stream_results(groups).items():
+        rows: dict[str, list[str]] = {"arm": [], "mean [95 %]": [], "every seed": []}
+        for arm, value in arms.items():
+            known = isinstance(value, Result)
+            rows["arm"].append(arm)
+            rows["mean [95 %]"].append(span(value.interval) if known else number(value))
+            rows["every seed"].append(every_seed(value.seeds) if known else UNKNOWN)
+        tables.append((f"{name}: {descriptions[name]}", Table({k: v for k, v in rows.items()})))
+    return tables
+
+
+def adaptation_table(groups: Groups) -> Table:
+    """Success at the end by episode of the trial, and episodes until half of them succeed."""
+    arms = [arm for arm in ordered(list(groups)) if arm != "single"]
+    curves = {arm: adaptation(groups[arm]) for arm in arms}
+    columns: dict[str, list[str]] = {"arm": arms}
+    for episode in range(len(curves[arms[0]])):
+        columns[f"episode {episode + 1}"] = [span(curves[a][episode].interval) for a in arms]
+    columns["episodes to 0.5"] = [number(adaptation_speed(groups[a]), "{:.0f}") for a in arms]
+    return Table({name: cells for name, cells in columns.items()})
+
+
+def contrast_table(groups: Groups) -> Table:
+    """The declared contrasts, paired by seed; those whose arms are not there are named too."""
+    rows: dict[str, list[str]] = {
+        n: [] for n in ("contrast", "metric", "difference [95 %]", "every seed")
+    }
+    for one, other in CONTRASTS:
+        missing = [arm for arm in (one, other) if arm not in groups]
+        for name in CONTRASTED[:1] if missing else CONTRASTED:
+            found = None if missing else contrast(name, groups[one], groups[other])
+            rows["contrast"].append(f"{one} − {other}")
+            rows["metric"].append(name)
+            what = f"no run of {', '.join(missing)}" if missing else "no common seed"
+            rows["difference [95 %]"].append(
+                span(found.interval, "{:+.2f}") if found is not None else what
+            )
+            rows["every seed"].append(
+                every_seed(found.seeds, "{:+.2f}") if found is not None else UNKNOWN
+            )
+    return Table({name: cells for name, cells in rows.items()})
+
+
+def task_table(groups: Groups) -> Table:
+    """Success on unseen goals at the end, task by task; alone: after the task's own phase."""
+    tasks = next(iter(groups.values()))[0].matrix.tasks
+    columns: dict[str, list[str]] = {"task": [short_name(task) for task in tasks]}
+    for arm in ordered(list(groups)):
+        name = "learned" if arm == "single" else "performance"
+        values = metric_values(name, groups[arm])[: len(tasks)]
+        columns[arm] = [span(result(row[None]).interval) for row in values]
+    return Table({name: cells for name, cells in columns.items()})
+
+
+def cost_table(groups: Mapping[str, Sequence[Run]]) -> Table:
+    """What each arm is and took."""
+    arms = ordered(list(groups))
+    columns: dict[str, list[str]] = {"arm": arms}
+    columns["seeds"] = [" ".join(str(run.seed) for run in groups[arm]) for arm in arms]
+    columns["policy parameters"] = [
+        f"{groups[arm][0].parameters:,}" if groups[arm][0].parameters else UNKNOWN for arm in arms
+    ]
+    if any(run.record for group in groups.values() for run in group):
+        columns["numbers in long-term memory"] = [
+            f"{(groups[arm][0].record or {}).get('stored', 0):,}" for arm in arms
+        ]
+    columns["environment steps"] = [
+        " ".join(dict.fromkeys(f"{run.steps:,}" for run in groups[arm])) for arm in arms
+    ]
+    columns["wall-clock a run"] = [
+        _duration(float(np.mean([run.seconds for run in groups[arm]]))) for arm in arms
+    ]
+    columns["complete"] = [
+        "yes" if all(run.complete for run in groups[arm]) else "no" for arm in arms
+    ]
+    return Table({name: cells for name, cells in columns.items()})
+
+
+def training_table(groups: Mapping[str, Sequence[Run]], last: int) -> Table:
+    """Mean training success over each run's last `last` iterations, task by task."""
+    names = sorted(
+        {n for g in groups.values() for r in g for n in r.rows[-1] if n.startswith("train/success")}
+        - {f"train/success_by_episode/{e}" for e in range(1, 1000)}
+    )
+    names.sort(key=lambda name: name == "train/success")
+    columns: dict[str, list[str]] = {
+        "task": [short_name(n.removeprefix("train/success").strip("/")) or "mean" for n in names]
+    }
+    for arm in ordered(list(groups)):
+        cells = []
+        for name in names:
+            tails = [run.curve(name)[1][-last:] for run in groups[arm]]
+            found = result(np.array([[tail.mean() if len(tail) else np.nan for tail in tails]]))
+            cells.append(f"{span(found.interval)}  ({every_seed(found.seeds)})")
+        columns[f"{arm} (every seed)"] = cells
+    return Table({name: cells for name, cells in columns.items()})
+
+
+def evaluation_table(groups: Mapping[str, Sequence[Run]]) -> Table | None:
+    """Last-episode success of the newest `eval.evaluate` result of each run and split."""
+    columns = ("arm", "seed", "split", "step", "goals × episodes", "task", "success", "last step")
+    rows: dict[str, list[str]] = {name: [] for name in columns}
+    for arm in ordered(list(groups)):
+        for run in groups[arm]:
+            for split, values in _newest(run).items():
+                how = values["settings"]
+                size = f"{how['goals']} × {how['episodes']}"
+                summary = values["policies"]["stochastic"]["summary"]
+                for task, row in {**summary["tasks"], "mean": summary["mean"]}.items():
+                    cells = (arm, str(run.seed), split, f"{values['checkpoint']['step']:,}", size)
+                    shown = [
+                        span(Interval(*(float("nan") if v is None else v for v in row[name][-1])))
+                        for name in ("success", "last_step_success")
+                    ]
+                    for name, cell in zip(rows, (*cells, short_name(task), *shown), strict=True):
+                        rows[name].append(cell)
+    return Table({name: cells for name, cells in rows.items()}) if rows["arm"] else None
+
+
+def _newest(run: Run) -> dict[str, dict[str, Any]]:
+    """By split the result of the latest checkpoint, the largest of these; of the agent itself."""
+    found: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
+    for values in run.evaluations.values():
+        how = values["settings"]
+        if how.get("level", 1) != 1 or "stochastic" not in values["policies"]:
+            continue
+        rank = values["checkpoint"]["step"], how["goals"] * how["episodes"]
+        if how["split"] not in found or rank > found[how["split"]][0]:
+            found[how["split"]] = rank, values
+    return {split: values for split, (_, values) in found.items()}
+
+
+def to_json(groups: Groups) -> dict[str, Any]:
+    """All metrics and contrasts of a stream as JSON values."""
+
+    def plain(value: Result | float | None) -> Any:
+        if isinstance(value, Result):
+            return value.to_json()
+        return value if value is not None and isfinite(value) else None
+
+    return {
+        "seeds": {arm: [run.run.seed for run in group] for arm, group in groups.items()},
+        "metrics": {
+            name: {arm: plain(value) for arm, value in arms.items()}
+            for name, arms in stream_results(groups).items()
+        },
+        "adaptation": {
+            arm: [plain(value) for value in adaptation(group)]
+            for arm, group in groups.items()
+            if arm != "single"  # it ends on one task
+        },
+        "contrasts": [
+            {
+                "contrast": [one, other],
+                "metric": name,
+                "difference": plain(contrast(name, groups[one], groups[other])),
+            }
+            for one, other in CONTRASTS
+            if one in groups and other in groups
+            for name in CONTRASTED
+        ],
+    }
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if isfinite(seconds) else UNKNOWN

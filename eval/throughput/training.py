@@ -1,0 +1,124 @@
+"""End-to-end training, collection and learning together: sb3-contrib's RecurrentPPO and ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from agents.rl2 import AgentConfig
+from envs.pool.pool import WorkerPool, available_cores
+from eval.throughput.rivals import Entry, Setup, missing
+from train.algorithms.ppo_config import PPOConfig
+from train.collect import acting_policy, collect
+from train.run.config import Config
+from train.run.state import initialise
+
+
+class RecurrentPPO:
+    """sb3-contrib's recurrent PPO with an LSTM as wide as our memory and a critic like ours.
+
+    Args:
+        setup: tasks and environments.
+        copies: environments per environment of the setup.
+        options: hyperparameters that differ from its defaults.
+    """
+
+    def __init__(self, setup: Setup, *, copies: int = 1, **options: Any) -> None:
+        from sb3_contrib import RecurrentPPO as Learner
+        from stable_baselines3.common.vec_env import DummyVecEnv
+
+        agent = AgentConfig()
+        setup = dataclasses.replace(setup, envs=setup.envs * copies)
+        torch.set_num_threads(available_cores())
+        shape = {"pi": [], "vf": [agent.critic, agent.critic]}
+        self._learner = Learner(
+            "MlpLstmPolicy",
+            DummyVecEnv(setup.makers),
+            policy_kwargs={"lstm_hidden_size": agent.hidden, "net_arch": shape},
+            device="cpu",
+            seed=setup.seed,
+            verbose=0,
+            **options,
+        )
+
+    def run(self, steps: int) -> int:
+        """Collect and learn for at least `steps` steps, in whole rollouts; returns how many."""
+        torch.set_num_threads(available_cores())
+        before = self._learner.num_timesteps
+        self._learner.learn(steps, reset_num_timesteps=False)
+        return self._learner.num_timesteps - before
+
+    def close(self) -> None:
+        """Free the environments."""
+        self._learner.get_env().close()  # type: ignore[union-attr]
+
+
+class OurTraining:
+    """Our own loop at its defaults but for epochs and trials of 2 episodes; see `train.rl2.train`.
+
+    Args:
+        setup: tasks and environments; an iteration has twice as many trials.
+        epochs: passes over each iteration's data.
+        horizon: steps of an episode; an iteration has two of them per trial.
+    """
+
+    def __init__(self, setup: Setup, *, epochs: int, horizon: int = 250) -> None:
+        self._suite = setup.suite
+        config = Config(
+            suite="custom",
+            tasks=setup.suite.tasks,
+            seed=setup.seed,
+            trials=2 * setup.envs,  # as many as the tuned rival has environments: 40 on ML10
+            episodes=2,
+            horizon=horizon,
+            ppo=PPOConfig(epochs=epochs, kl_stop=1e5),  # all passes, as the rival makes
+            device="cpu",
+        )
+        self._config = config.resolved(len(setup.suite.tasks))
+        self._state = initialise(self._config, setup.suite)
+        self._pool = WorkerPool(self._config.workers)
+
+    def run(self, steps: int) -> int:
+        """Collect and learn for at least `steps` steps, in whole iterations; returns how many."""
+        torch.set_num_threads(self._config.threads)
+        config, state, began = self._config, self._state, self._state.steps
+        while state.steps - began < steps:
+            trials = self._suite.sample_trials(
+                config.trials or 0,
+                episodes=config.episodes,
+                horizon=config.horizon,
+                iteration=state.iteration,
+                seed=config.seed,
+            )
+            policy, tasks = acting_policy(state.agent), self._suite.tasks
+            rollout = collect(self._pool, policy, trials, tasks=tasks, lanes=config.lanes)
+            state.ppo.update(rollout, state.minibatch_rng(config.seed))
+            state.agent.encoder.normaliser.update(rollout.usable_obs())
+            state.iteration += 1
+            state.steps += rollout.rewards.numel()
+        return state.steps - began
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.close()
+
+
+# The best setting found on two cores: as many environments and as large minibatches as still help.
+_TUNED = {"n_steps": 128, "batch_size": 1280, "n_epochs": 5}
+
+TRAINING: dict[str, Entry] = {
+    "rppo": Entry(
+        "RecurrentPPO at its defaults (10 epochs)",
+        RecurrentPPO,
+        lambda: missing("sb3_contrib"),
+    ),
+    "rppo-tuned": Entry(
+        "RecurrentPPO tuned for speed (5 epochs)",
+        lambda setup: RecurrentPPO(setup, copies=2, **_TUNED),
+        lambda: missing("sb3_contrib"),
+    ),
+    "train-10": Entry("Strata training (10 epochs)", lambda setup: OurTraining(setup, epochs=10)),
+    "train-5": Entry("Strata training (5 epochs)", lambda setup: OurTraining(setup, epochs=5)),
+}

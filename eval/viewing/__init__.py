@@ -1,0 +1,1 @@
+"""What `eval.watch` shows, and how."""

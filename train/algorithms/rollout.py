@@ -1,0 +1,234 @@
+"""A collected iteration, its advantages, and its cutting into sequences: all pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from agents.heads import GOAL_DIM
+from agents.input_layout import OBS, OBS_DIM
+from envs.pool.shared_rollout import TrialBatch
+from envs.trials.practice import PARTS
+from envs.trials.trial import Trial
+
+Boundary = Literal["carry", "cut"]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One batch of trials, time-major, T = episodes × horizon.
+
+    Attributes:
+        inputs: packed inputs.
+        actions: unclipped actions.
+        log_probs: log-probabilities computed by the workers while acting.
+        rewards: unscaled rewards.
+        successes: success flag of each step.
+        usable: trials without a physics fault; the others are kept out of every loss.
+        task_ids: index of each trial's task among the training tasks, N; N more for proposals.
+        goals: each trial's goal, padded with zeros to 6 numbers, in metres, or its proposal's
+            `vector`.
+        episodes: K.
+        recall: what of episodic memory each trial saw; None: all of it.
+        kinds: 0 for the suite's own tasks, 1, 2 for proposals by `envs.trials.practice.PARTS`;
+            None: all are the suite's own.
+    """
+
+    inputs: Float[Tensor, "time trial input"]
+    actions: Float[Tensor, "time trial action"]
+    log_probs: Float[Tensor, "time trial"]
+    rewards: Float[Tensor, "time trial"]
+    successes: Bool[Tensor, "time trial"]
+    usable: Bool[Tensor, " trial"]
+    task_ids: Int[Tensor, " trial"]
+    goals: Float[Tensor, "trial goal"]
+    episodes: int
+    recall: Int[Tensor, " trial"] | None = None
+    kinds: Int[Tensor, " trial"] | None = None
+
+    @classmethod
+    def from_batch(
+        cls, batch: TrialBatch, trials: Sequence[Trial], tasks: Sequence[str]
+    ) -> Rollout:
+        """Attach to a batch what the learner knows about its trials."""
+        position = {task: i for i, task in enumerate(tasks)}
+        goals = [
+            trial.proposal.vector(target) if trial.proposal else trial.goal
+            for trial, target in zip(trials, batch.targets.tolist(), strict=True)
+        ]
+        return cls(
+            inputs=torch.from_numpy(batch.inputs),
+            actions=torch.from_numpy(batch.actions),
+            log_probs=torch.from_numpy(batch.log_probs),
+            rewards=torch.from_numpy(batch.rewards),
+            successes=torch.from_numpy(batch.successes),
+            usable=torch.from_numpy(~batch.faults.any(axis=0)),
+            task_ids=torch.tensor(
+                [position[t.task] + len(tasks) * (t.proposal is not None) for t in trials]
+            ),
+            goals=pad_goals(goals),
+            episodes=trials[0].episodes,
+            recall=torch.tensor([trial.recall for trial in trials]),
+            kinds=torch.tensor(
+                [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
+            ),
+        )
+
+    @property
+    def steps(self) -> int:
+        """T, steps of each trial."""
+        return self.rewards.shape[0]
+
+    @property
+    def horizon(self) -> int:
+        """H, steps of each episode."""
+        return self.steps // self.episodes
+
+    def clock(self) -> Float[Tensor, "time 2"]:
+        """Fraction of the episode and of the trial gone before each step, in [0, 1)."""
+        t = torch.arange(self.steps, dtype=torch.float32)
+        return torch.stack(((t % self.horizon) / self.horizon, t / self.steps), dim=-1)
+
+    def without_faults(self) -> Rollout:
+        """Only the usable trials. Masking the others would not do: 0 × inf is NaN."""
+        keep = self.usable
+        timed = ("inputs", "actions", "log_probs", "rewards", "successes")
+        fixed = ("usable", "task_ids", "goals")
+        known = [name for name in ("recall", "kinds") if getattr(self, name) is not None]
+        return dataclasses.replace(
+            self,
+            **{name: getattr(self, name)[:, keep] for name in timed},
+            **{name: getattr(self, name)[keep] for name in (*fixed, *known)},
+        )
+
+    def usable_obs(self) -> Float[Tensor, "n obs"]:
+        """Observations of all usable trials, for the normaliser."""
+        return self.inputs[:, self.usable, OBS].reshape(-1, OBS_DIM)
+
+    def by_episode(
+        self, values: Float[Tensor, "time trial"]
+    ) -> Float[Tensor, "episode step trial"]:
+        """Split time into episodes."""
+        return values.reshape(self.episodes, self.horizon, -1)
+
+    def success_by_episode(self) -> Float[Tensor, "episode trial"]:
+        """1 where the episode succeeded at any step (Meta-World's official criterion)."""
+        return self.by_episode(self.successes.float()).amax(dim=1)
+
+    def last_step_success(self) -> Float[Tensor, "episode trial"]:
+        """1 where the episode's last step was a success."""
+        return self.by_episode(self.successes.float())[:, -1]
+
+
+def pad_goals(goals: Sequence[Sequence[float]]) -> Float[Tensor, "trial goal"]:
+    """Goals of 3 or 6 numbers as one float32 tensor."""
+    padded = np.zeros((len(goals), GOAL_DIM), dtype=np.float32)
+    for row, goal in enumerate(goals):
+        padded[row, : len(goal)] = goal
+    return torch.from_numpy(padded)
+
+
+def step_discounts(
+    steps: int, horizon: int, gamma: float, boundary: Boundary
+) -> Float[Tensor, "time 1"]:
+    """Discount applied to the value after each step.
+
+    γ inside episodes and 0 at the trial's end. At the end of an inner episode it is γ with
+    ``carry`` (the next episode of the trial is part of the same return, as in RL²) and 0 with
+    ``cut`` (each episode is its own return, of finite horizon H).
+    """
+    discounts = torch.full((steps, 1), gamma)
+    if boundary == "cut":
+        discounts[horizon - 1 :: horizon] = 0.0
+    discounts[-1] = 0.0
+    return discounts
+
+
+def gae(
+    rewards: Float[Tensor, "time trial"],
+    values: Float[Tensor, "time trial"],
+    discounts: Float[Tensor, "time _"],
+    lam: float,
+) -> Float[Tensor, "time trial"]:
+    """Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
+
+    δ_t = r_t + γ_t V_{t+1} - V_t and A_t = δ_t + γ_t λ A_{t+1}, with per-step discounts γ_t.
+    """
+    advantages = torch.zeros_like(rewards)
+    following = torch.zeros_like(rewards[0])
+    next_value = torch.zeros_like(rewards[0])
+    for t in range(len(rewards) - 1, -1, -1):
+        delta = rewards[t] + discounts[t] * next_value - values[t]
+        following = delta + discounts[t] * lam * following
+        advantages[t], next_value = following, values[t]
+    return advantages
+
+
+def normalise_per_task(
+    advantages: Float[Tensor, "time trial"],
+    task_ids: Int[Tensor, " trial"],
+    usable: Bool[Tensor, " trial"],
+) -> Float[Tensor, "time trial"]:
+    """Zero mean and unit deviation within each task's usable trials; 0 for the others.
+
+    Rewards of different tasks differ in scale by an order of magnitude; without this the loud
+    tasks alone would steer the policy.
+    """
+    normalised = torch.zeros_like(advantages)
+    for task in task_ids.unique().tolist():
+        columns = (task_ids == task) & usable
+        if columns.any():
+            part = advantages[:, columns]
+            normalised[:, columns] = (part - part.mean()) / (part.std(correction=0) + 1e-6)
+    return normalised
+
+
+class Sequences:
+    """A rollout cut into stretches of at most `length` steps for truncated BPTT.
+
+    No step is dropped: a stretch that is shorter than L is padded with zeros. Stretches are
+    numbered 0…N-1, stretch-major: stretch n is of trial ``n % B`` and of the steps
+    ``bounds[n // B]``.
+
+    Args:
+        steps: T.
+        trials: B.
+        length: L, steps of BPTT.
+        offset: where the second stretch begins, if not at L; taken modulo L.
+    """
+
+    def __init__(self, steps: int, trials: int, length: int, offset: int = 0) -> None:
+        self.steps, self.trials, self.length = steps, trials, min(length, steps)
+        first = offset % self.length or self.length
+        cuts = (0, *range(first, steps, self.length), steps)
+        self.bounds = tuple(itertools.pairwise(cuts))
+        self.count = len(self.bounds) * trials
+
+    def cut(self, values: Float[Tensor, "time trial *rest"]) -> Float[Tensor, "step n *rest"]:
+        """(T, B, …) → (L, N, …), zero-padded."""
+        others = (0, 0) * (values.dim() - 1)
+        return torch.cat(
+            [
+                functional.pad(values[begin:end], (*others, 0, self.length - (end - begin)))
+                for begin, end in self.bounds
+            ],
+            dim=1,
+        )
+
+    def trials_of(self, index: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+        """Column of the rollout that each of these stretches is of."""
+        return index % self.trials
+
+    def minibatches(self, count: int, rng: np.random.Generator) -> list[Int[Tensor, " n"]]:
+        """Indices of all stretches, shuffled and dealt into `count` nearly equal minibatches."""
+        order = torch.from_numpy(rng.permutation(self.count))
+        return list(torch.tensor_split(order, min(count, self.count)))

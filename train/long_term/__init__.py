@@ -1,0 +1,1 @@
+"""What outlives a trial: levels of memory, arms, reference learners."""

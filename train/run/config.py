@@ -1,0 +1,303 @@
+"""Configuration of a run: frozen dataclasses, parsed from the command line by tyro.
+
+Everything wrong with a configuration is reported at once, with the flag to change, and nothing is
+written before it is right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
+
+import tyro
+
+from agents.rl2 import AgentConfig
+from envs.metaworld.suites import Suite, make_suite, suite_problems
+from envs.metaworld.task_env import MAX_HORIZON
+from envs.pool.pool import available_cores
+from train.algorithms.ppo_config import PPOConfig
+from train.long_term.arms import ARMS, Arm, ArmName, MemoryConfig, network
+from train.run import checkpoint
+from train.run.checkpoint import Checkpoint, CheckpointError
+from train.run.config_io import build, flatten
+from train.run.older import modernised, sees_proposals_otherwise
+from train.run.verified_folder import replace_file
+
+HOW_IT_ENDS = frozenset({"total_steps", "ppo.final_learning_rate", "ppo.anneal"})
+CHANGEABLE = HOW_IT_ENDS | {
+    "workers", "threads", "device", "checkpoint_every", "evaluate_every", "video_every", "keep"
+}  # fmt: skip
+"""Fields that may differ when a run is resumed: they do not change what is learnt up to a step,
+except HOW_IT_ENDS, which says how the learning rate does."""
+
+
+PROPOSALS = 0.5  # share of training trials, where whole tasks are held out
+STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 2505.11289)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train RL² on Meta-World."""
+
+    arm: ArmName = "short"
+    """Memory of the agent: none, short (flat RL²), short-wide, short+replay, long, cascade,
+    cascade+replay, episodic, or hierarchical (all of it); see docs/memory.md."""
+    suite: str = "ML10"
+    """ML1 (with --task), ML10, ML25, ML45, MT10, MT50, or custom (with --tasks)."""
+    task: str | None = None
+    """The task of ML1, e.g. reach-v3."""
+    tasks: tuple[str, ...] = ()
+    """Training tasks of a custom suite."""
+    test_tasks: tuple[str, ...] = ()
+    """Held-out tasks of a custom suite; without them it is tested on unseen goals."""
+    seed: int = 1
+    """Seed of goals, trials, exploration, initial weights and minibatches."""
+    train_goals: int = 1000
+    """Goals of each training task; 50 is Meta-World's own list, which a memory learns by heart."""
+    total_steps: int | None = None
+    """Environment steps to train for; default: 2 million per training task, 20 million for ML10."""
+    episodes: int = 4
+    """Episodes of a training trial (K); memory is carried through all of them."""
+    horizon: int = 125
+    """Steps of a training episode (H)."""
+    trials: int | None = None
+    """Trials of one iteration; default: the smallest multiple of the tasks that is at least 40."""
+    proposals: float | None = None
+    """Share of training trials whose task is proposed: other things to do in the same scenes;
+    default: 0.5 for suites that hold out whole tasks (ML10, ML25, ML45), else 0."""
+    vary: bool = True
+    """Vary the scenes of proposed tasks: where the hand starts, and where the object is seen."""
+    balance: bool = True
+    """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
+    lanes: int = 10
+    """Trials that a worker steps together. Part of the result's last digits; workers are not."""
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    run: Path | None = None
+    """Folder of the run; default: runs/<suite>-<arm>-seed<seed>."""
+    workers: int | None = None
+    """Worker processes; default: one per available core."""
+    threads: int = 1
+    """Threads of the learner: matrices this small gain little from more, and on a busy machine
+    threads that wait for each other lose several-fold (docs/decisions.md)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the learner runs; workers always act on the CPU."""
+    checkpoint_every: int = 250_000
+    """Environment steps between checkpoints."""
+    evaluate_every: int = 1_000_000
+    """Environment steps between quick evaluations on the test split (0: none)."""
+    video_every: int = 0
+    """Environment steps between videos of the agent in TensorBoard (0: none)."""
+    keep: int = 3
+    """Checkpoints to keep besides the best one."""
+    least_trials: ClassVar[int] = 40  # of an iteration, where `trials` does not say
+
+    @property
+    def levels(self) -> Arm:
+        """The levels of memory that the arm has."""
+        return ARMS[self.arm]
+
+    @property
+    def network(self) -> AgentConfig:
+        """The agent that the arm makes of `agent`."""
+        return network(self.levels, self.agent, self.memory)
+
+    @property
+    def label(self) -> str:
+        """Name of the arm, with the core where it is not the usual one."""
+        return self.arm + ("-lstm" if self.agent.core == "lstm" and self.levels.short else "")
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this run is written."""
+        name = f"{self.task if self.suite == 'ML1' else self.suite}-{self.label}-seed{self.seed}"
+        return self.run or Path("runs") / name
+
+    def trials_for(self, tasks: int) -> int:
+        """Trials of one iteration, a multiple of the `tasks` training tasks unless it is given.
+
+        At least two of each where tasks are proposed too: proposals take whole rounds of all tasks.
+        """
+        least = max(self.least_trials, 2 * tasks if self.proposal_share > 0 else 0)
+        return self.trials or -(-least // tasks) * tasks
+
+    @property
+    def proposal_share(self) -> float:
+        """Share of trials of proposed tasks."""
+        default = PROPOSALS if self.suite in ("ML10", "ML25", "ML45") else 0.0
+        return default if self.proposals is None else self.proposals
+
+    def suite_problems(self) -> list[str]:
+        """Everything wrong with the tasks that are asked for."""
+        return suite_problems(
+            self.suite, task=self.task, tasks=self.tasks, test_tasks=self.test_tasks
+        )
+
+    def make_suite(self, train_goals: int | None = None) -> Suite:
+        """The run's tasks and goals; of each training task only `train_goals` where given.
+
+        Raises:
+            SuiteError: there is no such suite.
+        """
+        return make_suite(
+            self.suite,
+            task=self.task,
+            tasks=self.tasks,
+            test_tasks=self.test_tasks,
+            seed=self.seed,
+            train_goals=self.train_goals if train_goals is None else train_goals,
+        )
+
+    def validate(self, tasks: int | None = None) -> list[str]:
+        """Everything wrong with this configuration; `tasks` is the number of training tasks."""
+        found = self.suite_problems()
+        positive = (
+            "train_goals", "total_steps", "episodes", "horizon", "trials", "lanes", "workers",
+            "threads", "checkpoint_every", "keep",
+        )  # fmt: skip
+        found += [
+            f"--{name.replace('_', '-')} must be at least 1, not {value}"
+            for name in positive
+            if (value := getattr(self, name)) is not None and value < 1
+        ]
+        if self.seed < 0 or self.seed >= 2**31:
+            found.append(f"--seed must be from 0 to {2**31 - 1}, not {self.seed}")
+        found += [
+            f"--{name.replace('_', '-')} must be 0 (never) or more, not {getattr(self, name)}"
+            for name in ("evaluate_every", "video_every")
+            if getattr(self, name) < 0
+        ]
+        if not 0 <= self.proposal_share < 1:
+            found.append(f"--proposals must be 0 or more and less than 1, not {self.proposals}")
+        if self.horizon > MAX_HORIZON:
+            found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
+        if tasks and self.trials and self.trials % tasks:
+            nearest = -(-self.trials // tasks) * tasks
+            found.append(
+                f"--trials {self.trials} does not divide among {tasks} tasks: try {nearest}"
+            )
+        if tasks and self.trials and self.proposal_share > 0 and self.trials < 2 * tasks:
+            found.append(
+                f"--trials {self.trials} is one of each of {tasks} tasks, which cannot be shared "
+                f"with proposed tasks: try {2 * tasks}, or --proposals 0"
+            )
+        if self.agent.core == "none" and self.levels.short:
+            found.append(f"--core none has no memory for arm {self.arm}: use --arm none or long")
+        return found + self.agent.problems() + self.ppo.problems() + self.memory.problems()
+
+    def resolved(self, tasks: int) -> Self:
+        """The same with all defaults filled in, for `tasks` training tasks on this machine."""
+        return dataclasses.replace(
+            self,
+            run=self.run_folder,
+            total_steps=self.total_steps or STEPS_PER_TASK * tasks,
+            trials=self.trials_for(tasks),
+            proposals=self.proposal_share,
+            workers=self.workers or available_cores(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `Config.from_json` restores all but the folder, which may move."""
+        return {**dataclasses.asdict(self), "run": None}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
+        if not isinstance(values, dict):
+            return build(cls, values)
+        return build(cls, modernised(values))
+
+
+_Kind = TypeVar("_Kind", bound=Config)
+
+
+def difference(old: Config, new: Config) -> list[str]:
+    """Fields that differ although a resumed run must not change them, one sentence each."""
+    return [
+        f"{name}: the run has {a!r}, you asked for {b!r}"
+        for (name, a), (_, b) in zip(flatten(old), flatten(new), strict=True)
+        if a != b and name not in CHANGEABLE and name != "run"
+    ]
+
+
+def parse(
+    argv: Sequence[str], kind: type[_Kind] = Config, program: str = "train.rl2"
+) -> tuple[_Kind, Checkpoint | None]:
+    """Read the command line; with ``--resume RUN`` the run's own configuration is the default.
+
+    Ends with exit code 2 and a message where the line cannot be read, a checkpoint is unusable, or
+    a resumed run would be changed.
+
+    Args:
+        argv: arguments after the program's name.
+        kind: the program's configuration.
+        program: its name, for messages.
+    """
+    flat = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
+    rest = list(argv)
+    folder = _take(rest, "--resume")
+    if folder is None:
+        return tyro.cli(kind, args=rest, prog=f"python -m {program}", config=flat), None
+    try:
+        saved = checkpoint.load(Path(folder))
+        old = kind.from_json(saved.config)
+        if sees_proposals_otherwise(saved.config):
+            raise ValueError(
+                "its critic was trained on another description of proposed tasks; it can be "
+                "evaluated and watched, but to train on use the version that wrote it"
+            )
+    except (CheckpointError, ValueError) as error:
+        stop([f"--resume {folder}: {error}"])
+    run = saved.path.absolute().parent.parent  # `folder` may be the run, its checkpoints, or one
+    old = dataclasses.replace(old, run=Path(folder) if run == Path(folder).absolute() else run)
+    prog = f"python -m {program} --resume RUN"
+    new = tyro.cli(kind, args=rest, default=old, prog=prog, config=flat)
+    changed = difference(old, new)
+    if changed:
+        stop(
+            [f"--resume {folder}: {change}" for change in changed],
+            "start a new run for another configuration; a resumed one may change only "
+            + ", ".join(sorted(_flag(name) for name in CHANGEABLE)),
+        )
+    return new, saved
+
+
+def _flag(name: str) -> str:
+    """The command line's name of a field; those of parts of the configuration have no prefix."""
+    return "--" + name.rpartition(".")[2].replace("_", "-")
+
+
+def _take(arguments: list[str], flag: str) -> str | None:
+    """Remove ``flag VALUE`` or ``flag=VALUE`` from `arguments` and return the value."""
+    for i, argument in enumerate(arguments):
+        if argument == flag:
+            if i + 1 == len(arguments):
+                stop([f"{flag} needs a run folder, e.g. {flag} runs/ML10-short-seed1"])
+            value = arguments[i + 1]
+            del arguments[i : i + 2]
+            return value
+        if argument.startswith(flag + "="):
+            del arguments[i]
+            return argument.removeprefix(flag + "=")
+    return None
+
+
+def write_config(config: Config) -> None:
+    """Write the resolved configuration into its run folder, atomically."""
+    text = json.dumps(config.to_json(), indent=2) + "\n"
+    replace_file(config.run_folder / "config.json", text.encode())
+
+
+def stop(problems: list[str], hint: str = "") -> NoReturn:
+    """End with exit code 2 after printing each problem on its own line."""
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if hint:
+        print(hint, file=sys.stderr)
+    raise SystemExit(2)

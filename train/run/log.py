@@ -1,0 +1,317 @@
+"""The metrics stream of a run.
+
+`metrics.jsonl` holds what is deterministic and is the truth; `timing.jsonl` holds what the clock
+says. TensorBoard and the console are fed from the same numbers and may fail without harm.
+"""
+
+import json
+import operator
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from math import inf, isfinite
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from train.run.verified_folder import replace_file
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+METRICS = "metrics.jsonl"
+TIMING = "timing.jsonl"
+
+_NON_FINITE = "log/non_finite"
+_PER_TASK = "train/success/"
+_BUFFER = 2**20  # bytes of lines that can wait while the disk is full
+_PLAIN_INTERVAL = 10.0  # seconds between lines when there is no terminal
+
+_Numbers = dict[str, float | None]
+
+
+class RunLog:
+    """Writes the metrics stream of one run.
+
+    Names are flat and slash-separated: "train/success/reach-v3", "ppo/kl".
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        total_steps: int,
+        resume_step: int | None = None,
+        console: bool = True,
+    ) -> None:
+        """Opens the log, dropping what was logged after the checkpoint that the run starts from.
+
+        Args:
+            run: the run folder, created if absent.
+            total_steps: environment steps of the whole run, for the progress display.
+            resume_step: step of the checkpoint; later lines are dropped, so that each step is
+                there once. None: the run starts from nothing, and all earlier lines are dropped.
+            console: show progress on standard output.
+
+        Raises:
+            OSError: the run folder cannot be written.
+        """
+        from torch.utils.tensorboard.writer import SummaryWriter  # slow, so only here
+
+        first = 0 if resume_step is None else resume_step + 1
+        board_folder = run / "tensorboard"
+        board_folder.mkdir(parents=True, exist_ok=True)
+        self._console: _Terminal | _Plain | None = None
+        with ExitStack() as stack:
+            self._metrics = stack.enter_context(_open_before(run / METRICS, first))
+            self._timing = stack.enter_context(_open_before(run / TIMING, first))
+            _await_new_second(board_folder)
+            self._board: SummaryWriter | None = SummaryWriter(
+                str(board_folder), purge_step=first, flush_secs=30
+            )
+            stack.callback(self._feed, lambda board: board.close())
+            if console:
+                on_terminal = sys.stdout.isatty() and Console().is_interactive
+                self._console = (
+                    _Terminal(total_steps, first) if on_terminal else _Plain(total_steps)
+                )
+                stack.callback(self._console.close)
+            self._open = stack.pop_all()
+
+    def write(self, step: int, metrics: Mapping[str, float], timing: Mapping[str, float]) -> None:
+        """Appends one line to each file and shows the numbers.
+
+        Numbers that are not finite are written as null, left out of TensorBoard and counted under
+        "log/non_finite". On a full disk lines wait in memory, with a warning; `sync` then raises.
+
+        Args:
+            step: environment steps so far.
+            metrics: deterministic numbers; equal runs give equal bytes.
+            timing: seconds and rates, e.g. "steps_per_second"; in TensorBoard under "timing/".
+
+        Raises:
+            ValueError: a number is called "step", or the log is closed.
+        """
+        step = operator.index(step)
+        numbers, clock = _numbers(metrics), _numbers(timing)
+        _append(self._metrics, step, numbers)
+        _append(self._timing, step, clock)
+        scalars = numbers | {f"timing/{name}": value for name, value in clock.items()}
+
+        def add_scalars(board: "SummaryWriter") -> None:
+            for name, value in scalars.items():
+                if value is not None:
+                    board.add_scalar(name, value, step)
+
+        self._feed(add_scalars)
+        if self._console is not None:
+            self._console.show(step, numbers, clock)
+
+    def sync(self) -> None:
+        """Makes all lines durable. Call it before each checkpoint.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
+        for file in (self._metrics, self._timing):
+            file.flush()
+            os.fsync(file.fileno())
+        self._feed(lambda board: board.flush())
+
+    def video(self, step: int, tag: str, frames: npt.NDArray[np.uint8], fps: float = 20.0) -> None:
+        """Shows an animation in TensorBoard.
+
+        Args:
+            step: environment steps so far.
+            tag: its name, as for metrics.
+            frames: RGB pictures, uint8, (T, H, W, 3).
+            fps: frames per second.
+
+        Raises:
+            ValueError: the frames have another shape or dtype.
+        """
+        import imageio.v3
+        from tensorboard.compat.proto.summary_pb2 import (
+            Summary,  # pyright: ignore[reportAttributeAccessIssue] - generated at run time
+        )
+
+        if frames.dtype != np.uint8 or frames.ndim != 4 or not len(frames) or frames.shape[3] != 3:
+            raise ValueError(f"need uint8 frames (T, H, W, 3), not {frames.dtype} {frames.shape}")
+        # SummaryWriter.add_video needs moviepy to do just this.
+        gif = imageio.v3.imwrite("<bytes>", frames, extension=".gif", duration=1e3 / fps, loop=0)
+        _, height, width, channels = frames.shape
+        image = Summary.Image(
+            height=height, width=width, colorspace=channels, encoded_image_string=gif
+        )
+        summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+        self._feed(lambda board: board._get_file_writer().add_summary(summary, step))
+
+    def message(self, text: str) -> None:
+        """Prints one line, above the progress display if there is one."""
+        if self._console is not None:
+            self._console.message(text)
+
+    def close(self) -> None:
+        """Ends the display and closes all files; closing again does nothing.
+
+        Raises:
+            OSError: lines that waited for room on the disk are lost.
+        """
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _feed(self, action: Callable[["SummaryWriter"], object]) -> None:
+        # TensorBoard repeats the truth; its failure, say of a full disk, must not stop a run.
+        if self._board is None:
+            return
+        try:
+            action(self._board)
+        except OSError as error:
+            self._board = None
+            warnings.warn(f"TensorBoard output stops ({error}); {METRICS} goes on", stacklevel=3)
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` in order, each with "step"; a torn last line is left out.
+
+    Raises:
+        FileNotFoundError: the folder holds no metrics.
+    """
+    return [record for _, record in _lines(run / METRICS)]
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    *lines, _torn = path.read_bytes().split(b"\n")  # the rest after the last end of line
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            operator.index(record["step"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            warnings.warn(f"{path} line {number} is damaged and left out", stacklevel=3)
+        else:
+            yield line, record
+
+
+def _open_before(path: Path, first: int) -> BinaryIO:
+    """Opens `path` to append after its lines of steps below `first`, dropping the others."""
+    kept = (
+        [line for line, record in _lines(path) if record["step"] < first] if path.exists() else []
+    )
+    replace_file(path, b"".join(line + b"\n" for line in kept))
+    return path.open("ab", buffering=_BUFFER)
+
+
+def _await_new_second(board_folder: Path) -> None:
+    # TensorBoard reads event files in order of their names, which begin with the second they were
+    # made in. Unless ours comes last, `purge_step` purges the wrong events.
+    while any(board_folder.glob(f"*.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)
+
+
+def _numbers(values: Mapping[str, float]) -> _Numbers:
+    if "step" in values:
+        raise ValueError('"step" is the key of the step itself; name the number otherwise')
+    numbers = {name: float(values[name]) for name in values}
+    finite: _Numbers = {name: value if isfinite(value) else None for name, value in numbers.items()}
+    lost = sum(value is None for value in finite.values())
+    return finite | ({_NON_FINITE: float(lost)} if lost else {})
+
+
+def _append(file: BinaryIO, step: int, numbers: _Numbers) -> None:
+    line = json.dumps({"step": step, **dict(sorted(numbers.items()))}, allow_nan=False)
+    try:
+        file.write(line.encode() + b"\n")
+        file.flush()
+    except OSError as error:
+        text = f"cannot write {file.name} ({error}); its lines wait in memory"
+        warnings.warn(text, stacklevel=3)
+
+
+def _summary(step: int, total: int, numbers: _Numbers, clock: _Numbers) -> dict[str, str]:
+    shown = {"success": "train/success", "return": "train/return", "kl": "ppo/kl"}
+    values = {label: numbers.get(name) for label, name in shown.items()}
+    summary = {label: f"{value:.4g}" for label, value in values.items() if value is not None}
+    rate = clock.get("steps_per_second")
+    if rate is not None and rate > 0:
+        seconds = min(max(total - step, 0) / rate, 1e9)  # timedelta has a limit
+        summary |= {"steps/s": f"{rate:.0f}", "eta": str(timedelta(seconds=round(seconds)))}
+    return summary
+
+
+class _Plain:
+    """One line now and then, for logs of batch jobs."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown = -inf
+
+    def show(self, step: int, numbers: _Numbers, clock: _Numbers) -> None:
+        now = time.monotonic()
+        if now - self._shown < _PLAIN_INTERVAL and step < self._total:
+            return
+        self._shown = now
+        summary = {"step": f"{step}/{self._total}"} | _summary(step, self._total, numbers, clock)
+        self.message(" ".join(f"{label}={value}" for label, value in summary.items()))
+
+    def message(self, text: str) -> None:
+        print(text, flush=True)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class _Terminal:
+    """A progress bar with the numbers of the last iteration, and success per task if several."""
+
+    def __init__(self, total: int, start: int) -> None:
+        self._total = total
+        self._progress = Progress(
+            TextColumn("{task.completed:,}/{task.total:,}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
+        self._bar = self._progress.add_task("", total=total, completed=start)
+        self._live = Live(self._progress, console=Console(), refresh_per_second=2)
+        self._live.start()
+
+    def show(self, step: int, numbers: _Numbers, clock: _Numbers) -> None:
+        summary = _summary(step, self._total, numbers, clock)
+        text = "  ".join(f"{label} {value}" for label, value in summary.items())
+        self._progress.update(self._bar, completed=step, description=text)
+        tasks = [
+            f"{name.removeprefix(_PER_TASK)} {value:.2f}"
+            for name, value in numbers.items()
+            if name.startswith(_PER_TASK) and value is not None
+        ]
+        table = Columns(tasks, equal=True, padding=(0, 3))
+        shown = Group(self._progress, table) if len(tasks) > 1 else self._progress
+        self._live.update(shown, refresh=True)
+
+    def message(self, text: str) -> None:
+        self._live.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        self._live.stop()

@@ -1,0 +1,178 @@
+"""The record of a stream: how the agent did on every task at each evaluation, as JSON.
+
+`results/retention.json` is rewritten whole, atomically, after each evaluation. It is a function of
+the configuration; a resumed run drops what lies beyond its checkpoint and writes it again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.metaworld.streams import Stream
+from train.algorithms.rollout import Rollout
+from train.run.stream_config import StreamConfig
+from train.run.verified_folder import CheckpointError, replace_file
+
+KIND, SCHEMA = "strata retention", 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All tasks on the same unseen goals, at one moment of the stream.
+
+    Attributes:
+        step: environment steps trained before.
+        when: ``untrained``, ``middle`` or ``end`` of a phase.
+        phase: phases begun before, 0 when untrained.
+        success: success at any step of the episode (Meta-World's criterion), bool (N, G, K).
+        last_step_success: success at the episode's last step, bool (N, G, K).
+        returns: undiscounted return of each episode, (N, G, K).
+        faulted: trials with unstable physics; they count as failed.
+    """
+
+    step: int
+    when: str
+    phase: int
+    success: np.ndarray
+    last_step_success: np.ndarray
+    returns: np.ndarray
+    faulted: int
+
+    @classmethod
+    def of(cls, step: int, stream: Stream, rollout: Rollout, goals: int) -> Evaluation:
+        """From a rollout of `goals` × tasks trials, ordered goal by goal with tasks interleaved."""
+        phase = stream.phase_at(max(step - 1, 0))
+        when = "untrained" if not step else "end" if step == phase.end else "middle"
+
+        def arranged(values: np.ndarray) -> np.ndarray:  # (K, G · N) -> (N, G, K)
+            return values.reshape(rollout.episodes, goals, -1).transpose(2, 1, 0)
+
+        usable = rollout.usable.numpy()
+        rewards = np.nan_to_num(rollout.by_episode(rollout.rewards).sum(dim=1).double().numpy())
+        return cls(
+            step,
+            when,
+            phase.number + 1 if step else 0,
+            arranged((rollout.success_by_episode().numpy() > 0) & usable),
+            arranged((rollout.last_step_success().numpy() > 0) & usable),
+            arranged(rewards),
+            int((~usable).sum()),
+        )
+
+    def metrics(self, tasks: Sequence[str]) -> dict[str, float]:
+        """Numbers for the log: last-episode success of each task, and their mean by episode."""
+        rates = self.success.mean(axis=1)
+        found = {f"test/success/{task}": float(rates[i, -1]) for i, task in enumerate(tasks)}
+        found |= {
+            f"test/success_by_episode/{e + 1}": float(rate)
+            for e, rate in enumerate(rates.mean(axis=0))
+        }
+        found["test/success"] = float(rates[:, -1].mean())
+        found["test/last_step_success"] = float(self.last_step_success[..., -1].mean())
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `Evaluation.from_json` restores them."""
+        values = dict(vars(self))
+        for name in ("success", "last_step_success"):
+            values[name] = values[name].astype(int).tolist()
+        return {**values, "returns": self.returns.round(3).tolist()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Evaluation:
+        """Inverse of `to_json`. Raises KeyError or TypeError where a part is missing."""
+        flags = {n: np.array(values[n], dtype=bool) for n in ("success", "last_step_success")}
+        return cls(**{**values, **flags, "returns": np.array(values["returns"], dtype=float)})
+
+
+@dataclass
+class Record:
+    """All evaluations of one run.
+
+    Attributes:
+        path: the JSON file.
+        facts: what the run is: arm, seed, stream, parameters and how it is evaluated.
+        stream: its phases.
+        evaluations: in order of their steps.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    stream: Stream
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, config: StreamConfig, stream: Stream, parameters: int, step: int) -> Record:
+        """The record of a run that stands at `step`: later evaluations are dropped.
+
+        Raises:
+            CheckpointError: the file of an earlier part of the run is damaged.
+        """
+        facts = {
+            "kind": KIND,
+            "schema": SCHEMA,
+            "arm": config.arm,
+            "seed": config.seed,
+            "parameters": parameters,
+            "stream": {
+                "name": stream.name,
+                "tasks": list(stream.tasks),
+                "cycles": stream.cycles,
+                "phase_steps": stream.phase_steps,
+                "phases": [phase.task for phase in stream.phases],
+            },
+            "evaluation": {
+                "split": "test",
+                "goals": config.eval_goals,
+                "episodes": config.eval_episodes,
+                "horizon": config.horizon,
+                "seed": config.seed,
+            },
+        }
+        record = cls(config.run_folder / "results" / "retention.json", facts, stream)
+        if step and record.path.exists():
+            try:
+                values = json.loads(record.path.read_bytes())["evaluations"]
+                found = [Evaluation.from_json(value) for value in values]
+            except (ValueError, KeyError, TypeError) as error:
+                raise CheckpointError(
+                    f"{record.path} is damaged ({error!r}): restore it from a copy, or start a new "
+                    "run; what it held cannot be measured again"
+                ) from error
+            record.evaluations = [e for e in found if e.step <= step]
+        return record
+
+    def due(self, step: int) -> bool:
+        """Whether an evaluation belongs to `step` and is not there yet."""
+        return step in self.stream.evaluation_steps() and all(
+            evaluation.step != step for evaluation in self.evaluations
+        )
+
+    def matrix(self) -> list[list[list[float]]]:
+        """R[row, task, episode]: untrained, then after each phase that has ended."""
+        rows = [e for e in self.evaluations if e.when != "middle"]
+        return [e.success.mean(axis=1).round(6).tolist() for e in rows]
+
+    def add(self, evaluation: Evaluation, stored: int = 0) -> None:
+        """Append and write. Raises OSError; the older file is then intact.
+
+        Args:
+            evaluation: the newest.
+            stored: numbers that long-term memory holds now, slow policies included.
+        """
+        self.evaluations.append(evaluation)
+        values = {
+            **self.facts,
+            "stored": stored,
+            "complete": evaluation.step == self.stream.total_steps,
+            "matrix": {"axes": ["untrained and phases", "task", "episode"], "R": self.matrix()},
+            "evaluations": [e.to_json() for e in self.evaluations],
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self.path, json.dumps(values, allow_nan=False).encode() + b"\n")

@@ -1,0 +1,138 @@
+"""Configuration of a run over a stream of tasks: that of `train.rl2` and what a stream adds."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+import tyro
+
+from envs.metaworld.streams import Stream, make_stream, stream_problems
+from envs.metaworld.suites import GOALS_PER_TASK, Suite, make_suite
+from envs.metaworld.task_env import MAX_HORIZON
+from train.long_term.arms import ARMS, Arm, ArmName
+from train.long_term.reference import ReferenceConfig
+from train.run.config import Config
+
+Reference = Literal["fine-tuning", "ewc", "l2", "progress-compress", "joint", "single"]
+StreamArm = Literal[ArmName, Reference]
+
+ALIASES = {"fine-tuning": "short"}
+"""Other names of arms in the literature on continual learning."""
+
+
+@dataclass(frozen=True)
+class StreamConfig(Config):
+    """Train on tasks that come one after another."""
+
+    arm: StreamArm = "short"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """What learns: a memory configuration of train.rl2, or a reference: ewc, l2, progress-compress,
+    fine-tuning (another name of short), joint (all tasks at once), single (each task alone)."""
+    suite: str = "CL5x2"
+    """CW10, CW20, CL5x2 (five quickly learnable tasks, twice), or custom (with --tasks)."""
+    tasks: tuple[str, ...] = ()
+    """Task order of a custom stream."""
+    cycles: int | None = None
+    """How often the order is gone through; default: the stream's own, 1 if custom."""
+    phase_steps: int | None = None
+    """Environment steps of each phase, rounded up to whole iterations; default: the stream's own,
+    500,000 if custom."""
+    schedule: Literal["constant", "phase"] = "constant"
+    """Learning rate: always --learning-rate, or down to --final-learning-rate in each phase (which
+    tells the learner of the boundaries)."""
+    eval_goals: int = 10
+    """Unseen goals of every task on which all tasks are evaluated, midway and at phase ends."""
+    eval_episodes: int = 3
+    """Episodes of an evaluation trial."""
+    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
+    trials: int | None = None
+    """Trials of one iteration; default: the smallest multiple of the tasks that is at least 10. All
+    are of one task, so fewer than on a suite make as good a batch of it."""
+    least_trials: ClassVar[int] = 10
+    # Not the suites' length: all streams in results/ were run with this one.
+    episodes: int = 2
+    """Episodes of a training trial (K); memory is carried through all of them."""
+    horizon: int = 250
+    """Steps of a training episode (H)."""
+    # What only makes sense without a stream.
+    task: tyro.conf.Suppress[str | None] = None
+    test_tasks: tyro.conf.Suppress[tuple[str, ...]] = ()
+    total_steps: tyro.conf.Suppress[int | None] = None
+    evaluate_every: tyro.conf.Suppress[int] = 0
+    proposals: tyro.conf.Suppress[float | None] = 0.0
+    vary: tyro.conf.Suppress[bool] = False
+    balance: tyro.conf.Suppress[bool] = False
+    video_every: tyro.conf.Suppress[int] = 0
+
+    @property
+    def levels(self) -> Arm:
+        """The levels of memory that the arm has; references have short-term memory."""
+        return ARMS.get(self.arm, ARMS["short"])  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def suite_problems(self) -> list[str]:
+        """Everything wrong with the stream that is asked for."""
+        return stream_problems(
+            self.suite, tasks=self.tasks, cycles=self.cycles, phase_steps=self.phase_steps
+        )
+
+    def make_suite(self, train_goals: int | None = None) -> Suite:
+        """All tasks of the stream, tested on unseen goals of the same tasks."""
+        return make_suite(
+            "custom",
+            tasks=self.stream().tasks,
+            seed=self.seed,
+            train_goals=self.train_goals if train_goals is None else train_goals,
+        )
+
+    def stream(self) -> Stream:
+        """The phases, of whole iterations. A ValueError lists everything wrong with the request."""
+        stream = make_stream(
+            self.suite,
+            tasks=self.tasks,
+            # Alone, a task comes once: again it would be the same run with other trials.
+            cycles=1 if self.arm == "single" else self.cycles,
+            phase_steps=self.phase_steps,
+        )
+        trials = self.trials_for(len(stream.tasks))
+        return stream.rounded(trials * self.episodes * self.horizon)
+
+    def validate(self, tasks: int | None = None) -> list[str]:
+        """Everything wrong with this configuration."""
+        found = super().validate(tasks) + self.reference.problems()
+        found += [
+            f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}"
+            for name in ("eval_goals", "eval_episodes")
+            if getattr(self, name) < 1
+        ]
+        if self.eval_goals > GOALS_PER_TASK:
+            found.append(f"--eval-goals is at most {GOALS_PER_TASK}, the unseen goals of a task")
+        if self.eval_episodes * min(self.horizon, MAX_HORIZON) > 50_000:
+            found.append("--eval-episodes: a trial of more than 50,000 steps is too long")
+        return found
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
+        if isinstance(values, dict) and "phase_steps" not in values:
+            raise ValueError("a run of train.rl2, to be resumed by python -m train.rl2 --resume")
+        return super().from_json(values)
+
+    def resolved(self, tasks: int) -> Self:
+        """The same with all defaults filled in."""
+        stream = self.stream()
+        return dataclasses.replace(
+            super().resolved(tasks),
+            cycles=stream.cycles,
+            phase_steps=stream.phase_steps,
+            total_steps=stream.total_steps,
+        )
+
+
+def read_config(values: dict[str, Any]) -> Config:
+    """A configuration from the JSON values of any program's run.
+
+    Raises:
+        ValueError: naming unknown or ill-typed fields.
+    """
+    return (StreamConfig if "phase_steps" in values else Config).from_json(values)
