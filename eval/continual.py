@@ -33,6 +33,7 @@ from eval.reporting.tables import (
 )
 from eval.streams.compare import by_arm
 from train.run.config import stop
+from train.run.input_error import exits_on_bad_input
 from train.run.verified_folder import environment, replace_file
 
 
@@ -76,6 +77,7 @@ def show(console: Console, title: str, table: Table) -> None:
     console.print(printed)
 
 
+@exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Read, check, print, write. Returns the exit code."""
     arguments = tyro.cli(

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from train.run.config import stop
+from train.run.input_error import exits_on_bad_input
 from train.run.log import read_metrics
 
 PREFIX = "train/success/"
@@ -103,6 +104,7 @@ def draw(runs: dict[str, list[dict]], out: Path, window: int) -> None:
     plt.close(figure)
 
 
+@exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Read, check, draw. Returns the exit code."""
     arguments = tyro.cli(

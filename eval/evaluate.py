@@ -37,6 +37,7 @@ from eval.official.meta_evaluation import (
 )
 from train.collect import acting_policy
 from train.run.checkpoint import Checkpoint, environment_difference
+from train.run.input_error import exits_on_bad_input
 from train.run.signals import INTERRUPTED
 
 
@@ -111,6 +112,7 @@ def official_figures(settings: Settings, subject: Subject) -> dict[str, Official
     return found
 
 
+@exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, measure, print, write. Returns the exit code."""
     settings = parse(sys.argv[1:] if argv is None else argv)

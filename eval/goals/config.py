@@ -179,7 +179,7 @@ def parse(argv: Sequence[str]) -> Settings:
 
 
 def load_subject(settings: Settings) -> Subject:
-    """Open the checkpoint and build its suite; ends with exit code 2 listing every problem."""
+    """Open the checkpoint and build its suite. Raises InputError, which lists every problem."""
     problems = settings.problems()
     try:
         saved = checkpoint.load(_chosen_path(settings))

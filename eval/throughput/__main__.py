@@ -34,6 +34,7 @@ from eval.goals.config import nearest_folder
 from eval.throughput.rivals import STEPPING, Contender, Entry, Setup
 from eval.throughput.training import TRAINING
 from train.run.config import stop
+from train.run.input_error import exits_on_bad_input
 from train.run.signals import INTERRUPTED
 from train.run.verified_folder import environment, replace_file
 
@@ -226,6 +227,7 @@ def write(path: Path, text: str, document: dict[str, Any]) -> None:
     replace_file(path.with_suffix(".md"), text.encode())
 
 
+@exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, measure, print, write. Returns the exit code."""
     settings = parse(sys.argv[1:] if argv is None else argv)

@@ -160,7 +160,7 @@ def parse(argv: Sequence[str]) -> Settings:
 
 
 def prepare(settings: Settings) -> Program:
-    """Open the checkpoint and draw the goals; ends with exit code 2 listing every problem."""
+    """Open the checkpoint and draw the goals. Raises InputError, which lists every problem."""
     problems = settings.problems()
     if settings.live:
         problems += display_problems()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from train.run.config import Config, difference, parse
 from train.run.config_io import flatten
+from train.run.input_error import exits_on_bad_input
 
 QUICK = settings(
     max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
@@ -56,7 +57,7 @@ def test_any_command_line(argv: list[str]) -> None:
     said, code = io.StringIO(), None
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            config, _ = parse(argv)
+            config, _ = exits_on_bad_input(parse)(argv)
             problems = config.validate() + config.validate(7)
     except SystemExit as stopped:
         code = stopped.code

@@ -16,6 +16,7 @@ from train.long_term.hierarchy import Hierarchy
 from train.run import checkpoint
 from train.run.checkpoint import CheckpointError
 from train.run.config import Config, parse
+from train.run.input_error import InputError
 from train.run.state import TrainState, initialise, load_agent
 
 GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
@@ -186,7 +187,7 @@ def test_a_slow_policy_is_evaluated_by_its_level(
     path = evaluate.result_path(settings, subject.saved)
     assert path is not None
     assert path.name == "eval-test-000000000000-level2-goals3.json"
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match="no policy of level 4"):
         evaluation.load_subject(dataclasses.replace(settings, level=4))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from train.long_term.arms import ARMS, Arm, ArmName, MemoryConfig, network
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.config_io import build, flatten
+from train.run.input_error import InputError
 from train.run.older import modernised, sees_proposals_otherwise
 from train.run.verified_folder import replace_file
 
@@ -295,9 +295,5 @@ def write_config(config: Config) -> None:
 
 
 def stop(problems: list[str], hint: str = "") -> NoReturn:
-    """End with exit code 2 after printing each problem on its own line."""
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
-    if hint:
-        print(hint, file=sys.stderr)
-    raise SystemExit(2)
+    """Refuse what was asked for: raises InputError, which ends a program with exit code 2."""
+    raise InputError(problems, hint)

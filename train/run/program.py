@@ -15,6 +15,7 @@ from envs.viewing.gl import GLError, backend
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError, environment_difference
 from train.run.config import Config, parse, stop
+from train.run.input_error import exits_on_bad_input
 from train.run.rollback import DivergedError
 from train.run.signals import INTERRUPTED, StopSignal
 from train.run.state import TrainState, initialise
@@ -22,6 +23,7 @@ from train.run.state import TrainState, initialise
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
+@exits_on_bad_input
 def run_program(
     argv: Sequence[str] | None,
     kind: type[ConfigT],
