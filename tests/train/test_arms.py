@@ -1,4 +1,4 @@
-"""Arms are data: what each is made of, how it is chosen, and what older runs are taken for."""
+"""Arms are data: the parts of each arm, and how it is chosen."""
 
 import dataclasses
 from pathlib import Path
@@ -129,19 +129,6 @@ def test_all_wrong_memory_settings_are_named_at_once() -> None:
     config, _ = parse(["--replay", "-1", "--reservoir", "0", "--omega", "0", "--levels", "1"])
     problems = " ".join(config.validate())
     assert all(flag in problems for flag in ("--replay ", "--reservoir", "--omega", "--levels"))
-
-
-@pytest.mark.parametrize(("core", "arm"), [("gru", "short"), ("lstm", "short"), ("none", "none")])
-def test_runs_older_than_arms_are_read(core: str, arm: ArmName) -> None:
-    old = Config(agent=AgentConfig(core=core)).to_json()  # type: ignore[arg-type]
-    for young in ("arm", "memory"):
-        del old[young]
-    for young in ("entries", "read_every"):
-        del old["agent"][young]
-    config = Config.from_json(old)
-    assert config.arm == arm
-    assert config.network.core == core
-    assert config.validate() == []
 
 
 # ------------------------------------------------------------------------------------ slow policies

@@ -12,7 +12,7 @@ from train.rl2 import main
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint
 from train.run.config import Config, parse
-from train.run.state import initialise
+from train.run.state import initialise, load_agent
 
 ROOT = Path(__file__).resolve().parents[2]
 REACH = ("--suite", "ML1", "--task", "reach-v3")
@@ -193,6 +193,21 @@ def test_a_damaged_checkpoint_is_refused(capsys, saved_run: Path) -> None:
     data[-1] ^= 1
     agent.write_bytes(data)
     assert "SHA-256" in refused(capsys, "--resume", str(saved_run))
+
+
+def test_a_checkpoint_of_the_policy_alone_is_not_resumed(capsys, saved_run: Path) -> None:
+    saved = checkpoint.load(saved_run)
+    checkpoint.save(
+        Path("shared/checkpoints"),
+        saved.step,
+        tensors={"agent": saved.tensors["agent"]},
+        state=saved.state,
+        config=saved.config,
+    )
+    assert load_agent(checkpoint.load(Path("shared")))[0] is not None
+    message = refused(capsys, "--resume", "shared")
+    assert "it holds the policy only" in message
+    assert "evaluate or watch it" in message
 
 
 def test_a_foreign_configuration_is_refused(capsys, saved_run: Path) -> None:

@@ -12,7 +12,6 @@ from envs.metaworld.suites import SUITES
 from train.algorithms.ppo_config import PPOConfig
 from train.run.config import CHANGEABLE, Config, difference
 from train.run.config_io import flatten
-from train.run.older import sees_proposals_otherwise
 from train.run.stream_config import StreamConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,57 +92,6 @@ def test_a_field_younger_than_the_file_keeps_its_default() -> None:
     back = Config.from_json(values)
     assert (back.lanes, back.ppo.belief) == (Config().lanes, Config().ppo.belief)
     assert back.seed == RICH.seed
-
-
-def test_step_sizes_of_older_runs_fall_from_the_start() -> None:
-    values = RICH.to_json()
-    del values["ppo"]["anneal"]
-    assert Config.from_json(values).ppo.anneal == 1
-
-
-def test_an_agent_older_than_slopes_has_none() -> None:
-    """Its first layer has no inputs for them: the default of today would not fit its weights."""
-    values = RICH.to_json()
-    del values["agent"]["slopes"]
-    assert not Config.from_json(values).agent.slopes
-    assert Config.from_json(RICH.to_json()).agent.slopes == RICH.agent.slopes
-
-
-def test_slopes_older_than_their_scale_keep_it() -> None:
-    """They were on or off, and their scale what is now 0.03."""
-    values = RICH.to_json()
-    for old, scale in ((True, 0.03), (False, 0.0), (1.0, 1.0), (0.3, 0.3)):
-        values["agent"]["slopes"] = old
-        assert Config.from_json(values).agent.slopes == scale
-
-
-@pytest.mark.parametrize(("proposals", "slopes"), [(0.5, 0.3), (0.0, True), (None, True)])
-def test_a_critic_that_saw_proposals_otherwise_is_told_from_others(proposals, slopes) -> None:
-    """Its weights fit, so nothing but the configuration's age can stop a silent change of input."""
-    values = RICH.to_json()
-    values["proposals"], values["agent"]["slopes"] = proposals, slopes
-    assert not sees_proposals_otherwise(values)
-    values["proposals"], values["agent"]["slopes"] = 0.5, True
-    assert sees_proposals_otherwise(values)
-    del values["agent"]  # a stranger's file: readable, all of the agent's defaults
-    assert not sees_proposals_otherwise(values)
-
-
-def test_a_run_older_than_proposals_has_none() -> None:
-    """Its critic has no outputs for them."""
-    values = Config().to_json()
-    del values["proposals"]
-    assert Config.from_json(values).proposal_share == 0
-    assert Config.from_json(Config().to_json()).proposal_share == 0.5
-
-
-def test_a_run_older_than_a_choice_goes_on_without_it() -> None:
-    """Trials were dealt alike, scenes were the tasks', and the belief has no weights for kinds."""
-    values = Config().to_json()
-    del values["balance"], values["vary"], values["ppo"]["kind"]
-    old, new = Config.from_json(values), Config.from_json(Config().to_json())
-    assert (old.balance, old.vary, old.ppo.kind) == (False, False, 0.0)
-    assert (new.balance, new.vary, new.ppo.kind) == (True, True, 0.1)
 
 
 def test_tasks_are_proposed_where_whole_tasks_are_held_out() -> None:

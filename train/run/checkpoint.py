@@ -71,6 +71,11 @@ class Checkpoint:
     config: dict[str, Any]
     manifest: dict[str, Any]
 
+    @property
+    def policy_only(self) -> bool:
+        """Whether it holds what acts and nothing that learns: it evaluates, but cannot resume."""
+        return self.tensors.keys() == {"agent"}
+
 
 def save(
     folder: Path,

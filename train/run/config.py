@@ -25,7 +25,6 @@ from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.config_io import build, flatten
 from train.run.input_error import InputError
-from train.run.older import modernised, sees_proposals_otherwise
 from train.run.verified_folder import replace_file
 
 HOW_IT_ENDS = frozenset({"total_steps", "ppo.final_learning_rate", "ppo.anneal"})
@@ -209,9 +208,7 @@ class Config:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
-        if not isinstance(values, dict):
-            return build(cls, values)
-        return build(cls, modernised(values))
+        return build(cls, values)
 
 
 _Kind = TypeVar("_Kind", bound=Config)
@@ -247,10 +244,9 @@ def parse(
     try:
         saved = checkpoint.load(Path(folder))
         old = kind.from_json(saved.config)
-        if sees_proposals_otherwise(saved.config):
+        if saved.policy_only:
             raise ValueError(
-                "its critic was trained on another description of proposed tasks; it can be "
-                "evaluated and watched, but to train on use the version that wrote it"
+                "it holds the policy only: evaluate or watch it, or train anew without --resume"
             )
     except (CheckpointError, ValueError) as error:
         stop([f"--resume {folder}: {error}"])
