@@ -3,6 +3,7 @@
     python -m eval.evaluate RUN                     everything, on the test split
     python -m eval.evaluate RUN --preset quick      a first look in a minute or two
     python -m eval.evaluate RUN --split train       on the goals that were trained on
+    python -m eval.evaluate --agent my_module:load --suite ML10    an agent of your own
 
 Headline figures come from a fixed number of episodes per (task, goal); Meta-World's own figure
 stands beside them, labelled. Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 75
@@ -115,7 +116,12 @@ def official_figures(settings: Settings, subject: Subject) -> dict[str, Official
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, measure, print, write. Returns the exit code."""
-    settings = parse(sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
+    if any(word.partition("=")[0] == "--agent" for word in argv):
+        from eval.own_agents import program  # which measures with what is defined here
+
+        return program.main(argv)
+    settings = parse(argv)
     try:
         subject = load_subject(settings)
         path = result_path(settings, subject.saved)

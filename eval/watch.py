@@ -22,6 +22,7 @@ os.environ["MKL_NUM_THREADS"] = "1"
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
@@ -56,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def write(settings: Settings, program: Program) -> None:
-    """Run and draw the trials into the video, and what else was asked for.
+def write(settings: Settings, program: Program) -> list[Path]:
+    """Run and draw the trials into the video, and what else was asked for; the files written.
 
     Raises:
         GLError: drawing failed.
@@ -105,6 +106,7 @@ def write(settings: Settings, program: Program) -> None:
     )
     for path in written:
         print(f"written: {path}")
+    return written
 
 
 def report(cells: Sequence[Cell]) -> None:

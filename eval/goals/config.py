@@ -26,7 +26,10 @@ _COUNTS = ("goals", "episodes", "horizon", "attempts", "official_rounds", "worke
 
 @dataclass(frozen=True)
 class Settings:
-    """Measure an agent on held-out goals, with confidence intervals, floors and a ceiling."""
+    """Measure an agent on held-out goals, with confidence intervals, floors and a ceiling.
+
+    For an agent of your own: --agent my_module:load --suite ML10, and --agent x --help for more.
+    """
 
     source: tyro.conf.Positional[Path]
     """Run folder, or one checkpoint in it."""
@@ -166,15 +169,21 @@ def half_of(episodes: int) -> int:
     return (episodes + 1) // 2
 
 
-def parse(argv: Sequence[str]) -> Settings:
-    """Read the command line; the preset's values are the defaults of the other options."""
+def chosen_preset(argv: Sequence[str]) -> Literal["full", "quick"]:
+    """The preset that the command line asks for."""
 
     @dataclass(frozen=True)
     class Preset:
         preset: Literal["full", "quick"] = "full"
 
     chosen, _ = tyro.cli(Preset, args=argv, return_unknown_args=True, add_help=False)
-    default = Settings(tyro.MISSING, preset=chosen.preset, **PRESETS[chosen.preset])
+    return chosen.preset
+
+
+def parse(argv: Sequence[str]) -> Settings:
+    """Read the command line; the preset's values are the defaults of the other options."""
+    preset = chosen_preset(argv)
+    default = Settings(tyro.MISSING, preset=preset, **PRESETS[preset])
     return tyro.cli(Settings, args=argv, default=default, prog="python -m eval.evaluate")
 
 

@@ -21,6 +21,7 @@ from train.run.verified_folder import environment, replace_file
 
 SCHEMA = 1
 REPEATING = "official, repeating"
+BOUNDS = ("untrained", "random", "scripted")  # floors and ceiling
 _WIDTH = 150  # columns of a table that is not shown in a terminal
 
 
@@ -98,8 +99,8 @@ class Evaluation:
 
     def show(self, console: Console) -> None:
         """Print the tables."""
-        for name in ("stochastic", "repeating", "deterministic"):
-            if name in self.policies:
+        for name in self.policies:
+            if name not in BOUNDS:
                 self._print(console, f"agent, {name}", self._detail(self.policies[name].summary))
         if len(self.policies) > 1 or self.official:
             self._print(console, "any-step success in the last episode, %", self._comparison())

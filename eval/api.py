@@ -1,0 +1,85 @@
+"""Evaluation and watching from Python: what the programs do, with values and typed errors.
+
+    from eval.api import evaluate, watch
+
+    found = evaluate("runs/reach-v3-short-seed1", preset="quick")
+    found.policies["stochastic"].summary.mean.success[-1]    # Interval(value=…, low=…, high=…)
+    watch("runs/reach-v3-short-seed1", task=("reach-v3",))   # [Path("…/watch-reach-v3-….mp4")]
+
+Options are the fields of `eval.goals.config.Settings` and `eval.viewing.watch_config.Settings`,
+which are the options of the programs. Nothing here ends the process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agents.acting.own import OwnAgent
+from eval import evaluate as _evaluate
+from eval import watch as _watch
+from eval.goals.config import PRESETS, Settings, load_subject
+from eval.goals.results import Evaluation
+from eval.own_agents.program import AgentSettings, evaluate_agent
+from eval.viewing.watch_config import Settings as WatchSettings
+from eval.viewing.watch_config import prepare
+from train.run.input_error import InputError
+
+
+def evaluate(run: Path | str | OwnAgent, *, preset: str = "full", **options: Any) -> Evaluation:
+    """Measure the agent of a run, or an agent of your own; nothing is written.
+
+    Args:
+        run: run folder, a checkpoint in it, or an `OwnAgent`, which needs `suite` as an option.
+        preset: defaults of the other options, ``full`` or ``quick``.
+        options: fields of `Settings`, or of `AgentSettings` for an agent of your own.
+
+    Returns:
+        All outcomes and their summaries; ``.show(console)`` prints the tables, ``.write(path)``
+        keeps the JSON.
+
+    Raises:
+        InputError: an option is wrong, or there is no usable checkpoint; it lists every problem.
+        WorkerError: a worker failed for good.
+    """
+    if preset not in PRESETS:
+        raise InputError([f"preset {preset!r} is none of {', '.join(PRESETS)}"])
+    if isinstance(run, OwnAgent):
+        defaults = {n: v for n, v in PRESETS[preset].items() if n in ("goals", "episodes")}
+        options = {"agent": type(run).__name__, **defaults, **options}
+        return evaluate_agent(run, _settings(AgentSettings, preset=preset, **options))
+    options = {**PRESETS[preset], **options}
+    settings = _settings(Settings, source=Path(run), preset=preset, **options)
+    return _evaluate.evaluate(settings, load_subject(settings))
+
+
+def watch(run: Path | str | None = None, **options: Any) -> list[Path]:
+    """Draw whole trials into a video, or show them in a window with ``live=True``.
+
+    Args:
+        run: run folder or a checkpoint in it; None with ``random`` or ``scripted``.
+        options: fields of `eval.viewing.watch_config.Settings`.
+
+    Returns:
+        The files written, the mp4 first; none where it was live.
+
+    Raises:
+        InputError: an option is wrong, or nothing here can render; it lists every problem.
+        GLError: drawing failed.
+        OSError: a file cannot be written.
+    """
+    settings = _settings(WatchSettings, source=None if run is None else Path(run), **options)
+    program = prepare(settings)
+    if settings.live:
+        _watch.watch_live(program.policy, program.slots, lanes=program.lanes)
+        return []
+    return _watch.write(settings, program)
+
+
+def _settings(kind: Any, **options: Any) -> Any:
+    """Settings of `kind`; InputError names an option that there is not."""
+    unknown = sorted(options.keys() - kind.__dataclass_fields__.keys())
+    if unknown:
+        names = ", ".join(sorted(kind.__dataclass_fields__))
+        raise InputError([f"there is no option {name}" for name in unknown], f"there are: {names}")
+    return kind(**options)

@@ -1,0 +1,1 @@
+"""Agents of other people in our evaluator."""

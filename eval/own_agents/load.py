@@ -1,0 +1,36 @@
+"""An agent of other people's by its name: ``my_module:load``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from agents.acting.own import OwnAgent
+from train.run.input_error import InputError
+
+
+def load_own_agent(name: str) -> OwnAgent:
+    """Import ``my_module`` and call ``load()`` in it; it may lie in the working directory.
+
+    Raises:
+        InputError: there is no such module or function, or what it gives is no agent.
+    """
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise InputError([f"--agent {name}: name a module and a function, e.g. my_module:load"])
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        agent = getattr(importlib.import_module(module), function)()
+    except ModuleNotFoundError as error:
+        raise InputError([f"--agent {name}: {error}"]) from error
+    except AttributeError as error:
+        raise InputError([f"--agent {name}: {error}"]) from error
+    if not isinstance(agent, OwnAgent):
+        kind = type(agent).__name__
+        raise InputError(
+            [f"--agent {name} gives a {kind}, which has no begin(trials) and act(observations)"],
+            "wrap a Stable-Baselines3 model in eval.own_agents.sb3.SB3Agent",
+        )
+    return agent

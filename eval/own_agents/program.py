@@ -1,0 +1,172 @@
+"""Evaluate an agent of other people's: ``python -m eval.evaluate --agent my_module:load``.
+
+The same trials, tables and JSON as for our own agents.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from agents.acting.own import OwnAgent
+from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
+from envs.pool.pool import Policy, WorkerError, WorkerPool
+from eval.evaluate import progress
+from eval.goals.config import PRESETS, Settings, chosen_preset, nearest_folder
+from eval.goals.measure import measure, watch
+from eval.goals.metrics import Outcomes, summarise
+from eval.goals.results import Evaluation, Measured, table_console
+from eval.own_agents.load import load_own_agent
+from eval.own_agents.runner import OwnAgentRunner
+from train.run.checkpoint import Checkpoint
+from train.run.input_error import InputError
+from train.run.signals import INTERRUPTED
+from train.run.verified_folder import environment
+
+Hidden = tyro.conf.Suppress
+_OURS = ("deterministic", "untrained", "official", "official_rounds")  # of a preset
+
+
+@dataclass(frozen=True)
+class AgentSettings(Settings):
+    """Measure an agent of your own on Meta-World's goals, with floor and ceiling."""
+
+    agent: str = "my_module:load"
+    """Module and function that gives the agent; see eval/own_agents and agents/acting/own.py."""
+    suite: str = "ML10"
+    """ML1 (with --task), ML10, ML25, ML45, MT10, MT50, or custom (with --tasks)."""
+    task: str | None = None
+    """The task of ML1, e.g. reach-v3."""
+    tasks: tuple[str, ...] = ()
+    """Training tasks of a custom suite."""
+    test_tasks: tuple[str, ...] = ()
+    """Held-out tasks of a custom suite."""
+    goals_seed: int = 1
+    """Seed of the goals: the --seed of the runs to compare with."""
+    # What only agents of ours have.
+    source: Hidden[Path] = Path()
+    which: Hidden[Literal["newest", "best"]] = "newest"
+    level: Hidden[int] = 1
+    repeating: Hidden[bool] = False
+    attempts: Hidden[int | None] = None
+    deterministic: Hidden[bool] = False
+    untrained: Hidden[bool] = False
+    official: Hidden[bool] = False
+    official_rounds: Hidden[int | None] = None
+
+    @property
+    def name(self) -> str:
+        """The agent's name as a part of a file's."""
+        return re.sub(r"[^A-Za-z0-9_.-]+", "-", self.agent).strip("-") or "agent"
+
+    def make_suite(self) -> Suite:
+        """Tasks and goals. Raises InputError, which lists every problem."""
+        kind = {"task": self.task, "tasks": self.tasks, "test_tasks": self.test_tasks}
+        problems = self.problems() + suite_problems(self.suite, **kind)
+        if problems:
+            raise InputError(problems)
+        goals = max(GOALS_PER_TASK, self.train_goals)
+        try:
+            suite = make_suite(self.suite, **kind, seed=self.goals_seed, train_goals=goals)
+            available = min(map(len, suite.split(self.split).values()))
+        except SuiteError as error:
+            raise InputError([str(error)]) from error
+        if self.goals > available:
+            raise InputError(
+                [f"--goals {self.goals}: the {self.split} split has {available} per task"]
+            )
+        return suite
+
+
+def evaluate_agent(agent: OwnAgent, settings: AgentSettings) -> Evaluation:
+    """Measure `agent`, and the floor and the ceiling that are asked for, on the same trials.
+
+    Raises:
+        InputError: the settings are wrong.
+        ValueError: the agent gave something else than finite actions (B, 4).
+        WorkerError: a worker failed for good.
+    """
+    suite = settings.make_suite()
+    measured = {settings.agent: _timed(_outcomes_of_agent, agent, settings, suite)}
+    for kind in ("random", "scripted"):
+        if getattr(settings, kind):
+            measured[kind] = _timed(_outcomes_of_kind, kind, settings, suite)
+    how = {"suite": suite.name, "seed": suite.seed, "agent": settings.agent}
+    subject = Checkpoint(
+        Path(settings.agent), 0, {}, {}, how, {"environment": environment(), "git_commit": None}
+    )
+    record = {**settings.to_json(), "attempts": 0}
+    return Evaluation(subject, suite, settings.split, record, measured, {})
+
+
+def _timed(
+    outcomes_of: Callable[[Any, AgentSettings, Suite], Outcomes],
+    who: OwnAgent | str,
+    settings: AgentSettings,
+    suite: Suite,
+) -> Measured:
+    began = time.perf_counter()
+    outcomes = outcomes_of(who, settings, suite)
+    summary = summarise(outcomes, seed=settings.seed)
+    return Measured(outcomes, summary, time.perf_counter() - began)
+
+
+def _outcomes_of_agent(agent: OwnAgent, settings: AgentSettings, suite: Suite) -> Outcomes:
+    with progress(settings.name, settings.steps(suite)) as report:
+        runner = OwnAgentRunner(agent, settings.workers, report)
+        return measure(Policy("own"), suite, settings.split, **_how(settings), pool=runner)
+
+
+def _outcomes_of_kind(kind: str, settings: AgentSettings, suite: Suite) -> Outcomes:
+    with (
+        WorkerPool(settings.workers) as pool,
+        progress(kind, settings.steps(suite)) as report,
+        watch(pool, report),
+    ):
+        return measure(Policy(kind), suite, settings.split, **_how(settings), pool=pool)
+
+
+def _how(settings: AgentSettings) -> dict[str, int]:
+    names = ("goals", "episodes", "horizon", "seed")
+    return {name: getattr(settings, name) for name in names}
+
+
+def parse(argv: Sequence[str]) -> AgentSettings:
+    """Read the command line; the preset's values are the defaults of the other options."""
+    preset = chosen_preset(argv)
+    values = {n: v for n, v in PRESETS[preset].items() if n not in _OURS}
+    default = AgentSettings(preset=preset, **values)
+    return tyro.cli(
+        AgentSettings, args=argv, default=default, prog="python -m eval.evaluate --agent"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse, check everything, measure, print, write. Returns the exit code."""
+    settings = parse(argv)
+    suite = settings.make_suite()
+    agent = load_own_agent(settings.agent)
+    path = settings.out or Path("runs") / settings.name / "results"
+    if settings.out is None:
+        path /= f"eval-{suite.name}-{settings.split}{settings.variant}.json"
+    if nearest_folder(path) is None:
+        raise InputError([f"{path} cannot be written: name a file elsewhere with --out FILE"])
+    try:
+        evaluation = evaluate_agent(agent, settings)
+        evaluation.show(table_console())
+        evaluation.write(path)
+    except (WorkerError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written; run the same command again", file=sys.stderr)
+        return INTERRUPTED
+    print(f"\nwritten: {path}")
+    return 0
