@@ -298,7 +298,7 @@ def _without_settling() -> Iterator[None]:
     """Draw benchmark goals without simulating the arm's settling at every reset.
 
     The benchmark classes reset each environment 50 times only to read the drawn vector, which the
-    simulation cannot influence (tests/envs/test_suites.py compares all 50 tasks with and without).
+    simulation cannot influence: tests/envs/metaworld/test_suites.py compares all 50 tasks.
     """
     import mujoco
     from metaworld.sawyer_xyz_env import SawyerXYZEnv

@@ -12,6 +12,7 @@ from scipy.special import ndtr
 from agents.acting.numpy_actor import NumpyActor
 from agents.acting.repeating import RepeatingActor
 from agents.input_layout import ACTION_DIM, OBS
+from envs.trials.block import Block
 from envs.trials.trial import TrialRunner
 
 
@@ -35,14 +36,18 @@ class ScriptedActor:
     """Meta-World's scripted experts: the ceiling. They see the goal, which the agent must not.
 
     Args:
-        runners: the runners of the block's trials, whose simulators know their goals.
+        runners: the runners of the block's rows, whose simulators know their goals; None is a row
+            that is not run here.
     """
 
-    def __init__(self, runners: list[TrialRunner]) -> None:
+    def __init__(self, runners: Sequence[TrialRunner | None]) -> None:
         from metaworld.policies import ENV_POLICY_MAP
 
-        self._runners = runners
-        self._policies = [ENV_POLICY_MAP[runner.env.task]() for runner in runners]
+        self._experts = [
+            (row, runner, ENV_POLICY_MAP[runner.env.task]())
+            for row, runner in enumerate(runners)
+            if runner is not None
+        ]
 
     def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The experts' deterministic actions, clipped to the box."""
@@ -50,37 +55,30 @@ class ScriptedActor:
         with warnings.catch_warnings():
             # Said of every response beyond the box, which is clipped below as officially.
             warnings.filterwarnings("ignore", r"Constant\(s\) may be too high", UserWarning)
-            for row, (runner, policy) in enumerate(zip(self._runners, self._policies, strict=True)):
+            for row, runner, policy in self._experts:
                 obs = inputs[row, OBS].astype(np.float64)
                 obs[-3:] = runner.env.env._get_pos_goal()
                 actions[row] = np.clip(policy.get_action(obs), -1.0, 1.0)
         return actions, np.zeros(len(inputs))
 
 
-def make_actor(
-    policy: Mapping[str, Any],
-    weights: Mapping[str, np.ndarray],
-    runners: list[TrialRunner],
-    *,
-    recall: Sequence[int] | np.ndarray,
-) -> Actor:
-    """What acts for one block.
+def make_actor(policy: Mapping[str, Any], weights: Mapping[str, np.ndarray], block: Block) -> Actor:
+    """What acts for all rows of one block, run here or not.
 
     Args:
         policy: `envs.pool.pool.Policy` as JSON values.
         weights: the agent's, which come apart.
-        runners: of the block's trials that are run here.
-        recall: for every row of the block, run here or not, what of episodic memory it may see.
+        block: started; its trials say what of episodic memory each row may see.
     """
     if policy["kind"] == "random":
         return RandomActor()
     if policy["kind"] == "scripted":
-        return ScriptedActor(runners)
+        return ScriptedActor(block.runners)
     actor = NumpyActor(
         policy["core"],
         weights,
-        len(recall),
+        len(block.trials),
         deterministic=policy["deterministic"],
-        recall=recall,
+        recall=[0 if trial is None else trial.recall for trial in block.trials],
     )
     return RepeatingActor(actor, policy["attempts"]) if policy["attempts"] else actor

@@ -285,7 +285,8 @@ def _describe(index: int, block: dict[str, Any], attempt: int, answer: dict[str,
     where, trials = dict(answer.get("where") or {}), block["trials"]
     if "last" in answer:
         row, steps = answer["last"]
-        trial = trials[min(row, len(trials) - 1)]
+        row -= block["place"][0]
+        trial = trials[min(max(row, 0), len(trials) - 1)]
         episode, step = divmod(steps, trial["horizon"])
         where = {"task": trial["task"], "goal": trial["goal_index"]}
         where |= {"episode": episode + 1, "step": step}

@@ -10,21 +10,25 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from agents.input_layout import ACTION_DIM, INPUT_DIM
 from envs.pool.pool import WorkerError, WorkerPool
 from envs.pool.worker import step_spec
-from envs.trials.trial import Trial, check_horizons
+from envs.trials.trial import Trial
+from envs.trials.trial_env import check_horizons, reset_info
 
 
 class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """Trials in worker processes; one Gymnasium "episode" is one trial, ended by truncation.
 
     Row i runs trials i, i + num_envs, … of `trials`, again from the first after the last.
-    Observations are packed RL² inputs, (B, 46) float32, and infos hold ``success``,
-    ``episode_done`` (an inner episode ended) and ``physics_fault``. Autoreset is NEXT_STEP.
+    Observations are packed RL² inputs, (B, 46) float32. Infos hold ``task`` and ``goal_index`` of
+    each row that begins a trial, and ``success`` (also as ``is_success``), ``episode_done`` (an
+    inner episode ended) and ``physics_fault`` of each row that takes a step. After a physics fault
+    a row shows zeros until its trial ends. Autoreset is NEXT_STEP.
 
     Args:
         trials: trials to run; their number is a multiple of `num_envs`.
@@ -61,11 +65,17 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._arrays = self._pool.buffer.arrays(step_spec(self.num_envs))
         self._round = np.zeros(self.num_envs, dtype=int)
         self._ended = np.zeros(self.num_envs, dtype=bool)
+        self._running = False
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start every row's first trial. Trials carry their own seeds; `seed` does not matter."""
+        """Start every row's first trial. Trials carry their own seeds; `seed` does not matter.
+
+        Raises:
+            ClosedEnvironmentError: the environment was closed.
+        """
+        self._refuse_if_closed()
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._round[:] = 0
         self._ended[:] = False
@@ -80,12 +90,26 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 for index, rows in self._rows.items()
             }
         )
-        return self._arrays["inputs"].copy(), {}
+        self._running = True
+        infos: dict[str, Any] = {}
+        for row in range(self.num_envs):
+            infos = self._add_info(infos, reset_info(self._trial(row)), row)
+        return self._arrays["inputs"].copy(), infos
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One step of every row; a row whose trial had ended starts its next one instead."""
+        """One step of every row; a row whose trial had ended starts its next one instead.
+
+        Raises:
+            ClosedEnvironmentError: the environment was closed.
+            ResetNeeded: there was no reset yet.
+            ValueError: the actions are not finite or not of shape (B, 4).
+            WorkerError: a worker failed; the environment is closed then.
+        """
+        self._refuse_if_closed()
+        if not self._running:
+            raise ResetNeeded("call reset() before step()")
         actions = np.asarray(actions, dtype=np.float32)
         if actions.shape != (self.num_envs, ACTION_DIM) or not np.isfinite(actions).all():
             raise ValueError(f"actions must be finite and ({self.num_envs}, {ACTION_DIM})")
@@ -105,7 +129,7 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         infos: dict[str, Any] = {}
         for index, rows in self._rows.items():
             for row, info in zip(rows, answers[index]["infos"], strict=True):
-                infos = self._add_info(infos, info, int(row))
+                infos = self._add_info(infos, info or reset_info(self._trial(row)), int(row))
         arrays = {name: array.copy() for name, array in self._arrays.items()}
         self._ended = arrays["finished"]
         never = np.zeros(self.num_envs, dtype=bool)
@@ -114,6 +138,10 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def close_extras(self, **kwargs: Any) -> None:
         """End the workers."""
         self._pool.close()
+
+    def _refuse_if_closed(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError("the environment is closed: make a new one")
 
     def _trial(self, row: int) -> Trial:
         return self.trials[(int(row) + self._round[row] * self.num_envs) % len(self.trials)]

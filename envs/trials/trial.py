@@ -1,21 +1,16 @@
-"""A trial: K episodes on one (task, goal), the unit that a worker runs and a memory lives for.
-
-The RL² input (Duan et al. 2016, arXiv 1611.02779; Wang et al. 2016, arXiv 1611.05763) is packed
-here and nowhere else, because Meta-World's own wrapper never shows the agent the last reward of an
-episode nor its done flag (SAME_STEP autoreset replaces them by zeros).
-"""
+"""A trial: K episodes on one (task, goal), the unit that a worker runs and a memory lives for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 
-from agents.input_layout import INPUT_DIM, pack
+from agents.input_layout import INPUT_DIM
 from envs.metaworld.task_env import ACTION_DIM, MAX_HORIZON, TaskEnv
+from envs.trials.last_step import NO_STEP
 from envs.trials.practice import Proposal, ProposedTask
 
 
@@ -104,12 +99,10 @@ class TrialRunner:
         """Start `trial`; returns its first input (46,), with zero action, reward and done."""
         self.trial = trial
         self.episode = self.step_in_episode = 0
-        self._last_reward: float | None = None
+        self._last = NO_STEP
         self.env.set_goal(np.asarray(trial.goal, dtype=np.float64))
         self._proposed = None if trial.proposal is None else ProposedTask(self.env, trial.proposal)
-        pack(
-            self._seen(self._reset()), np.zeros(ACTION_DIM, np.float32), 0.0, False, out=self.inputs
-        )
+        self._last.pack(self._seen(self._reset()), self.inputs)
         return self.inputs
 
     def _reset(self) -> np.ndarray:
@@ -127,20 +120,24 @@ class TrialRunner:
         return self.step_clipped(np.clip(action, -1.0, 1.0).astype(np.float32))
 
     def step_clipped(self, action: np.ndarray) -> TrialStep:
-        """The same for an action known to be float32 and in its bounds, as the workers have it."""
+        """The same for an action known to be float32 and in its bounds, as `Block` has it."""
         judge = None if self._proposed is None else self._proposed.judge
         obs, reward, success, fault, info = self.env.step(action, judge)
+        done = self.count_step()
+        if done and not self.finished:
+            obs = self._reset()
+        self._last = self._last.then(action, reward, done)
+        self._last.pack(self._seen(obs), self.inputs)
+        return TrialStep(reward, success, done, fault, info)
+
+    def count_step(self) -> bool:
+        """Go on by one step without taking it; returns whether it was the last of its episode."""
         self.step_in_episode += 1
         done = self.step_in_episode == self.trial.horizon
-        change = 0.0 if self._last_reward is None else reward - self._last_reward
-        self._last_reward = None if done else reward
         if done:
             self.episode += 1
             self.step_in_episode = 0
-            if self.episode < self.trial.episodes:
-                obs = self._reset()
-        pack(self._seen(obs), action, reward, done, change, out=self.inputs)
-        return TrialStep(reward, success, done, fault, info)
+        return done
 
     @property
     def target(self) -> np.ndarray:
@@ -157,62 +154,3 @@ def check_horizons(trials: Sequence[Trial]) -> None:
     """Raises ValueError where an episode would outlast Meta-World's own limit."""
     if max(trial.horizon for trial in trials) > MAX_HORIZON:
         raise ValueError(f"the horizon of an episode is at most {MAX_HORIZON} steps")
-
-
-class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
-    """Trials as an ordinary Gymnasium environment: one Gymnasium "episode" is one trial.
-
-    Observation: the packed RL² input (46,), so that any recurrent agent can run on it. The trial
-    ends by truncation after K × H steps. ``info`` holds ``task`` and ``goal_index`` after a reset,
-    ``success``, ``episode_done`` and ``physics_fault`` after a step.
-
-    Args:
-        trials: trials to run, in order; ``reset(seed=)`` draws where in it to go on.
-    """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
-
-    def __init__(self, trials: Iterable[Trial]) -> None:
-        self.trials = tuple(trials)
-        if not self.trials:
-            raise ValueError("TrialEnv needs at least one trial")
-        check_horizons(self.trials)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (INPUT_DIM,), np.float32)
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self._runners: dict[tuple[str, bool], TrialRunner] = {}
-        self._next = 0
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start the next trial (``options={"trial": i}`` picks one)."""
-        super().reset(seed=seed)
-        if seed is not None:
-            self._next = int(self.np_random.integers(len(self.trials)))
-        index = (options or {}).get("trial", self._next)
-        self._next = (index + 1) % len(self.trials)
-        trial = self.trials[index]
-        key = (trial.task, trial.goal_hidden)
-        if key not in self._runners:
-            self._runners[key] = TrialRunner(trial.task, goal_hidden=trial.goal_hidden)
-        self._runner = self._runners[key]
-        inputs = self._runner.begin(trial).copy()
-        return inputs, {"task": trial.task, "goal_index": trial.goal_index}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One environment step; truncated at the end of the trial."""
-        step = self._runner.step(action)
-        info = {
-            **step.info,
-            "success": step.success,
-            "episode_done": step.done,
-            "physics_fault": step.fault,
-        }
-        finished = self._runner.finished
-        return self._runner.inputs.copy(), float(step.reward), False, finished, info
-
-    def close(self) -> None:
-        """Free the simulators."""
-        for runner in self._runners.values():
-            runner.env.close()
-        self._runners.clear()

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from agents.input_layout import INPUT_DIM
-from envs.pool.policies import Actor, make_actor
+from envs.pool.policies import make_actor
 from envs.pool.pool import Policy
-from envs.trials.trial import Trial, TrialRunner
+from envs.trials.block import Block, Runners
+from envs.trials.trial import Trial, TrialRunner, TrialStep
 from envs.viewing.gl import mujoco
 
 
@@ -49,12 +49,9 @@ class Cell:
     _posed: bool = False
 
     @classmethod
-    def start(cls, trial: Trial, inputs: np.ndarray) -> Cell:
-        """Begin `trial`, with `inputs` (46,) float32 as the place of its packed input."""
-        runner = TrialRunner(trial.task, goal_hidden=trial.goal_hidden)
-        runner.inputs = inputs
+    def of(cls, runner: TrialRunner) -> Cell:
+        """The cell of a trial that `runner` has begun."""
         cell = cls(runner, mujoco.MjData(runner.env.env.model))
-        runner.begin(trial)
         reset = runner.env.reset
 
         def keep_and_reset(hand: Sequence[float] | None = None) -> np.ndarray:
@@ -74,22 +71,19 @@ class Cell:
         """Where the goal is, (3,) metres."""
         return self.runner.target
 
-    def take_step(self, action: np.ndarray) -> None:
-        """Apply `action` (4,) to the simulator and note what comes of it."""
+    def expect_step(self) -> None:
+        """The simulator is about to take a step, so that `pose` will be out of date."""
         self.step += 1
         self._posed = False
-        if self.fault:
-            return
-        outcome = self.runner.step(action)
-        self.fault = outcome.fault or not np.isfinite(self.runner.inputs.sum() + outcome.reward)
-        if self.fault:
-            self.runner.inputs[:] = 0.0
-            self.reward, self.success = 0.0, False
-            self.succeeded_at[-1] = None  # the evaluator counts the whole episode as failed
-            return
-        self.reward, self.success = float(outcome.reward), outcome.success
+
+    def note(self, step: TrialStep) -> None:
+        """Keep the outcome of the step that the simulator has taken."""
+        self.fault = step.fault
+        self.reward, self.success = float(step.reward), step.success
         self.total += self.reward
-        if self.success and self.succeeded_at[-1] is None:
+        if self.fault:
+            self.succeeded_at[-1] = None  # the evaluator counts the whole episode as failed
+        elif self.success and self.succeeded_at[-1] is None:
             self.succeeded_at[-1] = self.step
 
     def next_episode(self) -> None:
@@ -120,41 +114,29 @@ class Cell:
         self._posed = True
 
 
-@dataclass
-class _Block:
-    """Trials that act in one matrix product; None is a row that nobody watches."""
+class _WatchedBlock:
+    """A block, what acts for it, and a cell for each of its rows that is watched."""
 
-    cells: list[Cell | None]
-    inputs: np.ndarray
-    noise: np.ndarray
-    actor: Actor
-
-    @classmethod
-    def start(cls, policy: Policy, trials: Sequence[Trial | None], steps: int) -> _Block:
-        inputs = np.zeros((len(trials), INPUT_DIM), dtype=np.float32)
-        noise = np.zeros((steps, len(trials), 4), dtype=np.float32)
-        cells: list[Cell | None] = []
-        for row, trial in enumerate(trials):
-            cells.append(None if trial is None else Cell.start(trial, inputs[row]))
-            if trial is not None:
-                noise[:, row] = trial.noise()
-        runners = [cell.runner for cell in cells if cell is not None]
-        recall = [2 if trial is None else trial.recall for trial in trials]
-        actor = make_actor(policy.to_json(), policy.weights, runners, recall=recall)
-        return cls(cells, inputs, noise, actor)
+    def __init__(self, policy: Policy, trials: Sequence[Trial | None]) -> None:
+        self._block = Block(trials, Runners())
+        self._block.start()
+        self.cells = [None if r is None else Cell.of(r) for r in self._block.runners]
+        self.noise = self._block.noise()
+        self.actor = make_actor(policy.to_json(), policy.weights, self._block)
 
     def take_step(self, t: int) -> None:
-        action, _ = self.actor.act(self.inputs, self.noise[t])
-        clipped = np.clip(action, -1.0, 1.0).astype(np.float32)
-        for row, cell in enumerate(self.cells):
-            if cell is None:
-                continue
-            if not np.isfinite(clipped[row].sum()):
-                raise FloatingPointError(
-                    f"the policy gave a non-finite action {action[row]} in {cell.trial.task}, "
-                    f"goal {cell.trial.goal_index}, episode {cell.episode}, step {cell.step}"
-                )
-            cell.take_step(clipped[row])
+        actions, _ = self.actor.act(self._block.inputs, self.noise[t])
+        for cell in self.cells:
+            if cell is not None:
+                cell.expect_step()
+        try:
+            steps = self._block.step(actions)
+        except FloatingPointError as error:
+            place = ", ".join(f"{name} {value}" for name, value in self._block.where.items())
+            raise FloatingPointError(f"{error} at {place}") from None
+        for cell, step in zip(self.cells, steps, strict=True):
+            if cell is not None and step is not None:
+                cell.note(step)
 
 
 class Playback:
@@ -176,13 +158,9 @@ class Playback:
         if len({(trial.episodes, trial.horizon) for trial in watched}) != 1:
             raise ValueError("watching needs trials, all of the same episodes and horizon")
         self.episodes, self.horizon = watched[0].episodes, watched[0].horizon
-        if policy.kind != "agent":
-            trials = watched  # they act row by row: empty rows would have no part in it
         starts = range(0, len(trials), lanes)
         blocks = [trials[first : first + lanes] for first in starts]
-        self._blocks = [
-            _Block.start(policy, block, watched[0].steps) for block in blocks if any(block)
-        ]
+        self._blocks = [_WatchedBlock(policy, block) for block in blocks if any(block)]
         self.cells = [c for block in self._blocks for c in block.cells if c is not None]
 
     def moments(self) -> Iterator[int]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from agents.acting.numpy_actor import NumpyActor
 from agents.acting.repeating import RepeatingActor
-from agents.input_layout import ACTION_DIM, INPUT_DIM, OBS, OBS_DIM, pack
+from agents.input_layout import ACTION_DIM, INPUT_DIM, OBS, OBS_DIM
 from envs.pool.pool import Policy
+from envs.trials.last_step import NO_STEP
 
 # Meta-World's own layout with recurrent_info_in_obs: observation, action, reward / 10, done.
 OFFICIAL_DIM = OBS_DIM + ACTION_DIM + 2
@@ -21,7 +22,7 @@ OFFICIAL_REWARD_SCALE = 0.1
 class OfficialAgent:
     """Our agent as a `metaworld.evaluation.MetaLearningAgent`.
 
-    Adaptation: it acts stochastically and packs the RL² input itself from each `Timestep`, because
+    Adaptation: it acts stochastically and takes the RL² input from each `Timestep`, because
     Meta-World's wrapper never shows the last reward of an episode nor done = 1. `adapt` freezes the
     memory together with the input still unseen (last action, last reward, done = 1).
 
@@ -62,9 +63,7 @@ class OfficialAgent:
         if self._attempts:
             self._repeater = RepeatingActor(self._actor, self._attempts)
         self._action = np.zeros((environments, ACTION_DIM), dtype=np.float32)
-        self._reward, self._change = np.zeros(environments), np.zeros(environments)
-        self._done = np.zeros(environments, dtype=bool)
-        self._last = np.full(environments, np.nan)  # reward before; NaN: none in this episode
+        self._last = [NO_STEP] * environments
         self._restored = np.zeros(environments, dtype=bool)
         self.adapt()
 
@@ -76,47 +75,39 @@ class OfficialAgent:
 
     def step(self, timestep: Any) -> None:
         """Remember what the next input must show of a `metaworld.evaluation.Timestep`."""
-        self._action[:] = _in_the_box(timestep.action)
         done = np.logical_or(timestep.terminated, timestep.truncated)
-        self._see(timestep.reward, done, np.ones_like(done))
+        self._action = _in_the_box(timestep.action)
+        taken = zip(self._action, timestep.reward, done, strict=True)
+        for row, (action, reward, ended) in enumerate(taken):
+            self._last[row] = self._last[row].then(action, float(reward), bool(ended))
         self._on_step()
 
     def adapt(self) -> None:
         """Freeze what was learnt: RL² adapts in its memory, which is kept from here on."""
-        self._adapted = [part.copy() for part in self._parts()]
+        self._adapted = self._actor.state.copy(), list(self._last)
 
     def reset(self, env_mask: np.ndarray) -> None:
         """Return environments of `env_mask` (B,) to what `adapt` froze: an episode starts."""
-        for part, adapted in zip(self._parts(), self._adapted, strict=True):
-            part[env_mask] = adapted[env_mask]
+        state, last = self._adapted
+        self._actor.state[env_mask] = state[env_mask]
+        for row in np.flatnonzero(env_mask):
+            self._last[row] = last[row]
         self._restored |= env_mask
 
     def eval_action(self, observations: np.ndarray) -> np.ndarray:
         """Actions (B, 4), clipped to the box, for observations (B, 45), which show rewards."""
         shown = observations[:, OFFICIAL_REWARD] / np.float64(OFFICIAL_REWARD_SCALE)
-        self._see(shown, np.zeros_like(self._done), ~self._restored)
+        for row in np.flatnonzero(~self._restored):
+            self._last[row] = self._last[row].then(self._action[row], float(shown[row]), False)
         self._restored[:] = False
         inputs = self._pack(observations)
         if self._repeater is None:
             actions = self._actor.mean(inputs)
         else:
             actions, _ = self._repeater.act(inputs, np.zeros_like(self._action))
-        actions = _in_the_box(actions)
-        self._action[:] = actions
+        self._action = _in_the_box(actions)
         self._on_step()
-        return actions
-
-    def _parts(self) -> list[np.ndarray]:
-        """All that an episode may change: the memory and what the next input will show."""
-        shown = [self._action, self._reward, self._change, self._done, self._last]
-        return [self._actor.state, *shown]
-
-    def _see(self, reward: np.ndarray, done: np.ndarray, rows: np.ndarray) -> None:
-        """Take in the step just taken, in the environments of `rows` (B,)."""
-        change = np.where(np.isnan(self._last), 0.0, reward - self._last)
-        last = np.where(done, np.nan, reward)
-        self._reward[rows], self._change[rows] = reward[rows], change[rows]
-        self._done[rows], self._last[rows] = done[rows], last[rows]
+        return self._action.copy()
 
     def _pack(self, observations: np.ndarray) -> np.ndarray:
         if observations.shape[1] != OFFICIAL_DIM:
@@ -124,15 +115,8 @@ class OfficialAgent:
                 f"OfficialAgent needs observations of {OFFICIAL_DIM} numbers, not "
                 f"{observations.shape[1]}: make the environments with recurrent_info_in_obs=True"
             )
-        for row, obs in enumerate(observations):
-            pack(
-                obs[OBS],
-                self._action[row],
-                float(self._reward[row]),
-                bool(self._done[row]),
-                float(self._change[row]),
-                out=self._inputs[row],
-            )
+        for last, obs, inputs in zip(self._last, observations, self._inputs, strict=True):
+            last.pack(obs[OBS], inputs)
         return self._inputs
 
 

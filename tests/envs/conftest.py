@@ -11,7 +11,7 @@ from agents.rl2 import AgentConfig, RL2Agent, actor_weights
 from envs.pool.pool import Policy, WorkerPool
 from envs.pool.shared_rollout import TrialBatch
 from envs.trials.trial import Trial
-from tests.envs.trials import LANES, POLICY
+from tests.envs.pool_trials import LANES, POLICY
 from tests.faults.runs import children
 
 

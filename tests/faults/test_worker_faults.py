@@ -1,7 +1,7 @@
 """Whatever happens to its workers, a run ends with the parameters of the run nothing happened to.
 
 Faults come from within the worker processes (saboteur/sitecustomize.py), at a given step; each test
-checks that they did happen. `tests/envs/test_pool_trouble.py` does it to the pool alone.
+checks that they did happen. `tests/envs/pool/test_pool_trouble.py` does it to the pool alone.
 """
 
 import functools

@@ -2,12 +2,9 @@
 
 import dataclasses
 import json
-import warnings
 
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common import env_checker as sb3_checker
 
 from agents.input_layout import (
     INPUT_DIM,
@@ -21,27 +18,10 @@ from agents.input_layout import (
     pack,
 )
 from envs.metaworld.task_env import TaskEnv
-from envs.trials.trial import Trial, TrialEnv, TrialRunner
+from envs.trials.trial import Trial, TrialRunner
+from tests.envs.made_up_trials import GOAL, OTHER, TRIAL, actions, run
 
-GOAL = (0.0, 0.6, 0.02, 0.1, 0.8, 0.1)
 HIDDEN = slice(36, 39)
-TRIAL = Trial("reach-v3", GOAL, 3, "train", episodes=3, horizon=4, seed=5)
-OTHER = dataclasses.replace(TRIAL, goal=(0.05, 0.65, 0.02, -0.1, 0.85, 0.2), goal_index=4, seed=6)
-
-
-def actions(trial: Trial, seed: int = 0) -> np.ndarray:
-    """Beyond the action box now and then, as Gaussian actions are."""
-    rng = np.random.default_rng(seed)
-    return rng.normal(0, 0.8, (trial.steps, 4)).astype(np.float32)
-
-
-def run(runner: TrialRunner, trial: Trial):
-    """Inputs before each step and after the last, (T + 1, 45), and the outcomes of all steps."""
-    inputs, steps = [runner.begin(trial).copy()], []
-    for action in actions(trial):
-        steps.append(runner.step(action))
-        inputs.append(runner.inputs.copy())
-    return np.stack(inputs), steps
 
 
 @pytest.fixture(scope="module")
@@ -163,59 +143,3 @@ def test_noise_belongs_to_the_trial() -> None:
     many = dataclasses.replace(TRIAL, episodes=100, horizon=500).noise()
     assert abs(many.mean()) < 0.01
     assert abs(many.std() - 1) < 0.01
-
-
-# ---------------------------------------------------------------------------------- gymnasium
-
-
-@pytest.fixture
-def env():
-    env = TrialEnv([TRIAL, OTHER])
-    yield env
-    env.close()
-
-
-def test_gymnasium_accepts_it(env: TrialEnv) -> None:
-    """Other people's agents rely on the checker's promises; its warnings count as failures too,
-    but for the one that our observation is unbounded, which it is.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        check_env(env, skip_render_check=True)
-    others = [str(w.message) for w in caught if "infinity" not in str(w.message)]
-    assert others == []
-
-
-def test_stable_baselines3_accepts_it(env: TrialEnv) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        sb3_checker.check_env(env)
-
-
-def test_one_gymnasium_episode_is_one_trial(env: TrialEnv) -> None:
-    """Inner episodes end in `info`, the trial by truncation, and never by termination."""
-    expected, outcomes = run(TrialRunner("reach-v3"), TRIAL)
-    obs, info = env.reset()
-    assert info == {"task": "reach-v3", "goal_index": 3}
-    seen, ends = [obs], []
-    for t, action in enumerate(actions(TRIAL)):
-        obs, reward, terminated, truncated, info = env.step(action)
-        seen.append(obs)
-        ends.append(info["episode_done"])
-        assert reward == outcomes[t].reward
-        assert info["success"] == outcomes[t].success
-        assert not terminated
-        assert truncated == (t == TRIAL.steps - 1)
-        assert not info["physics_fault"]
-    np.testing.assert_array_equal(seen, expected)
-    assert ends == [False, False, False, True] * 3
-    assert env.reset()[1]["goal_index"] == 4
-    assert env.reset()[1]["goal_index"] == 3
-    assert env.reset(options={"trial": 1})[1]["goal_index"] == 4
-
-
-def test_impossible_trials_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least one trial"):
-        TrialEnv([])
-    with pytest.raises(ValueError, match="at most 500"):
-        TrialEnv([dataclasses.replace(TRIAL, horizon=501)])

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 from envs.metaworld.task_env import TASKS
 from envs.pool.pool import WorkerError
 from envs.pool.vector_env import TrialVectorEnv
-from envs.trials.trial import Trial, TrialEnv
+from envs.trials.trial import Trial
+from envs.trials.trial_env import TrialEnv
 
 GOALS = {
     "reach-v3": (0.0, 0.65, 0.02, 0.05, 0.85, 0.2),
@@ -118,3 +120,29 @@ def test_a_horizon_beyond_meta_worlds_is_refused() -> None:
     trials = [dataclasses.replace(trial, horizon=501) for trial in make_trials(2)]
     with pytest.raises(ValueError, match="at most 500"):
         TrialVectorEnv(trials, workers=1)
+
+
+def test_infos_name_the_trials_that_begin(envs: TrialVectorEnv) -> None:
+    _, infos = envs.reset()
+    assert infos["task"].tolist() == ["reach-v3", "door-open-v3", "reach-v3"]
+    assert infos["goal_index"].tolist() == [0, 1, 2]
+    for _ in range(STEPS):
+        *_, infos = envs.step(np.zeros((3, 4), np.float32))
+    assert "task" not in infos
+    np.testing.assert_array_equal(infos["is_success"], infos["success"])
+    *_, infos = envs.step(np.zeros((3, 4), np.float32))
+    assert infos["task"].tolist() == ["door-open-v3", "reach-v3", "door-open-v3"]
+    assert infos["goal_index"].tolist() == [3, 4, 5]
+
+
+def test_misuse_is_gymnasium_s_own_error() -> None:
+    vector = TrialVectorEnv(make_trials(2), workers=1)
+    actions = np.zeros((2, 4), np.float32)
+    with pytest.raises(ResetNeeded, match=r"call reset\(\)"):
+        vector.step(actions)
+    vector.close()
+    vector.close()
+    with pytest.raises(ClosedEnvironmentError):
+        vector.step(actions)
+    with pytest.raises(ClosedEnvironmentError):
+        vector.reset()

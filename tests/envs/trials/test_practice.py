@@ -28,7 +28,7 @@ from envs.trials.practice import (
     _turn,
 )
 from envs.trials.trial import Trial, TrialRunner
-from tests.envs.trials import POLICY
+from tests.envs.pool_trials import POLICY
 from train.run.config import Config
 from train.run.state import initialise
 

@@ -11,7 +11,7 @@ from agents.input_layout import INPUT_DIM, PREV_DONE
 from envs.pool.pool import WorkerPool
 from envs.pool.shared_rollout import TrialBatch
 from envs.viewing.playback import Playback
-from tests.envs.trials import POLICY, assert_same, make_trials
+from tests.envs.pool_trials import POLICY, assert_same, make_trials
 
 EPISODES, HORIZON, ATTEMPTS = 5, 12, 3
 TRIALS = make_trials(5, episodes=EPISODES, horizon=HORIZON)

@@ -1,20 +1,15 @@
 """The worker pool: the same bits from any number of workers."""
 
-import dataclasses
-import os
 import warnings
 
 import numpy as np
 import pytest
 
 from agents.input_layout import INPUT_DIM
-from envs.pool import worker as worker_module
 from envs.pool.policies import ScriptedActor
 from envs.pool.pool import Policy
-from envs.pool.shared_rollout import SharedBuffer, TrialBatch
-from envs.pool.worker import Worker
-from envs.trials.trial import Trial, TrialRunner, TrialStep
-from tests.envs.trials import (
+from envs.trials.trial import Trial, TrialRunner
+from tests.envs.pool_trials import (
     LANES,
     LONG,
     POLICY,
@@ -91,52 +86,3 @@ def test_experts_do_not_complain() -> None:
 def test_trials_of_one_run_are_of_one_length(lone) -> None:
     with pytest.raises(ValueError, match="same episodes and horizon"):
         lone.run([*SHORT, *LONG], POLICY, lanes=LANES)
-
-
-class FaultyRunner(TrialRunner):
-    """A simulator that blows up at step 3 of the second trial of a block."""
-
-    target = np.zeros(3)
-
-    def __init__(self, task: str, *, goal_hidden: bool = True) -> None:
-        self.inputs = np.zeros(INPUT_DIM, dtype=np.float32)
-        self.steps = 0
-
-    def begin(self, trial: Trial) -> np.ndarray:
-        self.trial, self.episode, self.step_in_episode, self.steps = trial, 0, 0, 0
-        self.inputs[:] = 0.5
-        return self.inputs
-
-    def step_clipped(self, action: np.ndarray) -> TrialStep:
-        self.steps += 1
-        reward, fault, kind = 1.0, False, self.trial.split
-        self.inputs[:] = 0.5 + self.steps
-        if self.steps == 4 and kind != "sound":
-            fault = kind == "warning"
-            reward = float("nan") if kind == "reward" else 1.0
-            self.inputs[3] = np.inf if kind == "observation" else 1e9
-        assert self.steps <= 4 or kind == "sound", "a faulted simulation must not be stepped on"
-        return TrialStep(reward, True, False, fault, {})
-
-
-@pytest.mark.parametrize("kind", ["warning", "reward", "observation"])
-def test_a_physics_fault_ends_its_trial_only(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """From the fault on the trial is flagged and holds only zeros; its neighbour goes on.
-
-    MuJoCo's warning and any number that is not finite count alike.
-    """
-    monkeypatch.setattr(worker_module, "TrialRunner", FaultyRunner)
-    trials = [dataclasses.replace(SHORT[0], split=split) for split in ("sound", kind)]
-    buffer = SharedBuffer()
-    worker = Worker(None, buffer, 0, os.getppid())  # type: ignore[arg-type] - nothing is sent
-    spec = TrialBatch.spec(16, 2)
-    worker._run({"kind": "random"}, [], [16, 2], 0, [0, 2], [trial.to_json() for trial in trials])
-    batch = TrialBatch(**buffer.arrays(spec)).copy()
-    buffer.close()
-    assert not batch.faults[:, 0].any()
-    assert (batch.rewards[:, 0] == 1).all()
-    assert batch.faults[:, 1].tolist() == [False] * 3 + [True] * 13
-    assert batch.rewards[:, 1].tolist() == [1.0] * 3 + [0.0] * 13
-    assert batch.successes[:, 1].tolist() == [True] * 3 + [False] * 13
-    assert (batch.inputs[4:, 1] == 0).all()
-    assert all(np.isfinite(array).all() for array in vars(batch).values())

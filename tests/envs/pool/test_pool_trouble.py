@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from envs.pool.pool import WorkerError, WorkerPool
-from tests.envs.trials import (
+from tests.envs.pool_trials import (
     LANES,
     LONG,
     POLICY,
@@ -28,7 +28,7 @@ from tests.envs.trials import (
     make_trials,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Assault:

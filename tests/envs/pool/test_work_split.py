@@ -6,7 +6,7 @@ import torch
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
 from envs.pool.pool import Policy
 from envs.pool.work_split import pieces
-from tests.envs.trials import assert_same, make_trials
+from tests.envs.pool_trials import assert_same, make_trials
 
 
 @pytest.mark.parametrize("trials", [1, 5, 40, 48])

@@ -8,7 +8,7 @@ from envs.viewing import gl
 from envs.viewing.captions import GREEN, Layout
 from envs.viewing.playback import Cell, Playback
 from envs.viewing.render import CAMERAS, Stage, film, frame_count, render_trials
-from tests.envs.scenes import REACH, SIZE, TRIALS, drawing, goal_of
+from tests.envs.viewing.scenes import REACH, SIZE, TRIALS, drawing, goal_of
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from envs.trials.trial import TrialRunner
 from envs.viewing.captions import Layout, badge, compose, lines
 from envs.viewing.playback import Cell
-from tests.envs.scenes import REACH
+from tests.envs.viewing.scenes import REACH
 
 
 def cell_at(**state: object) -> Cell:

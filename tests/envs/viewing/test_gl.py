@@ -9,7 +9,7 @@ import pytest
 
 from envs.viewing import gl
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class TestBackend:

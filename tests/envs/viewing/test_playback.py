@@ -10,7 +10,7 @@ from envs.trials.practice import Proposal
 from envs.trials.trial import Trial, TrialRunner
 from envs.viewing.captions import badge
 from envs.viewing.playback import Playback
-from tests.envs.scenes import PUSH, REACH, goal_of
+from tests.envs.viewing.scenes import PUSH, REACH, goal_of
 
 
 def played(play: Playback) -> dict[str, np.ndarray]:
