@@ -33,6 +33,7 @@ from eval.reporting.tables import (
 )
 from eval.streams.compare import by_arm
 from train.run.config import stop
+from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.verified_folder import environment, replace_file
 
@@ -77,14 +78,39 @@ def show(console: Console, title: str, table: Table) -> None:
     console.print(printed)
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
-    """Read, check, print, write. Returns the exit code."""
+    """Read, check, write, print. Returns the exit code."""
     arguments = tyro.cli(
         Arguments, args=sys.argv[1:] if argv is None else argv, prog="python -m eval.continual"
     )
     groups = load_groups(arguments.runs)
-    console = table_console()
+    failed = None
+    try:
+        if arguments.out is not None:
+            write(arguments.out, groups)
+    except OSError as error:
+        failed = error
+    show_all(table_console(), groups)
+    if failed is not None:
+        print(f"error: {arguments.out} is not written ({failed})", file=sys.stderr)
+        return 1
+    if arguments.out is not None:
+        print(f"\nwritten: {arguments.out}")
+    return 0
+
+
+def write(path: Path, groups: dict[str, list[StreamRun]]) -> None:
+    """Write all numbers as JSON. Raises OSError; an older file is then intact."""
+    values = {"kind": "strata comparison", "schema": 1, "environment": environment()}
+    data = json.dumps({**values, **to_json(groups)}, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, data.encode() + b"\n")
+
+
+def show_all(console: Console, groups: dict[str, list[StreamRun]]) -> None:
+    """Print what the stream was and every table."""
     first = next(iter(groups.values()))[0]
     assert first.run.record is not None
     facts = first.run.record["stream"]
@@ -102,17 +128,6 @@ def main(argv: list[str] | None = None) -> int:
     show(console, "success at the end by task (single: after its own phase)", task_table(groups))
     if len(groups) > 1:
         show(console, "declared contrasts, paired by seed", contrast_table(groups))
-    if arguments.out is not None:
-        values = {"kind": "strata comparison", "schema": 1, "environment": environment()}
-        data = json.dumps({**values, **to_json(groups)}, allow_nan=False)
-        try:
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(arguments.out, data.encode() + b"\n")
-        except OSError as error:
-            print(f"error: {arguments.out} is not written ({error})", file=sys.stderr)
-            return 1
-        print(f"\nwritten: {arguments.out}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 import tyro
 
 from train.run.config import stop
+from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.log import read_metrics
 
@@ -104,6 +105,7 @@ def draw(runs: dict[str, list[dict]], out: Path, window: int) -> None:
     plt.close(figure)
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Read, check, draw. Returns the exit code."""

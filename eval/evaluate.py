@@ -38,6 +38,7 @@ from eval.official.meta_evaluation import (
 )
 from train.collect import acting_policy
 from train.run.checkpoint import Checkpoint, environment_difference
+from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.signals import INTERRUPTED
 
@@ -113,9 +114,10 @@ def official_figures(settings: Settings, subject: Subject) -> dict[str, Official
     return found
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
-    """Parse, check everything, measure, print, write. Returns the exit code."""
+    """Parse, check everything, measure, write, print. Returns the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if any(word.partition("=")[0] == "--agent" for word in argv):
         from eval.own_agents import program  # which measures with what is defined here
@@ -133,15 +135,20 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing was written; run the same command again", file=sys.stderr)
         return INTERRUPTED
+    written = 0 if path is None else write(evaluation, path)
     evaluation.show(table_console())
-    if path is None:
-        return 0
+    if path is not None and written == 0:
+        print(f"\nwritten: {path}")
+    return written
+
+
+def write(evaluation: Evaluation, path: Path) -> int:
+    """Write the JSON, before anything is shown. Returns the exit code."""
     try:
         evaluation.write(path)
     except OSError as error:
         print(f"error: the result is not written ({error}): use --out FILE", file=sys.stderr)
         return 1
-    print(f"\nwritten: {path}")
     return 0
 
 

@@ -24,6 +24,7 @@ from eval.reporting.report_writer import Page, Picture, Table
 from eval.reporting.runs import Run, RunError, StreamRun, load_run, load_stream_run, mixed_recipes
 from eval.streams.compare import by_arm
 from train.run.config import stop
+from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.verified_folder import environment, replace_file
 
@@ -195,6 +196,7 @@ def make_page(folders: Sequence[Path], title: str | None, window: int) -> tuple[
     return page, {"seeds": {arm: [run.seed for run in group] for arm, group in by_label.items()}}
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Read, check, draw, write. Returns the exit code."""

@@ -33,10 +33,12 @@ from envs.viewing.render import GLError, film, frame_count
 from envs.viewing.video import picked, write_gif, write_still, write_video
 from eval.viewing.viewer import watch_live
 from eval.viewing.watch_config import STEPS_PER_SECOND, Program, Settings, parse, prepare
+from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.signals import INTERRUPTED
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, run and draw the trials, write. Returns the exit code."""

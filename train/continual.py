@@ -21,10 +21,11 @@ from envs.metaworld.suites import Suite
 from envs.pool.pool import WorkerPool
 from train.collect import acting_policy, collect
 from train.loop import crossed, iterate, save, save_last
-from train.run.checkpoint import Checkpoint
-from train.run.config import stop, write_config
+from train.run.config import stop
+from train.run.console import forgiving_console
 from train.run.log import RunLog
-from train.run.program import refuse, run_program, start
+from train.run.origin import Origin, command
+from train.run.program import refuse, run_program, started
 from train.run.retention_log import Evaluation, Record
 from train.run.rollback import Guard
 from train.run.signals import StopSignal
@@ -53,7 +54,6 @@ def train(
     record = Record.open(config, stream, parameters, state.steps)
     resume_step = state.steps if resumed else None
     log = RunLog(config.run_folder, total_steps=stream.total_steps, resume_step=resume_step)
-    write_config(config)
     guard = Guard(state)
     with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
@@ -141,27 +141,29 @@ def told(evaluation: Evaluation, stream: Stream) -> str:
     return f"evaluated at {evaluation.step:,} ({place}): {tasks}  mean {rates.mean():.2f}"
 
 
-def run(config: StreamConfig, resume: Checkpoint | None, stop_signal: StopSignal) -> bool:
+def run(config: StreamConfig, origin: Origin, stop_signal: StopSignal) -> bool:
     """Check what the command line cannot know, and train; True when finished."""
     config = dataclasses.replace(config, arm=ALIASES.get(config.arm, config.arm))
-    refuse(config, resumed=resume is not None, program=PROGRAM)
+    refuse(config, origin, PROGRAM)
     stream = config.stream()
     if problems := config.validate(len(stream.tasks)):
         stop(problems)
     suite = config.make_suite()
     config = config.resolved(len(stream.tasks))
-    state = start(config, suite, resume)
-    _banner(config, stream, state)
-    if not train(config, suite, stream, state, stop_signal, resumed=resume is not None):
-        return False
+    with started(config, suite, origin) as state:
+        _banner(config, stream, state)
+        resumed = origin.saved is not None
+        if not train(config, suite, stream, state, stop_signal, resumed=resumed):
+            return False
     print(
         f"finished: {state.steps:,} steps in {config.run_folder}\n"
-        f"metrics: python -m eval.continual {config.run_folder}\n"
-        f"compare: python -m eval.report {config.run_folder} OTHER-RUNS --out report"
+        f"metrics: {command('eval.continual', config.run_folder)}\n"
+        f"compare: {command('eval.report', config.run_folder, 'OTHER-RUNS', '--out', 'report')}"
     )
     return True
 
 
+@forgiving_console()
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says. Returns the exit code."""
     return run_program(argv, StreamConfig, PROGRAM, run)

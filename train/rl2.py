@@ -20,10 +20,11 @@ from envs.viewing.gl import GLError
 from envs.viewing.render import render_trials
 from train.collect import acting_policy, collect, success_metrics
 from train.loop import crossed, iterate, save, save_last
-from train.run.checkpoint import Checkpoint
-from train.run.config import Config, stop, write_config
+from train.run.config import Config, stop
+from train.run.console import forgiving_console
 from train.run.log import RunLog
-from train.run.program import refuse, run_program, start
+from train.run.origin import Origin, command
+from train.run.program import refuse, run_program, started
 from train.run.rollback import Guard
 from train.run.signals import StopSignal
 from train.run.state import TrainState, learner_device
@@ -48,7 +49,6 @@ def train(
     torch.set_num_threads(config.threads)
     total = config.total_steps or 0
     log = RunLog(config.run_folder, total_steps=total, resume_step=state.steps if resumed else None)
-    write_config(config)
     guard = Guard(state)
     with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
@@ -100,25 +100,28 @@ def film(config: Config, suite: Suite, policy: Policy, step: int, log: RunLog) -
     log.video(step, f"watch/{split}", frames)
 
 
-def run(config: Config, resume: Checkpoint | None, stop_signal: StopSignal) -> bool:
+def run(config: Config, origin: Origin, stop_signal: StopSignal) -> bool:
     """Check what the command line cannot know, and train; True when finished."""
-    refuse(config, resumed=resume is not None, program=PROGRAM)
+    refuse(config, origin, PROGRAM)
     suite = config.make_suite()
     if problems := config.validate(len(suite.tasks)):
         stop(problems)
     config = config.resolved(len(suite.tasks))
-    state = start(config, suite, resume)
-    _banner(config, suite, state)
-    if not train(config, suite, state, stop_signal, resumed=resume is not None):
-        return False
+    with started(config, suite, origin) as state:
+        _banner(config, suite, state)
+        resumed = origin.saved is not None
+        if not train(config, suite, state, stop_signal, resumed=resumed):
+            return False
+    split = "test" if suite.test else "train"
     print(
         f"finished: {state.steps:,} steps in {config.run_folder}\n"
-        f"evaluate: python -m eval.evaluate {config.run_folder} --split test\n"
-        f"watch:    python -m eval.watch {config.run_folder}"
+        f"evaluate: {command('eval.evaluate', config.run_folder, '--split', split)}\n"
+        f"watch:    {command('eval.watch', config.run_folder)}"
     )
     return True
 
 
+@forgiving_console()
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says. Returns the exit code."""
     return run_program(argv, Config, PROGRAM, run)

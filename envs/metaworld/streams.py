@@ -161,7 +161,8 @@ def stream_problems(
         if task not in TASKS
     ]
     if name == "custom" and len(tasks) < 2:
-        problems.append("a custom stream needs its tasks: add e.g. --tasks reach-v3 push-v3")
+        given = "its tasks" if not tasks else f"two tasks or more, not {tasks[0]} alone"
+        problems.append(f"a custom stream needs {given}: e.g. --tasks reach-v3 push-v3")
     if name != "custom" and tasks:
         problems.append(f"--tasks belongs to --suite custom, not {name}")
     if len(set(tasks)) < len(tasks):

@@ -34,6 +34,7 @@ from eval.goals.config import nearest_folder
 from eval.throughput.rivals import STEPPING, Contender, Entry, Setup
 from eval.throughput.training import TRAINING
 from train.run.config import stop
+from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.signals import INTERRUPTED
 from train.run.verified_folder import environment, replace_file
@@ -227,9 +228,10 @@ def write(path: Path, text: str, document: dict[str, Any]) -> None:
     replace_file(path.with_suffix(".md"), text.encode())
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
-    """Parse, check everything, measure, print, write. Returns the exit code."""
+    """Parse, check everything, measure, write, print. Returns the exit code."""
     settings = parse(sys.argv[1:] if argv is None else argv)
     found = machine()
     print(f"Strata throughput: {', '.join(settings.chosen)}", flush=True)
@@ -241,18 +243,21 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted: nothing was written; run the same command again", file=sys.stderr)
         return INTERRUPTED
     text = report(settings, suite, found, lines)
-    print(f"\n{text}")
-    if settings.out is None:
-        return 0
     chosen = {**dataclasses.asdict(settings), "out": str(settings.out), "tasks": suite.tasks}
     document = {"settings": chosen, "machine": found, "skipped": skipped, "ratios": ratios(lines)}
     document["lines"] = [dataclasses.asdict(line) for line in lines]
+    failed = None
     try:
-        write(settings.out, text, document)
+        if settings.out is not None:
+            write(settings.out, text, document)
     except OSError as error:
-        print(f"error: the result is not written ({error}): use --out FILE", file=sys.stderr)
+        failed = error
+    print(f"\n{text}")
+    if failed is not None:
+        print(f"error: the result is not written ({failed}): use --out FILE", file=sys.stderr)
         return 1
-    print(f"written: {settings.out}, {settings.out.with_suffix('.md')}")
+    if settings.out is not None:
+        print(f"written: {settings.out}, {settings.out.with_suffix('.md')}")
     return 0
 
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from train.run.config import Config, difference, parse
+from train.run.config import Config, difference
 from train.run.config_io import flatten
 from train.run.input_error import exits_on_bad_input
+from train.run.origin import parse
 
 QUICK = settings(
     max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)

@@ -15,8 +15,9 @@ from train.long_term.arms import ARMS, ArmName, MemoryConfig
 from train.long_term.hierarchy import Hierarchy
 from train.run import checkpoint
 from train.run.checkpoint import CheckpointError
-from train.run.config import Config, parse
+from train.run.config import Config
 from train.run.input_error import InputError
+from train.run.origin import parse
 from train.run.state import TrainState, initialise, load_agent
 
 GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}

@@ -10,8 +10,9 @@ from agents.rl2 import AgentConfig
 from envs.metaworld.suites import Suite
 from train.rl2 import main
 from train.run import checkpoint
-from train.run.checkpoint import Checkpoint
-from train.run.config import Config, parse
+from train.run.config import Config
+from train.run.origin import parse
+from train.run.run_folder import claimed
 from train.run.state import initialise, load_agent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def contents() -> dict[str, tuple[int, int]]:
         ([*REACH, "--arm", "short-wide", "--hidden", "0"], ["--hidden must be at least 1"]),
         ([*REACH, "--arm", "episodic", "--half-lives", "10", "0"], ["--half-lives"]),
         ([*REACH, "--arm", "episodic", "--half-lives"], ["--half-lives"]),
-        ([*REACH, "--resume"], ["--resume needs a run folder"]),
+        ([*REACH, "--resume"], ["Missing value for argument '--resume'"]),
         (["--resume", "nowhere"], ["--resume nowhere"]),
         (["--resume=nowhere"], ["--resume nowhere"]),
     ],
@@ -138,13 +139,15 @@ def saved_run(tmp_path: Path) -> Path:
     )
     state = initialise(config, Suite("ML1", 1, goals, goals))
     state.steps, state.iteration = 120, 3
-    state.save(config)
+    with claimed(config, None, new=True):
+        state.save(config)
     return tmp_path / "mine"
 
 
 def test_a_resumed_run_is_as_it_was(saved_run: Path) -> None:
-    config, saved = parse(["--resume", str(saved_run)])
-    assert isinstance(saved, Checkpoint)
+    config, origin = parse(["--resume", str(saved_run)])
+    saved = origin.saved
+    assert saved is not None
     assert (saved.step, saved.state["iteration"]) == (120, 3)
     assert (config.task, config.agent.hidden, config.run) == ("reach-v3", 4, saved_run)
 

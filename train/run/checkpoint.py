@@ -61,7 +61,7 @@ class Checkpoint:
         tensors: group -> name -> CPU tensor, e.g. "agent", "critic", "optimiser", "memory".
         state: counters and other JSON values.
         config: the resolved config of the run.
-        manifest: schema, step, milestone, files, environment and git commit.
+        manifest: schema, step, milestone, run, files, environment and git commit.
     """
 
     path: Path
@@ -84,6 +84,7 @@ def save(
     tensors: Mapping[str, Mapping[str, torch.Tensor]],
     state: dict[str, Any],
     config: dict[str, Any],
+    run: str | None = None,
     keep: int = 3,
     milestone: bool = False,
 ) -> Path:
@@ -99,6 +100,7 @@ def save(
             and bits come back exactly; names come back in another order.
         state: JSON values; keys are strings, floats finite; tuples come back as lists.
         config: the resolved config, likewise.
+        run: identity of the run; None: it has none.
         keep: how many of the newest to keep, >= 1.
         milestone: never prune this one.
 
@@ -117,7 +119,7 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        seal(temporary, {"step": step, "milestone": milestone}, contents)
+        seal(temporary, {"step": step, "milestone": milestone, "run": run}, contents)
         _read(temporary)  # what cannot be read back must not push out what can
         _move_into_place(temporary, target)
         replace_file(folder / "latest", f"{target.name}\n".encode())

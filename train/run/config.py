@@ -1,4 +1,4 @@
-"""Configuration of a run: frozen dataclasses, parsed from the command line by tyro.
+"""Configuration of a run: frozen dataclasses, read from command lines and JSON.
 
 Everything wrong with a configuration is reported at once, with the flag to change, and nothing is
 written before it is right.
@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
-
-import tyro
+from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from agents.rl2 import AgentConfig
-from envs.metaworld.suites import Suite, make_suite, suite_problems
-from envs.metaworld.task_env import MAX_HORIZON
+from envs.metaworld.streams import STREAMS
+from envs.metaworld.suites import SUITES, Suite, make_suite, suite_problems
+from envs.metaworld.task_env import MAX_HORIZON, TASKS
 from envs.pool.pool import available_cores
 from train.algorithms.ppo_config import PPOConfig
 from train.long_term.arms import ARMS, Arm, ArmName, MemoryConfig, network
-from train.run import checkpoint
-from train.run.checkpoint import Checkpoint, CheckpointError
+from train.run.command_line import spelt
 from train.run.config_io import build, flatten
 from train.run.input_error import InputError
 from train.run.verified_folder import replace_file
@@ -153,6 +150,16 @@ class Config:
             train_goals=self.train_goals if train_goals is None else train_goals,
         )
 
+    def spelt(self) -> Self:
+        """The same with suites and tasks in their own spelling: ``ml10`` is ML10."""
+        return dataclasses.replace(
+            self,
+            suite=spelt(self.suite, (*SUITES, *STREAMS)),
+            task=self.task and spelt(self.task, TASKS),
+            tasks=tuple(spelt(task, TASKS) for task in self.tasks),
+            test_tasks=tuple(spelt(task, TASKS) for task in self.test_tasks),
+        )
+
     def validate(self, tasks: int | None = None) -> list[str]:
         """Everything wrong with this configuration; `tasks` is the number of training tasks."""
         found = self.suite_problems()
@@ -211,9 +218,6 @@ class Config:
         return build(cls, values)
 
 
-_Kind = TypeVar("_Kind", bound=Config)
-
-
 def difference(old: Config, new: Config) -> list[str]:
     """Fields that differ although a resumed run must not change them, one sentence each."""
     return [
@@ -221,67 +225,6 @@ def difference(old: Config, new: Config) -> list[str]:
         for (name, a), (_, b) in zip(flatten(old), flatten(new), strict=True)
         if a != b and name not in CHANGEABLE and name != "run"
     ]
-
-
-def parse(
-    argv: Sequence[str], kind: type[_Kind] = Config, program: str = "train.rl2"
-) -> tuple[_Kind, Checkpoint | None]:
-    """Read the command line; with ``--resume RUN`` the run's own configuration is the default.
-
-    Ends with exit code 2 and a message where the line cannot be read, a checkpoint is unusable, or
-    a resumed run would be changed.
-
-    Args:
-        argv: arguments after the program's name.
-        kind: the program's configuration.
-        program: its name, for messages.
-    """
-    flat = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
-    rest = list(argv)
-    folder = _take(rest, "--resume")
-    if folder is None:
-        return tyro.cli(kind, args=rest, prog=f"python -m {program}", config=flat), None
-    try:
-        saved = checkpoint.load(Path(folder))
-        old = kind.from_json(saved.config)
-        if saved.policy_only:
-            raise ValueError(
-                "it holds the policy only: evaluate or watch it, or train anew without --resume"
-            )
-    except (CheckpointError, ValueError) as error:
-        stop([f"--resume {folder}: {error}"])
-    run = saved.path.absolute().parent.parent  # `folder` may be the run, its checkpoints, or one
-    old = dataclasses.replace(old, run=Path(folder) if run == Path(folder).absolute() else run)
-    prog = f"python -m {program} --resume RUN"
-    new = tyro.cli(kind, args=rest, default=old, prog=prog, config=flat)
-    changed = difference(old, new)
-    if changed:
-        stop(
-            [f"--resume {folder}: {change}" for change in changed],
-            "start a new run for another configuration; a resumed one may change only "
-            + ", ".join(sorted(_flag(name) for name in CHANGEABLE)),
-        )
-    return new, saved
-
-
-def _flag(name: str) -> str:
-    """The command line's name of a field; those of parts of the configuration have no prefix."""
-    return "--" + name.rpartition(".")[2].replace("_", "-")
-
-
-def _take(arguments: list[str], flag: str) -> str | None:
-    """Remove ``flag VALUE`` or ``flag=VALUE`` from `arguments` and return the value."""
-    for i, argument in enumerate(arguments):
-        if argument == flag:
-            if i + 1 == len(arguments):
-                stop([f"{flag} needs a run folder, e.g. {flag} runs/ML10-short-seed1"])
-            value = arguments[i + 1]
-            del arguments[i : i + 2]
-            return value
-        if argument.startswith(flag + "="):
-            del arguments[i]
-            return argument.removeprefix(flag + "=")
-    return None
 
 
 def write_config(config: Config) -> None:

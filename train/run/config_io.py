@@ -9,6 +9,10 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
+from train.run.verified_folder import from_json, read_file
+
+_FILE_LIMIT = 2**20  # bytes
+
 
 def flatten(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """Dotted names and values of all fields of a (nested) dataclass."""
@@ -20,6 +24,16 @@ def flatten(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
         else:
             pairs.append((prefix + f.name, value))
     return pairs
+
+
+def flag(name: str) -> str:
+    """The command line's name of a field; those of parts of the configuration have no prefix."""
+    return "--" + name.rpartition(".")[2].replace("_", "-")
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The JSON values in a config.json. Raises CheckpointError where it is no such file."""
+    return from_json(read_file(path, _FILE_LIMIT), path)
 
 
 def build(cls: Any, values: Any, prefix: str = "") -> Any:

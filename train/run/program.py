@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -12,10 +13,11 @@ import torch
 from envs.metaworld.suites import Suite
 from envs.pool.pool import WorkerError
 from envs.viewing.gl import GLError, backend
-from train.run import checkpoint
-from train.run.checkpoint import Checkpoint, CheckpointError, environment_difference
-from train.run.config import Config, parse, stop
+from train.run import checkpoint, run_folder
+from train.run.checkpoint import CheckpointError, environment_difference
+from train.run.config import Config, stop
 from train.run.input_error import exits_on_bad_input
+from train.run.origin import Origin, command, parse
 from train.run.rollback import DivergedError
 from train.run.signals import INTERRUPTED, StopSignal
 from train.run.state import TrainState, initialise
@@ -28,7 +30,7 @@ def run_program(
     argv: Sequence[str] | None,
     kind: type[ConfigT],
     program: str,
-    run: Callable[[ConfigT, Checkpoint | None, StopSignal], bool],
+    run: Callable[[ConfigT, Origin, StopSignal], bool],
 ) -> int:
     """Parse the command line, run, and say how to go on.
 
@@ -44,8 +46,8 @@ def run_program(
     with StopSignal() as stop_signal:
         config = None
         try:
-            config, resume = parse(sys.argv[1:] if argv is None else argv, kind, program)
-            if run(config, resume, stop_signal):
+            config, origin = parse(sys.argv[1:] if argv is None else argv, kind, program)
+            if run(config, origin, stop_signal):
                 return 0
         except (WorkerError, DivergedError, CheckpointError, OSError) as error:
             print(f"error: {error}\n{_how_to_go_on(config, program)}", file=sys.stderr)
@@ -56,7 +58,7 @@ def run_program(
         return INTERRUPTED
 
 
-def refuse(config: Config, *, resumed: bool, program: str) -> None:
+def refuse(config: Config, origin: Origin, program: str) -> None:
     """End with exit code 2 if this run cannot start here, naming everything that is wrong."""
     problems = config.validate() + checkpoint.check_run_folder(config.run_folder)
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -66,35 +68,39 @@ def refuse(config: Config, *, resumed: bool, program: str) -> None:
             backend()
         except GLError as error:
             problems.append(f"--video-every: {error}")
-    if not resumed and _holds_a_run(config):
-        problems.append(
-            f"{config.run_folder} already holds a run: continue it with python -m {program} "
-            f"--resume {config.run_folder}, or choose another folder with --run"
-        )
+    problems += origin.problems(config, program)
     if problems:
         stop(problems)
 
 
-def start(config: Config, suite: Suite, resume: Checkpoint | None) -> TrainState:
-    """A new learner, or the one of a checkpoint; exit code 2 where that does not fit."""
+@contextmanager
+def started(config: Config, suite: Suite, origin: Origin) -> Iterator[TrainState]:
+    """The learner, new or restored, in a run folder that is this process's until the body ends.
+
+    Raises InputError where the checkpoint does not fit or the folder is not to be written.
+    """
+    state, stays = _learner(config, suite, origin), origin.stays(config.run_folder)
+    with run_folder.claimed(config, origin.home, new=not stays):
+        if origin.saved is not None and not stays:
+            state.save(config)  # so that the new run can be resumed from its first moment
+        yield state
+
+
+def _learner(config: Config, suite: Suite, origin: Origin) -> TrainState:
     state = initialise(config, suite)
-    if resume:
+    if origin.saved is not None:
         try:
-            state.restore(resume)
+            state.restore(origin.saved)
         except CheckpointError as error:
             stop([str(error)])
-        for change in environment_difference(resume.manifest):
+        for change in environment_difference(origin.saved.manifest):
             warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
     return state
 
 
 def _how_to_go_on(config: Config | None, program: str) -> str:
-    if config is None or not _holds_a_run(config):
+    if config is None or not run_folder.holds_something(config.run_folder):
         return "nothing was saved yet: run the same command again"
-    return f"resume: python -m {program} --resume {config.run_folder}"
-
-
-def _holds_a_run(config: Config) -> bool:
-    """Whether there is a checkpoint, good or bad, in the run folder."""
-    folder = config.run_folder / "checkpoints"
-    return any([*folder.glob("[0-9]*"), *folder.glob(".old-*")])
+    if not run_folder.holds_a_checkpoint(config.run_folder):
+        return "nothing was saved yet: run the same command again with --resume-or-start"
+    return f"resume: {command(program, '--resume', config.run_folder)}"

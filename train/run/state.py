@@ -31,6 +31,7 @@ from train.long_term.reference import L2, OnlineEWC
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.config import Config
+from train.run.run_folder import identity
 from train.run.stream_config import StreamConfig, read_config
 
 TASK_SMOOTHING = 0.08  # of a task's training success: about the last twelve iterations
@@ -114,6 +115,7 @@ class TrainState:
                 "long_term": None if self.long_term is None else self.long_term.state(),
             },
             config=config.to_json(),
+            run=identity(config.run_folder),
             keep=config.keep,
         )
 

@@ -1,0 +1,187 @@
+"""A run folder is written by the run it belongs to, by one process, and by nobody else."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.runs import PER_ITERATION, TINY, assert_same_run, lines, nothing_left, start
+from tests.faults.runs import wait_for_lines as wait
+from train.rl2 import main
+from train.run import checkpoint, run_folder
+from train.run.input_error import InputError
+from train.run.origin import Origin
+from train.run.run_folder import claimed, holder, identity, locked
+
+pytestmark = pytest.mark.usefixtures("few_goals")
+TOTAL = ["--total-steps", str(4 * PER_ITERATION), "--workers", "1"]
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file with its size and time."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in found}
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """What a command says that must end with code 2 and change no file here."""
+    before = files(Path.cwd())
+    with pytest.raises(SystemExit) as stopped:
+        main(list(argv))
+    assert stopped.value.code == 2
+    assert files(Path.cwd()) == before
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def mine(unfaulted: Path) -> Path:
+    """A copy of the finished run, in the working folder."""
+    return Path(shutil.copytree(unfaulted, "mine"))
+
+
+def test_two_processes_in_one_folder(tmp_path: Path, capsys) -> None:
+    """The second is told who is there; a killed one leaves no lock, and its run goes on."""
+    more = ["--total-steps", "1000000", "--workers", "1"]
+    with nothing_left() as programs:
+        programs.append(start(*TINY, *more, "--run", "mine", cwd=tmp_path))
+        wait(tmp_path / "mine", 2, programs[0])
+        for argv in (
+            [*TINY, *more, "--run", "mine", "--learning-rate", "0.001"],
+            [*TINY, *more, "--run", "mine", "--resume-or-start"],
+            ["--resume", "mine"],
+        ):
+            with pytest.raises(SystemExit) as stopped:
+                main(argv)
+            assert stopped.value.code == 2
+            said = capsys.readouterr().err
+            assert f"mine is in use by process {programs[0].pid}" in said
+            assert "--run" in said
+        os.kill(programs[0].pid, signal.SIGKILL)
+        programs[0].communicate(timeout=60)
+    assert holder(tmp_path / "mine") is None
+    goal = checkpoint.load(tmp_path / "mine").step + PER_ITERATION
+    assert main(["--resume", "mine", "--total-steps", str(goal)]) == 0
+    assert [line["step"] for line in lines("mine")] == list(range(40, goal + 1, PER_ITERATION))
+
+
+def test_another_runs_folder_is_not_continued_in(mine: Path, capsys) -> None:
+    """It cut V's metrics, replaced its configuration and exchanged its best checkpoint."""
+    assert main([*TINY, *TOTAL, "--run", "other", "--seed", "2"]) == 0
+    said = refused(capsys, "--resume", "mine", "--run", "other")
+    assert "other holds something else: continue in a new folder with --run" in said
+
+
+def test_a_new_folder_gets_the_history(unfaulted: Path) -> None:
+    """A fork has every line from the first step on, its own identity, and resumes by itself."""
+    halfway = ["--total-steps", str(4 * PER_ITERATION), "--keep", "9"]
+    assert main([*TINY, *halfway, "--workers", "1", "--run", "whole"]) == 0
+    second = f"whole/checkpoints/{2 * PER_ITERATION:012d}"
+    before = files(Path("whole"))
+    assert main(["--resume", second, "--run", "fork"]) == 0
+    assert files(Path("whole")) == before
+    assert_same_run("fork", unfaulted)
+    assert identity(Path("fork")) != identity(Path("whole"))
+    assert checkpoint.load(Path("fork")).manifest["run"] == identity(Path("fork"))
+    assert main(["--resume", "fork"]) == 0
+
+
+def test_a_checkpoint_copied_by_itself(mine: Path, capsys) -> None:
+    """Its grandparent is no run of its own: not a byte of it changes, unless a folder is named."""
+    step = f"{4 * PER_ITERATION:012d}"
+    Path("safe/checkpoints").mkdir(parents=True)
+    Path("safe/config.json").write_text('{"precious": 1}')
+    Path("safe/metrics.jsonl").write_text('{"step": 1}\n{"step": 1000}\n')
+    for copy in (f"safe/checkpoints/{step}", f"elsewhere/{step}"):
+        shutil.copytree(mine / "checkpoints" / step, copy)
+        said = refused(capsys, "--resume", copy)
+        assert "lies in no folder of its own run" in said
+        assert "--run NEW" in said
+    more = ["--total-steps", str(5 * PER_ITERATION)]
+    before = files(Path("safe"))
+    assert main(["--resume", f"safe/checkpoints/{step}", *more, "--run", "new"]) == 0
+    assert files(Path("safe")) == before
+    assert [line["step"] for line in lines("new")] == [5 * PER_ITERATION]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "results", "tensorboard"])
+def test_what_lies_in_the_folder_is_not_lost(capsys, name: str) -> None:
+    """Metrics without a checkpoint were cut to nothing by a new run."""
+    Path("mine").mkdir()
+    Path("mine", name).write_text('{"step": 5}\n')
+    for argv in ([], ["--resume-or-start"]):
+        said = refused(capsys, *TINY, *TOTAL, "--run", "mine", *argv)
+        assert "mine" in said
+        assert "choose another folder with --run" in said
+
+
+def test_a_started_run_is_a_run(unfaulted: Path, monkeypatch, capsys) -> None:
+    """Interrupted before it saved: refused as any other, begun again by --resume-or-start."""
+    with monkeypatch.context() as patch:
+        patch.setattr("train.rl2.iterate", _interrupt)
+        assert main([*TINY, *TOTAL, "--run", "mine"]) == 75
+    assert "run the same command again with --resume-or-start" in capsys.readouterr().out
+    said = refused(capsys, *TINY, *TOTAL, "--run", "mine")
+    assert "already holds a run: it has saved nothing yet" in said
+    other = refused(capsys, *TINY, *TOTAL, "--run", "mine", "--resume-or-start", "--gamma", "0.5")
+    assert "ppo.gamma: the run has 0.99, you asked for 0.5" in other
+    assert main([*TINY, *TOTAL, "--run", "mine", "--resume-or-start"]) == 0
+    assert_same_run("mine", unfaulted)
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_one_command_starts_and_continues(unfaulted: Path, stop_after_two, capsys) -> None:
+    """What a batch system requeues: the same line until the run is done, and refused after a
+    change."""
+    line = [*TINY, *TOTAL, "--run", "mine", "--resume-or-start"]
+    assert main(line) == 75
+    assert lines("mine")[-1]["step"] == 2 * PER_ITERATION
+    assert main(line) == 0
+    assert_same_run("mine", unfaulted)
+    assert main(line) == 0
+    said = refused(capsys, *line, "--hidden", "9")
+    assert "agent.hidden: the run has 8, you asked for 9" in said
+
+
+@pytest.fixture
+def stop_after_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SIGTERM in the second iteration, once."""
+    from train import loop
+
+    original, seen = loop.collect, []
+
+    def collect(*args, **options):
+        seen.append(1)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*args, **options)
+
+    monkeypatch.setattr(loop, "collect", collect)
+
+
+def test_the_lock_is_the_kernels(tmp_path: Path) -> None:
+    """A leftover file locks nothing; of two owners in one process the second is refused too."""
+    (tmp_path / "LOCK").write_text("process 1 on nowhere\n")
+    assert holder(tmp_path) is None
+    with locked(tmp_path):
+        assert str(os.getpid()) in (holder(tmp_path) or "")
+        with pytest.raises(InputError, match="is in use by process"), locked(tmp_path):
+            raise AssertionError("not reached")
+    assert holder(tmp_path) is None
+
+
+def test_a_folder_that_was_taken_while_the_program_started(tmp_path: Path, monkeypatch) -> None:
+    """Between the check and the lock: looked at again under the lock."""
+    from train.run.config import Config
+
+    config = Config(run=tmp_path / "mine")
+    assert Origin().problems(config, "train.rl2") == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / run_folder.RUN).write_text("another\n")
+    with pytest.raises(InputError, match="already holds a run"), claimed(config, None, new=True):
+        raise AssertionError("not reached")
+    assert identity(tmp_path / "mine") == "another"
