@@ -12,7 +12,6 @@ interrupted.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +39,7 @@ from train.collect import acting_policy
 from train.run.checkpoint import Checkpoint, environment_difference
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
-from train.run.signals import INTERRUPTED
+from train.run.signals import INTERRUPTED, interrupt_on_signals
 
 
 def evaluate(settings: Settings, subject: Subject) -> Evaluation:
@@ -81,7 +80,9 @@ def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
         chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)
     if settings.untrained:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(subject.config.seed)  # as the run began: train.run.state.initialise
+            # As the run began: train.run.state.initialise.
+            torch.set_num_threads(subject.config.threads)
+            torch.manual_seed(subject.config.seed)
             chosen["untrained"] = acting_policy(RL2Agent(subject.agent.config))
     if settings.random:
         chosen["random"] = Policy(kind="random")
@@ -209,5 +210,5 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no worker is left behind
+    interrupt_on_signals()  # as Ctrl-C: no worker is left behind
     sys.exit(main())

@@ -19,7 +19,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ from eval.viewing.viewer import watch_live
 from eval.viewing.watch_config import STEPS_PER_SECOND, Program, Settings, parse, prepare
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
-from train.run.signals import INTERRUPTED
+from train.run.signals import INTERRUPTED, interrupt_on_signals
 
 
 @forgiving_console()
@@ -140,5 +139,5 @@ def banner(settings: Settings, program: Program) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing half written
+    interrupt_on_signals()  # leave nothing half written
     sys.exit(main())

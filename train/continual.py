@@ -14,8 +14,6 @@ import dataclasses
 import sys
 import time
 
-import torch
-
 from envs.metaworld.streams import Phase, Stream, only
 from envs.metaworld.suites import Suite
 from envs.pool.pool import WorkerPool
@@ -49,7 +47,6 @@ def train(
     One iteration: collect trials of the phase's task, update, consolidate; at the phase's end tell
     the arms that use boundaries; evaluate all tasks where it is due; log, save.
     """
-    torch.set_num_threads(config.threads)
     parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
     record = Record.open(config, stream, parameters, state.steps)
     resume_step = state.steps if resumed else None

@@ -12,8 +12,6 @@ from __future__ import annotations
 import sys
 import time
 
-import torch
-
 from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy, WorkerPool
 from envs.viewing.gl import GLError
@@ -46,7 +44,6 @@ def train(
         CheckpointError: what was learnt last could not be saved.
         OSError: the log could not be written.
     """
-    torch.set_num_threads(config.threads)
     total = config.total_steps or 0
     log = RunLog(config.run_folder, total_steps=total, resume_step=state.steps if resumed else None)
     guard = Guard(state)

@@ -243,8 +243,9 @@ class WorkerPool:
             **dict.fromkeys(ONE_THREAD, "1"),
             "PYTHONPATH": os.pathsep.join(search),
         }
-        # Ctrl-C and SIGTERM go to whole sessions; a worker is deaf to them from its first moment.
-        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        # They go to whole sessions; a worker is deaf to them from its first moment.
+        deaf_to = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
         try:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "envs.pool.worker"]

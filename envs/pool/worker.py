@@ -142,6 +142,7 @@ def main() -> None:
     """Entry point: the owner alone decides when a worker ends, so signals for it are ignored."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     channel, buffer, index, owner = map(int, sys.argv[1:5])
     Worker(Connection(channel), SharedBuffer(buffer), index, owner).serve()
 

@@ -16,7 +16,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import signal
 import statistics
 import sys
 import time
@@ -36,7 +35,7 @@ from eval.throughput.training import TRAINING
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
-from train.run.signals import INTERRUPTED
+from train.run.signals import INTERRUPTED, interrupt_on_signals
 from train.run.verified_folder import environment, replace_file
 
 ENTRIES: dict[str, Entry] = {**STEPPING, **TRAINING}
@@ -262,5 +261,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no process is left
+    interrupt_on_signals()  # as Ctrl-C: no process is left
     sys.exit(main())

@@ -35,15 +35,9 @@ from train.run.verified_folder import (
 )
 
 __all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "best",
-    "check_run_folder",
-    "environment_difference",
-    "load",
-    "mark_best",
-    "save",
-]
+    "Checkpoint", "CheckpointError", "best", "check_run_folder", "environment_difference", "load",
+    "mark_best", "save",
+]  # fmt: skip
 
 _STEP = re.compile(r"(?:\.old-)?(\d{12,})")
 _GROUP = re.compile(r"[A-Za-z0-9_-]+")
@@ -119,7 +113,8 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        seal(temporary, {"step": step, "milestone": milestone, "run": run}, contents)
+        facts = {"step": step, "milestone": milestone, "run": run}
+        seal(temporary, facts, contents, {"threads": str(torch.get_num_threads())})
         _read(temporary)  # what cannot be read back must not push out what can
         _move_into_place(temporary, target)
         replace_file(folder / "latest", f"{target.name}\n".encode())

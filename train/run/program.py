@@ -93,7 +93,9 @@ def _learner(config: Config, suite: Suite, origin: Origin) -> TrainState:
             state.restore(origin.saved)
         except CheckpointError as error:
             stop([str(error)])
-        for change in environment_difference(origin.saved.manifest):
+        for change in environment_difference(
+            origin.saved.manifest, threads=str(torch.get_num_threads())
+        ):
             warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
     return state
 

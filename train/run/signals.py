@@ -10,8 +10,22 @@ from types import FrameType
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: batch systems requeue it
 
 
+def stopping_signals() -> list[signal.Signals]:
+    """SIGINT, SIGTERM and, unless it is ignored (nohup), SIGHUP: a terminal that is gone."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
+
+
+def interrupt_on_signals() -> None:
+    """Make every signal that would end the program a Ctrl-C, so that it clears up after itself."""
+    others = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+    for number in (*stopping_signals(), *others):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
 class StopSignal:
-    """Turns SIGINT and SIGTERM into a request that the training loop looks at.
+    """Turns SIGINT, SIGTERM and SIGHUP into a request that the training loop looks at.
 
     The first signal lets the iteration finish, so that the checkpoint continues bit-exactly; the
     second ends the program at once, and the last checkpoint is what remains.
@@ -22,8 +36,7 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         self._previous = {
-            number: signal.signal(number, self._receive)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._receive) for number in stopping_signals()
         }
         return self
 

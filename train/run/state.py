@@ -139,7 +139,12 @@ class TrainState:
 
 
 def initialise(config: Config, suite: Suite) -> TrainState:
-    """A new learner: weights are a function of the seed."""
+    """A new learner: weights are a function of the seed.
+
+    Orthogonal matrices differ in their last digits with the number of threads, so that this process
+    from now on uses the run's.
+    """
+    torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     network = config.network
     agent = RL2Agent(network)

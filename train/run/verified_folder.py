@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 SCHEMA = 1
@@ -28,6 +29,7 @@ _LIMITS = {".json": 64 * 2**20, ".safetensors": 16 * 2**30}
 _MEMBER = re.compile(r"[A-Za-z0-9_-]+\.(json|safetensors)")
 # The manifest's last entry: the hash of all bytes before it.
 _SEAL = b',\n "sha256": "'
+_AT_TIMES = frozenset({"cpu model", "threads"})  # of the environment; older checkpoints lack them
 _PACKAGES = ("torch", "numpy", "mujoco", "metaworld")
 
 
@@ -40,13 +42,19 @@ def damaged(path: Path, defect: str) -> CheckpointError:
     return CheckpointError(f"{path} {defect}; restore it from a copy or use an older checkpoint.")
 
 
-def seal(folder: Path, facts: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
+def seal(
+    folder: Path,
+    facts: Mapping[str, Any],
+    contents: Mapping[str, bytes],
+    more_environment: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Writes `contents` (name -> bytes) and then the manifest into a new `folder`, durably.
 
     Args:
         folder: must not exist.
         facts: JSON values for the manifest, beside what it always holds.
         contents: what the files hold.
+        more_environment: what bit-exactness depends on and only the caller knows.
 
     Raises:
         OSError: the folder is then incomplete, and `unseal` refuses it.
@@ -58,7 +66,7 @@ def seal(folder: Path, facts: Mapping[str, Any], contents: Mapping[str, bytes]) 
             name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for name, data in contents.items()
         },
-        "environment": environment(),
+        "environment": {**environment(), **more_environment},
         "git_commit": _git_commit(),
     }
     body = to_json(manifest, MANIFEST).removesuffix(b"\n}")
@@ -240,22 +248,32 @@ def environment() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "absent"
     try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
+        about = Path("/proc/cpuinfo").read_text()
     except OSError:  # not Linux
-        flags = set()
+        about = ""
+    flags, model = set(about.split()), re.search(r"^model name\s*: (.*)$", about, re.MULTILINE)
     cpu = [platform.machine(), *(flag for flag in ("avx2", "avx512f") if flag in flags)]
-    return {"python": platform.python_version(), **versions, "cpu": " ".join(cpu)}
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "cpu": " ".join(cpu),
+        "cpu model": model[1] if model else platform.processor(),
+    }
 
 
-def environment_difference(manifest: Mapping[str, Any]) -> list[str]:
+def environment_difference(manifest: Mapping[str, Any], **more_here: str) -> list[str]:
     """How this machine differs from the one that saved; [] when it does not.
 
     Any difference voids the promise that a resumed run equals an uninterrupted one bit for bit.
+
+    Args:
+        manifest: of a checkpoint.
+        more_here: what `seal` was given as `more_environment`, as it is now.
     """
-    there, here = manifest["environment"], environment()
+    there, here = manifest["environment"], {**environment(), **more_here}
     return [
         f"{key}: {there.get(key)} when saved, {here.get(key)} here"
-        for key in sorted(there.keys() | here.keys())
+        for key in sorted((there.keys() | here.keys()) - (_AT_TIMES - (there.keys() & here.keys())))
         if there.get(key) != here.get(key)
     ]
 
