@@ -161,7 +161,8 @@ def test_layout(tmp_path: Path) -> None:
     assert (manifest["schema"], manifest["step"], manifest["milestone"]) == (1, 1_200_000, True)
     assert manifest["files"].keys() == names - {"MANIFEST.json"}
     assert manifest["environment"].keys() == {
-        "python", "torch", "numpy", "mujoco", "metaworld", "cpu",
+        "python", "torch", "numpy", "mujoco", "metaworld", "cpu", "cpu model",
+        "threads",
     }  # fmt: skip
     assert {"sha256", "git_commit"} < manifest.keys()
 
