@@ -8,26 +8,24 @@ visible place of the puck gives each away; docs/decisions.md). ``ML1-train`` her
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from envs.memory_tests.fork import FORKS, KNOBS, REACH_GOAL, ForkSettings, fork_settings
+from envs.metaworld.goals import Goals, further_goals, goals_of, without_settling
 from envs.metaworld.task_env import TASKS
 from envs.trials.practice import Proposal
 from envs.trials.sampling import deal, proposed_rounds
 from envs.trials.trial import Trial
 
-SUITES = ("ML1", "ML10", "ML25", "ML45", "MT10", "MT50", "custom")
+SUITES = ("ML1", "ML10", "ML25", "ML45", "MT10", "MT50", *FORKS, "custom")
 GOALS_PER_TASK = 50
-
-
-Goals = dict[str, tuple[tuple[float, ...], ...]]
+FORK_TEST_TRIALS = 400  # of each task; those of joints share 50 placements
 
 
 class SuiteError(ValueError):
@@ -44,6 +42,7 @@ class Suite:
         train: task name -> goals, each goal the task's ``rand_vec`` in metres.
         test: likewise; empty for the MT suites, which have no held-out part.
         goal_hidden: True for ML (the agent must find the goal), False for MT.
+        fork: what its trials test of memory; None: they are trials of the tasks themselves.
     """
 
     name: str
@@ -51,6 +50,7 @@ class Suite:
     train: Goals
     test: Goals
     goal_hidden: bool = True
+    fork: ForkSettings | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -160,7 +160,10 @@ class Suite:
         self, split: str, task: str, goal: int, episodes: int, horizon: int, *, seed: int
     ) -> Trial:
         vector = self.split(split)[task][goal]
-        return Trial(task, vector, goal, split, episodes, horizon, seed, self.goal_hidden)
+        trial = Trial(task, vector, goal, split, episodes, horizon, seed, self.goal_hidden)
+        if self.fork is None:
+            return trial
+        return dataclasses.replace(trial, fork=self.fork.draw(task, seed, episodes, split=split))
 
 
 def suite_problems(
@@ -168,8 +171,10 @@ def suite_problems(
 ) -> list[str]:
     """Everything wrong with a suite request, each a sentence that says what to type instead."""
     problems = []
-    if name not in SUITES:
+    if name not in SUITES and fork_settings(name) is None:
         problems.append(f"unknown suite {name!r}{nearest(name, SUITES)}")
+        if name.startswith("FORK"):
+            problems[-1] += f"; what may follow the name of a FORK suite is {KNOBS}"
     for flag, names in (("--task", [task] if task else []), ("--tasks", tasks)):
         problems += [
             f"{flag}: unknown task {name!r}{nearest(name, TASKS)}"
@@ -223,11 +228,13 @@ def make_suite(
     problems = suite_problems(name, task=task, tasks=tasks, test_tasks=test_tasks)
     if problems:
         raise SuiteError("; ".join(problems))
-    with _without_settling():
+    if (settings := fork_settings(name)) is not None:
+        return _fork_suite(name, settings, seed, train_goals)
+    with without_settling():
         suite = _official(name, task, tasks, test_tasks, seed)
         more = max(train_goals - GOALS_PER_TASK, 0)
         train = {
-            t: (*goals, *_further_goals(t, more, seed))[:train_goals]
+            t: (*goals, *further_goals(t, more, seed))[:train_goals]
             for t, goals in suite.train.items()
         }
     return dataclasses.replace(suite, train=train)
@@ -243,46 +250,30 @@ def _official(
         drawn = {t: metaworld.ML1(t, seed=seed) for t in dict.fromkeys([*tasks, *test_tasks])}
         train, test = {}, {}
         for t in tasks:
-            train |= _goals(drawn[t].train_tasks, drawn[t].train_classes)
+            train |= goals_of(drawn[t].train_tasks, drawn[t].train_classes)
         for t in test_tasks or tasks:
-            test |= _goals(drawn[t].test_tasks, drawn[t].test_classes)
+            test |= goals_of(drawn[t].test_tasks, drawn[t].test_classes)
         return Suite(name, seed, train, test)
     drawn = metaworld.ML1(task, seed=seed) if name == "ML1" else getattr(metaworld, name)(seed)
     hidden = name.startswith("ML")
-    train = _goals(drawn.train_tasks, drawn.train_classes, hidden=hidden)
-    test = _goals(drawn.test_tasks, drawn.test_classes, hidden=hidden) if hidden else {}
+    train = goals_of(drawn.train_tasks, drawn.train_classes, hidden=hidden)
+    test = goals_of(drawn.test_tasks, drawn.test_classes, hidden=hidden) if hidden else {}
     return Suite(name, seed, train, test, goal_hidden=hidden)
 
 
-def _further_goals(task: str, count: int, seed: int) -> list[tuple[float, ...]]:
-    """`count` more goals of `task`, drawn and where needed redrawn by its own `reset_model`."""
-    if not count:
-        return []
-    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+def _fork_suite(name: str, settings: ForkSettings, seed: int, train_goals: int) -> Suite:
+    """A FORK suite: as many goals as trials are wanted of each task, in one place for reach.
 
-    env: Any = ALL_V3_ENVIRONMENTS[task]()
-    env._freeze_rand_vec, env.seeded_rand_vec, env._set_task_called = False, True, True
-    env.seed(int(np.random.SeedSequence([seed, TASKS.index(task)]).generate_state(1)[0]))
-    goals = []
-    for _ in range(count):
-        env.reset_model()
-        goals.append(tuple(map(float, env._last_rand_vec)))
-    env.close()
-    return goals
-
-
-def _goals(tasks: Sequence[Any], classes: Mapping[str, type], *, hidden: bool = True) -> Goals:
-    """Task name -> goals, read from Meta-World `Task` objects drawn in this process.
-
-    Meta-World decodes its own records: `set_task` runs on an instance without a simulator.
+    Joints are placed as Meta-World's own ML1 places them.
     """
-    goals: dict[str, list[tuple[float, ...]]] = {}
-    for task in tasks:
-        reader: Any = object.__new__(classes[task.env_name])
-        reader._partially_observable = hidden
-        reader.set_task(task)
-        goals.setdefault(task.env_name, []).append(tuple(map(float, reader._last_rand_vec)))
-    return {name: tuple(vectors) for name, vectors in goals.items()}
+    if settings.scenes == ("reach",):
+        test = {task: (REACH_GOAL,) * FORK_TEST_TRIALS for task in settings.tasks}
+        train = {task: (REACH_GOAL,) * train_goals for task in settings.tasks}
+    else:
+        placed = make_suite("custom", tasks=settings.tasks, seed=seed, train_goals=train_goals)
+        rounds = FORK_TEST_TRIALS // GOALS_PER_TASK
+        train, test = placed.train, {t: goals * rounds for t, goals in placed.test.items()}
+    return Suite(name, seed, train, test, fork=settings)
 
 
 def nearest(name: str, choices: Sequence[str]) -> str:
@@ -291,26 +282,3 @@ def nearest(name: str, choices: Sequence[str]) -> str:
     if not found:
         return f": choose from {', '.join(choices)}"
     return f": did you mean {' or '.join(found)}?"
-
-
-@contextlib.contextmanager
-def _without_settling() -> Iterator[None]:
-    """Draw benchmark goals without simulating the arm's settling at every reset.
-
-    The benchmark classes reset each environment 50 times only to read the drawn vector, which the
-    simulation cannot influence: tests/envs/metaworld/test_suites.py compares all 50 tasks.
-    """
-    import mujoco
-    from metaworld.sawyer_xyz_env import SawyerXYZEnv
-
-    original = SawyerXYZEnv._reset_hand
-
-    def place_only(self: SawyerXYZEnv, steps: int = 50) -> None:
-        mujoco.mj_forward(self.model, self.data)  # pyright: ignore[reportAttributeAccessIssue]
-        self.init_tcp = self.tcp_center
-
-    SawyerXYZEnv._reset_hand = place_only
-    try:
-        yield
-    finally:
-        SawyerXYZEnv._reset_hand = original

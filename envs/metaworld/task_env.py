@@ -199,6 +199,12 @@ class TaskEnv:
         """
         return None if self._joint is None else tuple(self._env.model.jnt_range[self._joint])
 
+    @property
+    def joint_position(self) -> float:
+        """Where the object's joint is now, in radians or metres."""
+        assert self._joint is not None
+        return float(self._env.data.qpos[self._env.model.jnt_qposadr[self._joint]])
+
     @functools.cached_property
     def _joint(self) -> int | None:
         model = self._env.model

@@ -37,6 +37,7 @@ class TrialBatch:
         successes: success flag of each step, (T, B).
         faults: physics became unstable at or before this step of the trial, (T, B).
         targets: where the trial's task wants its hand or object, metres, (B, 3); the learner's own.
+        choices: in FORK the target touched in the attempt so far, else -1, (T, B).
     """
 
     inputs: np.ndarray
@@ -46,6 +47,7 @@ class TrialBatch:
     successes: np.ndarray
     faults: np.ndarray
     targets: np.ndarray
+    choices: np.ndarray
 
     @staticmethod
     def spec(steps: int, trials: int) -> Spec:
@@ -59,6 +61,7 @@ class TrialBatch:
             ("successes", "bool", (t, b)),
             ("faults", "bool", (t, b)),
             ("targets", "float32", (b, 3)),
+            ("choices", "int8", (t, b)),
         )
 
     def copy(self) -> TrialBatch:

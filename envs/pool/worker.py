@@ -90,6 +90,7 @@ class Worker:
                 raise FloatingPointError(f"{error}{_culprits(own)}") from None
             out.rewards[t, columns] = [step.reward for step in steps if step]
             out.successes[t, columns] = [step.success for step in steps if step]
+            out.choices[t, columns] = [step.choice for step in steps if step]
             out.faults[t, columns] = block.faulted[rows]
             self.buffer.progress[self.index] += 1
         seconds = time.perf_counter() - began

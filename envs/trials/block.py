@@ -39,7 +39,7 @@ class Runners:
         """Free the simulators."""
         for runners in self._runners.values():
             for runner in runners:
-                runner.env.close()
+                runner.close()
         self._runners.clear()
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.input_layout import INPUT_DIM
+from envs.memory_tests.fork import UNCOMMITTED, Fork
+from envs.memory_tests.fork_task import ForkTask
 from envs.metaworld.task_env import ACTION_DIM, MAX_HORIZON, TaskEnv
 from envs.trials.last_step import NO_STEP
 from envs.trials.practice import Proposal, ProposedTask
@@ -29,6 +31,7 @@ class Trial:
         goal_hidden: whether the observation hides the goal (ML) or shows it (MT).
         recall: what of episodic memory the trial may see: 0 nothing, 1 what is not recent, 2 all.
         proposal: a task to practise in the place of the task's own; None: its own.
+        fork: a test of memory in the task's scene (docs/memory-benchmarks.md); None: none.
     """
 
     task: str
@@ -41,6 +44,7 @@ class Trial:
     goal_hidden: bool = True
     recall: int = 2
     proposal: Proposal | None = None
+    fork: Fork | None = None
 
     @property
     def steps(self) -> int:
@@ -54,12 +58,13 @@ class Trial:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Trial:
         """Inverse of ``to_json``."""
-        proposal = values.get("proposal")
+        proposal, fork = values.get("proposal"), values.get("fork")
         return cls(
             **{
                 **values,
                 "goal": tuple(values["goal"]),
                 "proposal": None if proposal is None else Proposal.from_json(proposal),
+                "fork": None if fork is None else Fork.from_json(fork),
             }
         )
 
@@ -82,6 +87,8 @@ class TrialStep(NamedTuple):
     """MuJoCo warned of unstable physics; the trial is not to be learnt from."""
     info: dict[str, Any]
     """The task's own measurements (``obj_to_target``, ``grasp_success``, …)."""
+    choice: int = UNCOMMITTED
+    """In FORK the target that was touched in this attempt."""
 
 
 class TrialRunner:
@@ -94,18 +101,25 @@ class TrialRunner:
     def __init__(self, task: str, *, goal_hidden: bool = True) -> None:
         self.env = TaskEnv(task, goal_hidden=goal_hidden)
         self.inputs = np.zeros(INPUT_DIM, dtype=np.float32)
+        self._companions: dict[str, TaskEnv] = {}
 
     def begin(self, trial: Trial) -> np.ndarray:
         """Start `trial`; returns its first input (46,), with zero action, reward and done."""
         self.trial = trial
         self.episode = self.step_in_episode = 0
         self._last = NO_STEP
-        self.env.set_goal(np.asarray(trial.goal, dtype=np.float64))
+        goal = np.asarray(trial.goal, dtype=np.float64)
+        self.env.set_goal(goal)
+        self.fork = None
+        if trial.fork is not None:
+            self.fork = ForkTask(self.env, trial.fork, goal, trial.horizon, self._companions)
         self._proposed = None if trial.proposal is None else ProposedTask(self.env, trial.proposal)
         self._last.pack(self._seen(self._reset()), self.inputs)
         return self.inputs
 
     def _reset(self) -> np.ndarray:
+        if self.fork is not None:
+            return self.fork.begin()
         return self.env.reset() if self._proposed is None else self._proposed.begin()
 
     def _seen(self, obs: np.ndarray) -> np.ndarray:
@@ -121,6 +135,8 @@ class TrialRunner:
 
     def step_clipped(self, action: np.ndarray) -> TrialStep:
         """The same for an action known to be float32 and in its bounds, as `Block` has it."""
+        if self.fork is not None:
+            return self._step_fork(self.fork, action)
         judge = None if self._proposed is None else self._proposed.judge
         obs, reward, success, fault, info = self.env.step(action, judge)
         done = self.count_step()
@@ -129,6 +145,16 @@ class TrialRunner:
         self._last = self._last.then(action, reward, done)
         self._last.pack(self._seen(obs), self.inputs)
         return TrialStep(reward, success, done, fault, info)
+
+    def _step_fork(self, fork: ForkTask, action: np.ndarray) -> TrialStep:
+        """A step of an attempt, whose rewards the agent does not see."""
+        obs, reward, success, fault, info = fork.step(action)
+        choice = fork.choice
+        done = self.count_step()
+        if done and not self.finished:
+            obs = fork.begin()
+        NO_STEP.then(*fork.shown(action), done).pack(obs, self.inputs)
+        return TrialStep(reward, success, done, fault, info, choice)
 
     def count_step(self) -> bool:
         """Go on by one step without taking it; returns whether it was the last of its episode."""
@@ -142,7 +168,14 @@ class TrialRunner:
     @property
     def target(self) -> np.ndarray:
         """(3,) metres: where the trial's task wants its hand or object. Not for the agent."""
+        if self.fork is not None:
+            return self.fork.place
         return self.env.target if self._proposed is None else self._proposed.target
+
+    def close(self) -> None:
+        """Free the simulators."""
+        for env in (self.env, *self._companions.values()):
+            env.close()
 
     @property
     def finished(self) -> bool:

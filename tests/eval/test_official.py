@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from envs.metaworld.suites import Suite, _goals, _without_settling, make_suite
+from envs.metaworld.goals import goals_of, without_settling
+from envs.metaworld.suites import Suite, make_suite
 from envs.pool.pool import WorkerError
 from eval.official import meta_evaluation
 from eval.official.meta_evaluation import (
@@ -26,7 +27,7 @@ def test_the_official_environments_are_those_of_meta_world_on_held_out_goals() -
     suite = make_suite("ML1", task="reach-v3")
     plan = official_plan(suite, "test")
     assert plan == OfficialPlan(rounds=5, environments=10, goals=50, horizon=500)
-    with _without_settling():
+    with without_settling():
         theirs = metaworld.make_ml_envs(
             "reach-v3",
             seed=1,
@@ -42,7 +43,7 @@ def test_the_official_environments_are_those_of_meta_world_on_held_out_goals() -
         for envs in (ours, theirs):
             envs.call("sample_tasks")  # shuffles as well
             classes = metaworld.ALL_V3_ENVIRONMENTS
-            used.append([_goals(tasks, classes)["reach-v3"] for tasks in envs.get_attr("tasks")])
+            used.append([goals_of(tasks, classes)["reach-v3"] for tasks in envs.get_attr("tasks")])
         assert used[0] == used[1]
         assert str(ours.envs[0]) == str(theirs.envs[0])  # type: ignore[attr-defined]
     theirs.close()

@@ -195,6 +195,7 @@ def make_rollout(second: Proposal | None = None) -> Rollout:
         successes=successes,
         faults=faults,
         targets=TARGETS,
+        choices=np.full(shape, -1, dtype=np.int8),
     )
     return Rollout.from_batch(batch, make_trials(second), TASKS)
 

@@ -41,6 +41,8 @@ class Rollout:
         recall: what of episodic memory each trial saw; None: all of it.
         kinds: 0 for the suite's own tasks, 1, 2 for proposals by `envs.trials.practice.PARTS`;
             None: all are the suite's own.
+        choices: in FORK the target that each attempt touched, -1 for none; else None.
+        targets: in FORK the target z that counted in each attempt, -1 in another scene; else None.
     """
 
     inputs: Float[Tensor, "time trial input"]
@@ -54,6 +56,8 @@ class Rollout:
     episodes: int
     recall: Int[Tensor, " trial"] | None = None
     kinds: Int[Tensor, " trial"] | None = None
+    choices: Int[Tensor, "episode trial"] | None = None
+    targets: Int[Tensor, "episode trial"] | None = None
 
     @classmethod
     def from_batch(
@@ -81,6 +85,7 @@ class Rollout:
             kinds=torch.tensor(
                 [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
             ),
+            **_of_forks(batch, trials),
         )
 
     @property
@@ -104,10 +109,12 @@ class Rollout:
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
         fixed = ("usable", "task_ids", "goals")
         known = [name for name in ("recall", "kinds") if getattr(self, name) is not None]
+        by_episode = [n for n in ("choices", "targets") if getattr(self, n) is not None]
         return dataclasses.replace(
             self,
             **{name: getattr(self, name)[:, keep] for name in timed},
             **{name: getattr(self, name)[keep] for name in (*fixed, *known)},
+            **{name: getattr(self, name)[:, keep] for name in by_episode},
         )
 
     def usable_obs(self) -> Float[Tensor, "n obs"]:
@@ -127,6 +134,15 @@ class Rollout:
     def last_step_success(self) -> Float[Tensor, "episode trial"]:
         """1 where the episode's last step was a success."""
         return self.by_episode(self.successes.float())[:, -1]
+
+
+def _of_forks(batch: TrialBatch, trials: Sequence[Trial]) -> dict[str, Tensor]:
+    """Choices and targets (K, B) of FORK trials; nothing where a trial is of another kind."""
+    targets = [trial.fork.targets for trial in trials if trial.fork is not None]
+    if len(targets) < len(trials):
+        return {}
+    ends = batch.choices[trials[0].horizon - 1 :: trials[0].horizon]
+    return {"choices": torch.from_numpy(ends).long(), "targets": torch.tensor(targets).T}
 
 
 def pad_goals(goals: Sequence[Sequence[float]]) -> Float[Tensor, "trial goal"]:

@@ -1,0 +1,181 @@
+"""FORK: one scene, M targets that look alike, and one of them counts (docs/memory-benchmarks.md).
+
+A trial is K attempts. The first target that is touched is the attempt's choice; whether it was
+the right one is told at the start of the next attempt and nowhere else. So an agent without memory
+is right in at most 1/M of its attempts, and an agent that remembers what it tried finds the target.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+STILL = 5  # steps at the start of an attempt in which the arm does not obey
+JITTER = 0.02  # metres, along each axis either way
+UNCOMMITTED = -1  # the choice of an attempt that has touched nothing
+UNRELATED = -1  # the target of an attempt in another scene
+SITES = (
+    (-0.2, 0.7, 0.15), (0.2, 0.7, 0.15), (-0.2, 0.85, 0.15), (0.2, 0.85, 0.15),
+    (0.0, 0.85, 0.25), (0.0, 0.7, 0.05), (-0.1, 0.8, 0.2), (0.1, 0.8, 0.2),
+)  # fmt: skip
+"""Centres of the sites of reach in metres; M options are the first M."""
+REACH = "reach-v3"
+REACH_GOAL = (0.0, 0.65, 0.02, 0.0, 0.85, 0.2)
+"""The ``rand_vec`` of every reach trial: the simulator does not know which site counts."""
+REACH_HORIZON, JOINT_HORIZON = 50, 100  # steps of an attempt
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A scene whose joint can be moved either way from half-way.
+
+    Attributes:
+        task: the Meta-World task that is simulated and observed, whichever way counts.
+        ways: the tasks whose rewards teach to move the joint to its low and to its high end.
+    """
+
+    task: str
+    ways: tuple[str, str]
+
+
+JOINTS = {
+    "drawer": Joint("drawer-open-v3", ("drawer-open-v3", "drawer-close-v3")),
+    "window": Joint("window-open-v3", ("window-close-v3", "window-open-v3")),
+    "faucet": Joint("faucet-open-v3", ("faucet-close-v3", "faucet-open-v3")),
+    "lock": Joint("door-lock-v3", ("door-unlock-v3", "door-lock-v3")),
+    "handle-side": Joint("handle-press-side-v3", ("handle-press-side-v3", "handle-pull-side-v3")),
+}
+JOINT_OF = {joint.task: joint for joint in JOINTS.values()}
+
+
+@dataclass(frozen=True)
+class Fork:
+    """What a FORK trial adds to its task: a pure function of a seed, and JSON values.
+
+    Attributes:
+        options: M, targets to choose from.
+        targets: (K,) the target z that counts in each attempt; UNRELATED in another scene.
+        seed: of the hand's pushes in the still steps.
+        sites: (M, 3) metres, the sites of reach; empty for a joint, whose targets are its ends.
+        still: F, steps at the start of an attempt in which the arm does not obey.
+        delay: D, idle steps at the end of each attempt, part of its horizon.
+    """
+
+    options: int
+    targets: tuple[int, ...]
+    seed: int
+    sites: tuple[tuple[float, float, float], ...] = ()
+    still: int = STILL
+    delay: int = 0
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Fork:
+        """Inverse of `dataclasses.asdict`."""
+        sites = tuple(tuple(site) for site in values["sites"])
+        return cls(**{**values, "targets": tuple(values["targets"]), "sites": sites})
+
+    @property
+    def attempts(self) -> tuple[int, ...]:
+        """Episodes that are attempts in the trial's own scene."""
+        return tuple(e for e, target in enumerate(self.targets) if target != UNRELATED)
+
+    def pushes(self) -> np.ndarray:
+        """(K, 3) float32, the action that moves the hand in the still steps of each attempt."""
+        rng = np.random.default_rng([self.seed, 14])
+        return rng.uniform(-1.0, 1.0, (len(self.targets), 3)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ForkSettings:
+    """What all trials of a FORK suite have in common: load and knobs.
+
+    Attributes:
+        scenes: ``reach``, or names in `JOINTS`.
+        options: M.
+        delay: D, idle steps between attempts.
+        switch: h, the chance that another target counts from the next attempt on.
+        interference: whether an attempt in another scene, without an outcome, comes in between.
+    """
+
+    scenes: tuple[str, ...]
+    options: int
+    delay: int = 0
+    switch: float = 0.0
+    interference: bool = False
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks that are simulated."""
+        return tuple(REACH if scene == "reach" else JOINTS[scene].task for scene in self.scenes)
+
+    @property
+    def episodes(self) -> int:
+        """K by default: one attempt more than targets, and four for two; with all in between."""
+        attempts = 4 if self.options == 2 else self.options + 1
+        return 2 * attempts - 1 if self.interference else attempts
+
+    @property
+    def horizon(self) -> int:
+        """H by default, with the idle steps of the delay."""
+        return (REACH_HORIZON if self.scenes == ("reach",) else JOINT_HORIZON) + self.delay
+
+    def draw(self, task: str, seed: int, episodes: int, *, split: str) -> Fork:
+        """The fork of a trial, a pure function of its arguments.
+
+        Args:
+            task: the trial's.
+            seed: the trial's.
+            episodes: K.
+            split: the trial's; targets, sites and pushes of the splits are of different streams.
+        """
+        rng = np.random.default_rng([seed, 12, split == "test"])
+        target, targets = int(rng.integers(self.options)), []
+        for episode in range(episodes):
+            if self.interference and episode % 2:
+                targets.append(UNRELATED)
+                continue
+            if targets and rng.random() < self.switch:
+                target = (target + int(rng.integers(1, self.options))) % self.options
+            targets.append(target)
+        jitter = rng.uniform(-JITTER, JITTER, (self.options, 3))
+        sites = () if task in JOINT_OF else tuple(
+            tuple(place) for place in (np.array(SITES[: self.options]) + jitter).tolist()
+        )  # fmt: skip
+        own = int(rng.integers(2**63))
+        return Fork(self.options, tuple(targets), own, sites, delay=self.delay)
+
+
+FORKS = {
+    **{f"FORK-reach-{m}": ForkSettings(("reach",), m) for m in (2, 4, 8)},
+    "FORK-joint": ForkSettings(tuple(JOINTS), 2),
+    **{f"FORK-{scene}": ForkSettings((scene,), 2) for scene in JOINTS},
+}
+"""Suites by name. Their knobs are set by the ends of a name, see `fork_settings`."""
+
+KNOBS = "-delay50, -switch10 (in %) or -interference"
+
+
+@functools.cache
+def fork_settings(name: str) -> ForkSettings | None:
+    """Settings of the suite ``FORK-…``, with its knobs; None where there is no such suite.
+
+    ``FORK-reach-4-delay50-switch10-interference``: 50 idle steps between attempts, a chance of 10 %
+    that the target moves, and attempts in another scene in between.
+    """
+    known = max((n for n in FORKS if f"{name}-".startswith(f"{n}-")), key=len, default=None)
+    if known is None:
+        return None
+    settings = FORKS[known]
+    for knob in filter(None, name.removeprefix(known).split("-")):
+        if knob == "interference":
+            settings = replace(settings, interference=True)
+        elif knob.removeprefix("delay").isdecimal() and knob.startswith("delay"):
+            settings = replace(settings, delay=int(knob.removeprefix("delay")))
+        elif knob.removeprefix("switch").isdecimal() and int(knob.removeprefix("switch")) <= 100:
+            settings = replace(settings, switch=int(knob.removeprefix("switch")) / 100)
+        else:
+            return None
+    return settings
