@@ -17,7 +17,7 @@ from envs.metaworld.task_env import TaskEnv
 TOUCH = 0.05  # metres, as Meta-World's reach counts success
 PROGRESS = 2.0  # reward per metre nearer to the right site
 RIGHT_SITE = 5.0  # for touching it
-TURNED = 0.7  # of the way from half-way to an end
+TURNED = 0.6  # of the way from half-way to an end
 DENSE = 0.02  # of Meta-World's reward of 0 to 10 a step
 RIGHT_WAY = 4.0  # for moving the joint the right way
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -150,15 +150,21 @@ class JointScene:
     def begin(self) -> np.ndarray:
         """Start an attempt; returns its first observation (39,)."""
         self._env.reset()
-        obs = self._env.move_object(self._middle)
+        self._obs = self._env.move_object(self._middle)
         self._other.begin(self._middle)
-        return obs
+        return self._obs
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, bool]:
         """Observation (39,) after an action (4,), and whether physics became unstable."""
         result = self._env.step(action)
-        self._action, self._reward = action, result.reward
+        self._obs, self._action, self._reward = result.obs, action, result.reward
         return result.obs, result.fault
+
+    def seen(self, target: int) -> np.ndarray:
+        """The state (39,) as the task that wants the joint there observes it, with its goal."""
+        obs = self._obs.copy() if target == self._own else self._other.look()
+        obs[-3:] = self.place(target)
+        return obs
 
     def touched(self) -> int:
         """The end that the joint is near, or UNCOMMITTED."""

@@ -128,7 +128,7 @@ class Suite:
         for i, task in enumerate(order):
             goal = int(picks[task][dealt[task] % len(picks[task])])
             dealt[task] += 1
-            trial = self._trial("train", task, goal, episodes, horizon, seed=int(seeds[i]))
+            trial = self.trial("train", task, goal, episodes, horizon, seed=int(seeds[i]))
             if i < proposed:
                 trial = dataclasses.replace(trial, proposal=Proposal.draw(trial.seed, vary=vary))
             trials.append(trial)
@@ -150,15 +150,16 @@ class Suite:
                 for _ in range(repeats):
                     noise_seed = int(rng.integers(2**63))
                     trials.append(
-                        self._trial(
+                        self.trial(
                             split, task, goal % len(vectors), episodes, horizon, seed=noise_seed
                         )
                     )
         return trials
 
-    def _trial(
+    def trial(
         self, split: str, task: str, goal: int, episodes: int, horizon: int, *, seed: int
     ) -> Trial:
+        """The trial of one goal of a split; `seed` is its own."""
         vector = self.split(split)[task][goal]
         trial = Trial(task, vector, goal, split, episodes, horizon, seed, self.goal_hidden)
         if self.fork is None:

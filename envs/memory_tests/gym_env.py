@@ -1,0 +1,102 @@
+"""FORK as Gymnasium environments, so that anyone's agent can be put on it.
+
+    import gymnasium
+    env = gymnasium.make("envs.memory_tests.gym_env:Strata/FORK-reach-2")
+
+The part before the colon has Gymnasium import this module, which registers the ids. One Gymnasium
+episode is one trial: an agent's memory is to be cleared by its reset and by nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from agents.input_layout import ACTION_DIM, INPUT_DIM
+from envs.memory_tests.fork import FORKS
+from envs.metaworld.suites import make_suite
+from envs.trials.trial import Trial, TrialRunner
+
+TRAIN_GOALS = 100  # placements of a joint that training trials draw from
+SPLITS = ("train", "test")
+
+
+class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
+    """Endless FORK trials of one suite.
+
+    Observation: the packed RL² input (46,), which shows the outcome of the last attempt, 1 or -1,
+    in place of the previous reward in the still steps. The trial ends by truncation. The returned
+    reward is 1 at the last step of an attempt that touched the right target, else 0, so an agent
+    that takes it as an input learns no more than it may. ``info["training_reward"]`` is what our
+    own agents are trained on: an agent that is shown it is not tested by FORK.
+
+    ``info`` has ``choice`` (-1: none), ``success``, ``episode_done`` and ``physics_fault`` after a
+    step; after a reset ``trial``, whose ``fork.targets`` are not for the agent.
+
+    Args:
+        suite: name of a FORK suite, knobs included.
+        split: ``train`` or ``test``, whose jitter is never seen in training.
+        seed: of the joints' placements.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
+
+    def __init__(self, suite: str, split: str = "train", seed: int = 1) -> None:
+        self._suite = make_suite(suite, seed=seed, train_goals=TRAIN_GOALS)
+        if self._suite.fork is None or split not in SPLITS:
+            raise ValueError(
+                f"no FORK suite {suite!r} with a split {split!r}: use {', '.join(FORKS)}"
+            )
+        self._fork, self._split = self._suite.fork, split
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (INPUT_DIM,), np.float32)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
+        self._runners: dict[str, TrialRunner] = {}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start a trial, drawn by the environment's own generator."""
+        super().reset(seed=seed)
+        trial = self._draw()
+        if trial.task not in self._runners:
+            self._runners[trial.task] = TrialRunner(trial.task)
+        self._runner = self._runners[trial.task]
+        return self._runner.begin(trial).copy(), {"trial": trial}
+
+    def _draw(self) -> Trial:
+        goals = self._suite.split(self._split)
+        task = list(goals)[int(self.np_random.integers(len(goals)))]
+        goal = int(self.np_random.integers(len(goals[task])))
+        return self._suite.trial(
+            self._split,
+            task,
+            goal,
+            self._fork.episodes,
+            self._fork.horizon,
+            seed=int(self.np_random.integers(2**63)),
+        )
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One environment step; truncated at the end of the trial."""
+        step = self._runner.step(action)
+        info = {
+            "success": step.success,
+            "choice": step.choice,
+            "episode_done": step.done,
+            "training_reward": step.reward,
+            "physics_fault": step.fault,
+        }
+        reward = float(step.done and step.success)
+        return self._runner.inputs.copy(), reward, False, self._runner.finished, info
+
+    def close(self) -> None:
+        """Free the simulators."""
+        for runner in self._runners.values():
+            runner.close()
+        self._runners.clear()
+
+
+for _name in FORKS:
+    gym.register(id=f"Strata/{_name}", entry_point=f"{__name__}:ForkEnv", kwargs={"suite": _name})

@@ -1,0 +1,1 @@
+"""What is read from tests of memory."""

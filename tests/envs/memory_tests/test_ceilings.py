@@ -1,0 +1,55 @@
+"""Ceilings of FORK: the published table, and agents that remember as much against simulation."""
+
+import numpy as np
+import pytest
+
+from envs.memory_tests.belief import after_outcome, uniform
+from envs.memory_tests.ceilings import bayes, memoryless, win_stay_lose_shift
+
+
+@pytest.mark.parametrize(
+    ("options", "attempts", "switch", "curve", "mean"),
+    [
+        (2, 4, 0.0, [0.5, 1, 1, 1], 0.875),
+        (3, 4, 0.0, [1 / 3, 2 / 3, 1, 1], 0.75),
+        (4, 5, 0.0, [0.25, 0.5, 0.75, 1, 1], 0.7),
+        (8, 8, 0.0, np.arange(1, 9) / 8, 0.5625),
+        (2, 8, 0.1, [0.5, *[0.9] * 7], 0.85),
+        (4, 8, 0.1, [0.25, 0.467, 0.654, *[0.817] * 5], 0.682),
+        (4, 8, 0.2, [0.25, 0.433, 0.568, *[0.666] * 5], 0.573),
+    ],
+)
+def test_the_ideal_memory(options, attempts, switch, curve, mean) -> None:
+    found = bayes(options, attempts, switch)
+    np.testing.assert_allclose(found, curve, atol=6e-4)
+    assert found.mean() == pytest.approx(mean, abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "curve"),
+    [(2, [0.5, 1, 1, 1, 1]), (4, [0.25, 0.5, 0.667, 0.778, 0.852])],
+)
+def test_one_bit_of_memory(options, curve) -> None:
+    np.testing.assert_allclose(win_stay_lose_shift(options, 5), curve, atol=6e-4)
+
+
+def test_without_memory() -> None:
+    assert memoryless(4, 3).tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize(("options", "switch"), [(2, 0.1), (4, 0.2)])
+def test_the_programme_agrees_with_played_trials(options: int, switch: float) -> None:
+    """A hidden target that moves, met by an agent that tries what is likeliest."""
+    rng, attempts, trials = np.random.default_rng(0), 5, 1500
+    right = np.zeros((trials, attempts))
+    for row in right:
+        target, belief = int(rng.integers(options)), uniform(options)
+        for attempt in range(attempts):
+            choice = int(rng.choice(np.flatnonzero(np.isclose(belief, max(belief)))))
+            row[attempt] = choice == target
+            belief = after_outcome(belief, choice, choice == target, switch)
+            assert sum(belief) == pytest.approx(1)
+            if rng.random() < switch:
+                target = (target + int(rng.integers(1, options))) % options
+    error = 4 * np.sqrt(0.25 / trials)
+    np.testing.assert_allclose(right.mean(axis=0), bayes(options, attempts, switch), atol=error)
