@@ -76,11 +76,18 @@ def train(
 def quick_evaluation(
     pool: WorkerPool, config: Config, suite: Suite, state: TrainState
 ) -> dict[str, float]:
-    """The cheap preset: 4 goals of every test task, 3 episodes of the full 500 steps."""
-    trials = suite.evaluation_trials("test", goals=4, episodes=3, horizon=500, seed=config.seed)
+    """The cheap preset, of every test task."""
+    trials = suite.evaluation_trials("test", **quick_shape(config, suite), seed=config.seed)
     tasks = tuple(suite.test)
     rollout = collect(pool, acting_policy(state.agent), trials, tasks=tasks, lanes=config.lanes)
     return success_metrics(rollout, tasks, "test")
+
+
+def quick_shape(config: Config, suite: Suite) -> dict[str, int]:
+    """4 goals and 3 episodes of the full 500 steps; of FORK 40 trials as in training."""
+    if suite.fork is None:
+        return {"goals": 4, "episodes": 3, "horizon": 500}
+    return {"goals": 40, "episodes": config.episodes, "horizon": config.horizon}
 
 
 def film(config: Config, suite: Suite, policy: Policy, step: int, log: RunLog) -> None:

@@ -1,0 +1,74 @@
+"""Measures of FORK on made-up choices whose values can be counted by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from eval.memory_tests.fork_metrics import attempts_only, known_to_fail, summarise_fork
+
+TRIALS = 400
+rng = np.random.default_rng(0)
+
+
+def played(options: int, attempts: int, *, memory: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Choices and targets of a full search, or of one that tries anything anew."""
+    targets = np.repeat(rng.integers(options, size=(TRIALS, 1)), attempts, axis=1)
+    choices = rng.integers(options, size=targets.shape)
+    if memory:
+        orders = rng.permuted(np.tile(np.arange(options), (TRIALS, 1)), axis=1)
+        found = (orders == targets[:, :1]).argmax(axis=1)
+        turn = np.minimum(np.arange(attempts), found[:, None])
+        choices = np.take_along_axis(orders, turn, axis=1)
+    return choices, targets
+
+
+def test_a_perfect_memory() -> None:
+    summary = summarise_fork(*played(4, 5, memory=True), 4)
+    np.testing.assert_allclose(
+        [rate.value for rate in summary.success], [0.25, 0.5, 0.75, 1, 1], atol=0.08
+    )
+    assert summary.memory_index.value == pytest.approx(1, abs=0.06)
+    assert summary.memory_index.low < 1 < summary.memory_index.high
+    assert summary.win_stay.value == summary.lose_shift.value == 1
+    assert summary.perseveration.value == 0
+
+
+def test_no_memory() -> None:
+    summary = summarise_fork(*played(4, 5, memory=False), 4)
+    assert summary.memory_index.low < 0 < summary.memory_index.high
+    assert summary.win_stay.value == pytest.approx(0.25, abs=0.1)
+    assert summary.lose_shift.value == pytest.approx(0.75, abs=0.06)
+    assert summary.perseveration.value > 0.3
+
+
+def test_giving_up_is_no_memory() -> None:
+    """It is always right when it commits, and half as often right as a memory."""
+    targets = np.repeat(np.tile([0, 1], TRIALS // 2)[:, None], 4, axis=1)
+    choices = np.where(targets == 0, 0, -1)
+    choices[:, 0] = 0
+    summary = summarise_fork(choices, targets, 2)
+    assert [rate.value for rate in summary.right_if_committed] == [0.5, 1, 1, 1]
+    assert [rate.value for rate in summary.committed] == [1, 0.5, 0.5, 0.5]
+    assert summary.memory_index.value == 0
+    assert math.isnan(summary.lose_shift.value)
+
+
+def test_trials_that_all_agree_still_have_an_interval() -> None:
+    right = np.zeros((10, 4), dtype=int)
+    index = summarise_fork(right, right, 2).memory_index
+    assert index.value == 1
+    assert 0 < index.low < 1
+
+
+def test_what_is_known_to_fail() -> None:
+    """A target is no longer known to fail once it was right."""
+    choices, targets = np.array([[0, 2, -1, 0, 1]]), np.array([[1, 1, 1, 0, 0]])
+    failed = known_to_fail(choices, targets, 3)[0]
+    assert [row.nonzero()[0].tolist() for row in failed] == [[], [0], [0, 2], [0, 2], [2]]
+
+
+def test_attempts_in_another_scene_do_not_count() -> None:
+    choices, targets = np.array([[0, -1, 1]]), np.array([[1, -1, 1]])
+    mine, wanted = attempts_only(choices, targets)
+    assert (mine.tolist(), wanted.tolist()) == ([[0, 1]], [[1, 1]])
