@@ -5,7 +5,7 @@ import pytest
 
 from envs.metaworld.suites import make_suite
 from envs.pool.pool import WorkerPool
-from tests.envs.trials import POLICY, assert_same
+from tests.envs.pool_trials import POLICY, assert_same
 from train.algorithms.rollout import Rollout
 
 
