@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.input_layout import INPUT_DIM, OBS, OBS_DIM, SLOPES, slopes
+from agents.input_layout import LAYOUT_VERSION, OBS, OBS_DIM, SLOPES, input_width, slopes
 
 OBS_CLIP = 5.0
 VARIANCE_FLOOR = 1e-4  # (1 cm)²: dimensions that never moved in training must not explode later
@@ -65,13 +65,15 @@ class Encoder(nn.Module):
         width: features per step.
         slopes: scale of `agents.input_layout.slopes`, which the layer sees
             besides the input; 0: not.
+        inputs: version of the input's layout.
     """
 
-    def __init__(self, width: int, *, slopes: float) -> None:
+    def __init__(self, width: int, *, slopes: float, inputs: int = LAYOUT_VERSION) -> None:
         super().__init__()
+        self.inputs = input_width(inputs)
         self.normaliser = ObservationNormaliser()
         self.slopes = slopes
-        self.layer = nn.Linear(INPUT_DIM + SLOPES * bool(slopes), width)
+        self.layer = nn.Linear(self.inputs + SLOPES * bool(slopes), width)
         nn.init.orthogonal_(self.layer.weight, 2**0.5)
         nn.init.zeros_(self.layer.bias)
 
@@ -79,4 +81,5 @@ class Encoder(nn.Module):
         """Features of packed inputs."""
         obs = self.normaliser(inputs[..., OBS])
         more = slopes(inputs, self.slopes) if self.slopes else []
-        return torch.tanh(self.layer(torch.cat((obs, inputs[..., OBS_DIM:], *more), dim=-1)))
+        rest = inputs[..., OBS_DIM : self.inputs]
+        return torch.tanh(self.layer(torch.cat((obs, rest, *more), dim=-1)))

@@ -1,36 +1,60 @@
-"""The layout of what the agent may know at one step, shared by the NumPy and the torch side.
+"""The layout of the agent's input at one step, shared by the NumPy and the torch side.
 
-One packed row of 46 numbers: observation (39: Meta-World's, goal hidden), previous action (4,
-clipped as the simulator saw it), previous reward (× 0.1, Meta-World's scale of 0-10 per step),
-previous done (1 at the first step of every episode but the first of its trial) and the change of
-the reward over the last step (0 where the episode has no earlier reward). The change is a
-function of what RL² sees anyway; given apart it is not drowned by the level, and the goal is
-found from it several times sooner (docs/recipe.md).
+RL² shows the agent the observation, its last action, the reward and the end of the episode before.
+The change of the reward is a function of these; given apart it is not drowned by the level, and the
+goal is found from it several times sooner (docs/recipe.md).
+
+To add an input: append it to `FIELDS` with the next version, raise `LAYOUT_VERSION`, and write it
+in `pack`. An agent of an older version reads the first numbers of the row, which stay as they were.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
-OBS_DIM = 39
-ACTION_DIM = 4
-INPUT_DIM = OBS_DIM + ACTION_DIM + 3
+LAYOUT_VERSION = 1
+FIELDS = (  # name, numbers, the version that added it
+    ("obs", 39, 1),  # Meta-World's observation, goal hidden
+    ("prev_action", 4, 1),  # clipped, as the simulator saw it
+    ("prev_reward", 1, 1),  # × 0.1; Meta-World's scale is 0-10 per step
+    ("prev_done", 1, 1),  # 1 at the first step of every episode but the first of its trial
+    ("reward_change", 1, 1),  # over the last step; 0 where the episode has no earlier reward
+)
+_STOPS = itertools.accumulate(numbers for _, numbers, _ in FIELDS)
+SLICES = {
+    name: slice(stop - numbers, stop)
+    for (name, numbers, _), stop in zip(FIELDS, _STOPS, strict=True)
+}
+WIDTHS = {
+    version: sum(numbers for _, numbers, since in FIELDS if since <= version)
+    for version in range(1, LAYOUT_VERSION + 1)
+}
+"""Numbers that an agent of each version reads."""
+
+INPUT_DIM = WIDTHS[LAYOUT_VERSION]
+OBS, PREV_ACTION = SLICES["obs"], SLICES["prev_action"]
+PREV_REWARD, PREV_DONE = SLICES["prev_reward"].start, SLICES["prev_done"].start
+REWARD_CHANGE = SLICES["reward_change"].start
+OBS_DIM, ACTION_DIM = OBS.stop, PREV_ACTION.stop - PREV_ACTION.start
 REWARD_SCALE = 0.1
 REWARD_CHANGE_CLIP = 3.0  # a success can add 10 at once
-
-OBS = slice(0, OBS_DIM)
-PREV_ACTION = slice(OBS_DIM, OBS_DIM + ACTION_DIM)
-PREV_REWARD = OBS_DIM + ACTION_DIM
-PREV_DONE = OBS_DIM + ACTION_DIM + 1
-REWARD_CHANGE = OBS_DIM + ACTION_DIM + 2
 
 FRAME = 18  # numbers of one frame; an observation holds the present frame, the last one, the goal
 HAND, OBJECT = slice(0, 3), slice(4, 7)  # places of the hand and of the first object in a frame
 SLOPES = 6
 SLOPE_CLIP = 3.0
 RESOLUTION = 1e-3  # metres; smaller movements say nothing
+
+
+def input_width(version: int) -> int:
+    """Numbers that an agent of this version of the layout reads. Raises ValueError if unknown."""
+    if version not in WIDTHS:
+        known = ", ".join(map(str, WIDTHS))
+        raise ValueError(f"it reads inputs of layout {version}; this Strata has layouts {known}")
+    return WIDTHS[version]
 
 
 def pack(
@@ -42,7 +66,7 @@ def pack(
     *,
     out: np.ndarray,
 ) -> None:
-    """Write one step's input into `out` (46,) float32."""
+    """Write one step's input into `out` (input,) float32."""
     out[OBS] = obs
     out[PREV_ACTION] = prev_action
     out[PREV_REWARD] = prev_reward * REWARD_SCALE
@@ -59,8 +83,8 @@ def slopes(inputs: Any, scale: float) -> list[Any]:
     multiply and divide first.
 
     Args:
-        inputs: packed inputs (…, 46), a NumPy array or a torch tensor: acting and training run the
-            same lines.
+        inputs: packed inputs (…, input), a NumPy array or a torch tensor: acting and training run
+            the same lines.
         scale: per (reward per metre). Rewards rise by some units a metre far from a goal and by
             hundreds near it.
 

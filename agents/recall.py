@@ -13,13 +13,13 @@ import itertools
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.encoder import Encoder
 from agents.input_layout import PREV_DONE
+from memory.cores.core import Core
 from memory.episodic import ALL, NOTHING, EpisodicMemory
-from memory.short_term import ShortTermMemory
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,7 @@ class Recall(nn.Module):
         every: steps between reads within an episode; the starts of later episodes read as well.
     """
 
-    def __init__(
-        self, encoder: Encoder, memory: ShortTermMemory, *, entries: int, every: int
-    ) -> None:
+    def __init__(self, encoder: Encoder, memory: Core, *, entries: int, every: int) -> None:
         super().__init__()
         self.every = every
         self.encoder = copy.deepcopy(encoder).requires_grad_(False)
@@ -87,46 +85,31 @@ class Recall(nn.Module):
         """What a read would do in `state`; see `EpisodicMemory.report`."""
         now = self.split(state)
         query = _mean(now.total, now.age)
-        return self.store.report(now.core[:, -self.memory.hidden :], query, now.recall)
+        return self.store.report(now.core[:, self.memory.hidden_part], query, now.recall)
 
     @torch.no_grad()
     def encode(
         self, inputs: Float[Tensor, "time trial input"]
     ) -> Float[Tensor, "time trial hidden"]:
         """The slow encoder's outputs along whole trials."""
-        return self.memory(self.encoder(inputs), self.memory.initial_state(inputs.shape[1]))[0]
+        start = self.memory.initial_state(inputs.shape[1])
+        return self.memory.unroll(self.encoder(inputs), start)[0]
 
     def forward(
         self,
-        memory: ShortTermMemory,
+        memory: Core,
         features: Float[Tensor, "time trial features"],
         inputs: Float[Tensor, "time trial input"],
         state: Float[Tensor, "trial joined"],
-        new_trial: Bool[Tensor, "time trial"] | None = None,
     ) -> tuple[Float[Tensor, "time trial hidden"], Float[Tensor, "trial joined"]]:
         """Unroll `memory` over `features` of `inputs`, reading where a read is due."""
-        if new_trial is None or not bool(new_trial.any()):
-            return self._stretch(memory, features, inputs, state)
-        outputs = []
-        starts = torch.nonzero(new_trial.any(dim=1)).flatten().tolist()
-        for begin, end in itertools.pairwise(sorted({0, *starts, len(inputs)})):
-            fresh = torch.zeros_like(state)
-            fresh[:, -1] = state[:, -1]
-            state = torch.where(new_trial[begin].unsqueeze(-1), fresh, state)
-            output, state = self._stretch(memory, features[begin:end], inputs[begin:end], state)
-            outputs.append(output)
-        return torch.cat(outputs), state
-
-    def _stretch(
-        self, memory: ShortTermMemory, features: Tensor, inputs: Tensor, state: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        now, width = self.split(state), self.memory.hidden
+        now, place = self.split(state), memory.hidden_part
         core = now.core
         if not bool((now.recall > NOTHING).any()):  # no query will ever be asked for
-            output, core = memory(features, core)
+            output, core = memory.unroll(features, core)
             return output, dataclasses.replace(now, core=core).join()
         with torch.no_grad():
-            encoded, slow = self.memory(self.encoder(inputs), now.slow)
+            encoded, slow = self.memory.unroll(self.encoder(inputs), now.slow)
             totals = torch.cat((now.total[None], now.total + encoded.cumsum(dim=0)))
             ages = now.age + torch.arange(len(inputs) + 1, device=inputs.device)[:, None]
             asked = (ages[:-1] % self.every == 0) | (inputs[..., PREV_DONE] > 0.5)
@@ -135,11 +118,12 @@ class Recall(nn.Module):
         reads = torch.nonzero(due.any(dim=1)).flatten().tolist()
         for begin, end in itertools.pairwise(sorted({0, *reads, len(inputs)})):
             if bool(due[begin].any()):
-                # The last H numbers: h of a GRU, the cell of an LSTM (as epLSTM has it).
-                rest, hidden = core[:, :-width], core[:, -width:]
+                hidden = core[:, place]
                 read = self.store.read(hidden, _mean(totals[begin], ages[begin]), now.recall)
-                core = torch.cat((rest, torch.where(due[begin][:, None], read, hidden)), dim=-1)
-            output, core = memory(features[begin:end], core)
+                read = torch.where(due[begin][:, None], read, hidden)
+                parts = core[:, : place.start], read, core[:, place.stop :]
+                core = torch.cat(parts, dim=-1)
+            output, core = memory.unroll(features[begin:end], core)
             outputs.append(output)
         after = RecallState(core, slow, totals[-1], ages[-1], now.recall)
         return torch.cat(outputs), after.join()

@@ -6,22 +6,24 @@ from dataclasses import dataclass
 
 import torch
 import tyro
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from agents.encoder import Encoder
 from agents.heads import GaussianHead
-from agents.input_layout import ACTION_DIM, INPUT_DIM, SLOPES
+from agents.input_layout import LAYOUT_VERSION, WIDTHS
 from agents.recall import Recall
-from memory.short_term import Core, ShortTermMemory
+from memory.cores.core import Core
+from memory.cores.registry import core_problems, find_core
 
 
 @dataclass(frozen=True)
 class AgentConfig:
     """What the agent is made of."""
 
-    core: Core = "gru"
-    """Short-term memory: gru, lstm, or none (a memoryless MLP, the first baseline arm)."""
+    core: str = "gru"
+    """Short-term memory: gru, lstm, none (a memoryless MLP, the first baseline arm), or your own
+    class as my_module:MyCore (see memory/cores/core.py)."""
     hidden: int = 128
     """Units of the short-term memory."""
     encoder: int = 128
@@ -46,6 +48,8 @@ class AgentConfig:
     start of every later episode."""
     entries: tyro.conf.Suppress[int] = 0
     """Trials that episodic memory holds; set by the arm (`Config.network`), 0: none."""
+    inputs: tyro.conf.Suppress[int] = LAYOUT_VERSION
+    """Version of the input's layout (`agents.input_layout`)."""
 
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
@@ -60,7 +64,9 @@ class AgentConfig:
             found.append("--mean-limit must be above 0 and at most 100")
         if not -20 <= self.log_std_min <= self.log_std_init <= self.log_std_max <= 5:
             found.append("need -20 <= --log-std-min <= --log-std-init <= --log-std-max <= 5")
-        return found
+        if self.inputs not in WIDTHS:
+            found.append(f"agent.inputs must be one of {list(WIDTHS)}, not {self.inputs}")
+        return found + core_problems(self.core)
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,8 @@ class RL2Agent(nn.Module):
     def __init__(self, config: AgentConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder, slopes=config.slopes)
-        self.memory = ShortTermMemory(config.core, config.encoder, config.hidden)
+        self.encoder = Encoder(config.encoder, slopes=config.slopes, inputs=config.inputs)
+        self.memory = find_core(config.core)(config.encoder, config.hidden)
         self.head = GaussianHead(
             config.hidden,
             mean_limit=config.mean_limit,
@@ -119,32 +125,29 @@ class RL2Agent(nn.Module):
         self,
         inputs: Float[Tensor, "time trial input"],
         state: Float[Tensor, "trial state"],
-        new_trial: Bool[Tensor, "time trial"] | None = None,
     ) -> tuple[Unrolled, Float[Tensor, "trial state"]]:
         """Run over packed inputs (see `agents.input_layout`) from `state`.
 
         Args:
-            inputs: packed inputs, 46 numbers a step.
+            inputs: packed inputs.
             state: memory before the first step.
-            new_trial: steps at which a trial starts and memory is cleared; None: none does.
 
         Returns:
             Policy outputs and the memory after the last step.
         """
-        hidden, state = self.remember(inputs, state, new_trial)
+        hidden, state = self.remember(inputs, state)
         return Unrolled(self.head(hidden), self.head.log_std(), hidden), state
 
     def remember(
         self,
         inputs: Float[Tensor, "time trial input"],
         state: Float[Tensor, "trial state"],
-        new_trial: Bool[Tensor, "time trial"] | None = None,
     ) -> tuple[Float[Tensor, "time trial hidden"], Float[Tensor, "trial state"]]:
         """`unroll` without the head: the memory's output at each step, and the state after."""
         features = self.encoder(inputs)
         if self.recall is None:
-            return self.memory(features, state, new_trial)
-        return self.recall(self.memory, features, inputs, state, new_trial)
+            return self.memory.unroll(features, state)
+        return self.recall(self.memory, features, inputs, state)
 
 
 @torch.no_grad()
@@ -177,33 +180,36 @@ def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
             "recall.sharpness": torch.exp(-store.log_temperature)[None],
             "recall.null": store.null[None],
         }
-    return {
-        name: w.detach().to("cpu", torch.float32, copy=True).contiguous()
-        for name, w in weights.items()
-    }
+    return {name: _shipped(w) for name, w in weights.items()}
 
 
-def _net_weights(encoder: Encoder, memory: ShortTermMemory) -> dict[str, Tensor]:
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    core = ("weight", "bias") if memory.core == "none" else names
+def _shipped(w: Tensor) -> Tensor:
+    kind = torch.uint8 if w.dtype == torch.uint8 else torch.float32  # bytes are a core's graph
+    return w.detach().to("cpu", kind, copy=True).contiguous()
+
+
+def _net_weights(encoder: Encoder, memory: Core) -> dict[str, Tensor]:
+    core = memory.export()
+    if memory.stepper == "graph":
+        core["graph"] = memory.graph
+    place = memory.hidden_part
     return {
         "slopes": torch.tensor([encoder.slopes]),
         "obs.mean": encoder.normaliser.mean,
         "obs.scale": encoder.normaliser.scale(),
         "encoder.weight": encoder.layer.weight,
         "encoder.bias": encoder.layer.bias,
-        **{f"core.{name}": getattr(memory.net, name) for name in core},
+        "state": torch.tensor([float(memory.state_width), place.start, place.stop]),
+        **{f"core.{name}": weight for name, weight in core.items()},
     }
 
 
+def blank_agent(config: AgentConfig) -> RL2Agent:
+    """An agent without numbers, for questions about its shape."""
+    with torch.device("meta"):
+        return RL2Agent(config)
+
+
 def parameter_count(config: AgentConfig) -> int:
-    """Learnt parameters of an agent, without making one."""
-    inputs, width, hidden = INPUT_DIM + SLOPES * bool(config.slopes), config.encoder, config.hidden
-    core = {
-        "none": hidden * (width + 1),
-        "gru": 3 * hidden * (width + hidden + 2),
-        "lstm": 4 * hidden * (width + hidden + 2),
-    }[config.core]
-    head = ACTION_DIM * (hidden + 2)
-    read = hidden * (hidden + 2 * hidden + 2) + 2 if config.entries else 0
-    return width * (inputs + 1) + core + head + read
+    """Learnt parameters of an agent."""
+    return sum(w.numel() for w in blank_agent(config).parameters() if w.requires_grad)

@@ -20,6 +20,8 @@ FORBIDDEN_METHODS = {"recv"}  # `Connection.recv` unpickles; `recv_bytes` does n
 HARMLESS = {
     "eval/throughput/rivals.py": ["pool.recv"],  # EnvPool's queue in C++
     "eval/own_agents/load.py": ["importlib.import_module"],  # the user's --agent
+    "memory/cores/registry.py": ["importlib.import_module"],  # the user's --core
+    "memory/cores/steps.py": ["importlib.import_module"],  # the step that this core names
 }
 
 
@@ -131,7 +133,7 @@ def test_workers_never_load_torch() -> None:
     program = """
 import sys
 import numpy as np
-import agents.acting.numpy_actor, agents.input_layout, envs.pool.worker
+import agents.acting.numpy_actor, agents.input_layout, envs.pool.worker, memory.cores.steps
 from envs.pool.policies import RandomActor, ScriptedActor
 from envs.trials.trial import Trial, TrialRunner
 

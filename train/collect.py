@@ -17,7 +17,7 @@ from train.algorithms.rollout import Rollout
 def acting_policy(agent: RL2Agent, *, deterministic: bool = False, attempts: int = 0) -> Policy:
     """The agent's present weights as the workers take them."""
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-    return Policy("agent", agent.config.core, weights, deterministic, attempts)
+    return Policy("agent", agent.memory.stepper, weights, deterministic, attempts)
 
 
 def collect(

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from agents.input_layout import OBS, OBS_DIM, PREV_DONE, slopes
+from agents.input_layout import OBS, OBS_DIM, PREV_DONE, SLOPES, slopes
+from memory.cores.steps import make_step, sigmoid
 
 OBS_CLIP = 5.0
 LOG_TWO_PI = float(np.log(2 * np.pi))
@@ -22,7 +23,7 @@ class NumpyActor:
     """A policy for a block of trials, stepped in lockstep.
 
     Args:
-        core: ``gru``, ``lstm`` or ``none``.
+        core: who steps the short-term memory; see `memory.cores.steps.make_step`.
         weights: as `agents.rl2.actor_weights` gives them.
         trials: rows of the block.
         deterministic: act by the mean instead of sampling.
@@ -39,14 +40,13 @@ class NumpyActor:
         recall: Sequence[int] | np.ndarray | None = None,
     ) -> None:
         self.core, self.trials, self.deterministic = core, trials, deterministic
-        w = {name: np.array(value, dtype=np.float32) for name, value in weights.items()}
+        w = {name: value.copy() for name, value in weights.items()}
         self._net = _Net(core, w, "")
         self._head = np.ascontiguousarray(w["head.weight"].T), w["head.bias"]
         self._limit = w["head.limit"]
         self.log_std = w["head.log_std"]
         self.std = np.exp(self.log_std)
         self._log_norm = -0.5 * LOG_TWO_PI * len(self.log_std) - self.log_std.sum()
-        self.hidden = self._net.hidden
         self._recall = _Recall(core, w) if "recall.keys" in w else None
         self._may = np.array([ALL] * trials if recall is None else recall, dtype=np.float32)
         self.reset()
@@ -64,7 +64,7 @@ class NumpyActor:
             self.state[rows, -1] = self._may[rows]
 
     def mean(self, inputs: np.ndarray) -> np.ndarray:
-        """Mean action (B, 4) for packed inputs (B, 46); advances the memory by one step."""
+        """Mean action (B, 4) for packed inputs (B, input); advances the memory by one step."""
         if self._recall is None:
             hidden, self.state = self._net.step(inputs, self.state)
         else:
@@ -88,53 +88,27 @@ class _Net:
 
     def __init__(self, core: str, w: Mapping[str, np.ndarray], prefix: str) -> None:
         self._mean, self._scale = w[prefix + "obs.mean"], w[prefix + "obs.scale"]
-        self._encoder = _layer(w, prefix + "encoder", "")
+        self._encoder = _layer(w, prefix + "encoder")
         self._slopes = float(w[prefix + "slopes"][0])
-        self._core = getattr(self, f"_{core}")
-        if core == "none":
-            self._dense = _layer(w, prefix + "core", "")
-            self.hidden = len(self._dense[1])
-        else:
-            self._ih = _layer(w, prefix + "core", "_ih_l0")
-            self._hh = _layer(w, prefix + "core", "_hh_l0")
-            self.hidden = self._hh[0].shape[0]
-        self.width = {"gru": 1, "lstm": 2, "none": 0}[core] * self.hidden
+        self._inputs = len(self._encoder[0]) - SLOPES * bool(self._slopes)
+        own = prefix + "core."
+        core_weights = {n.removeprefix(own): v for n, v in w.items() if n.startswith(own)}
+        self._core = make_step(core, core_weights)
+        self.width, start, stop = map(int, w[prefix + "state"])
+        self.hidden_part = slice(start, stop)
 
     def step(self, inputs: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Output (B, H) and the next state for packed inputs (B, 46)."""
+        """Output (B, H) and the next state for packed inputs (B, input)."""
         obs = inputs[:, OBS] - self._mean
         obs *= self._scale
         np.minimum(np.maximum(obs, -OBS_CLIP, out=obs), OBS_CLIP, out=obs)  # np.clip is slower
         more = slopes(inputs, self._slopes) if self._slopes else []
-        features = np.concatenate((obs, inputs[:, OBS_DIM:], *more), axis=1) @ self._encoder[0]
+        features = (
+            np.concatenate((obs, inputs[:, OBS_DIM : self._inputs], *more), axis=1)
+            @ self._encoder[0]
+        )
         features += self._encoder[1]
         return self._core(np.tanh(features, out=features), state)
-
-    def _none(self, features: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.tanh(features @ self._dense[0] + self._dense[1]), state
-
-    def _gru(self, features: np.ndarray, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        n = self.hidden
-        from_input, from_state = features @ self._ih[0], h @ self._hh[0]
-        from_input += self._ih[1]
-        from_state += self._hh[1]
-        gates = _sigmoid(from_input[:, : 2 * n] + from_state[:, : 2 * n])
-        candidate = from_state[:, 2 * n :] * gates[:, :n]
-        candidate += from_input[:, 2 * n :]
-        np.tanh(candidate, out=candidate)
-        state = h - candidate
-        state *= gates[:, n:]
-        state += candidate
-        return state, state
-
-    def _lstm(self, features: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        n = self.hidden
-        h, c = state[:, :n], state[:, n:]
-        gates = features @ self._ih[0] + self._ih[1] + h @ self._hh[0] + self._hh[1]
-        keep = _sigmoid(gates[:, n : 2 * n])
-        c = keep * c + _sigmoid(gates[:, :n]) * np.tanh(gates[:, 2 * n : 3 * n])
-        h = _sigmoid(gates[:, 3 * n :]) * np.tanh(c)
-        return h, np.concatenate((h, c), axis=1)
 
 
 class _Recall:
@@ -152,7 +126,9 @@ class _Recall:
         self._all, self._old = w["recall.all"] > 0, w["recall.old"] > 0
         self._gate = np.ascontiguousarray(w["recall.gate"].T), w["recall.gate_bias"]
         self._sharpness, self._null = w["recall.sharpness"][0], w["recall.null"][0]
-        self.width = self._slow.width + self._slow.hidden + 2
+        place = self._slow.hidden_part
+        self._place, self._hidden = place, place.stop - place.start
+        self.width = self._slow.width + self._hidden + 2
 
     def read(self, inputs: np.ndarray, core: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """The short-term memory's state before this step, with what was recalled."""
@@ -160,8 +136,7 @@ class _Recall:
         due = (age > 0) & ((age % self._every == 0) | (inputs[:, PREV_DONE] > 0.5))
         if not due.any():
             return core
-        width = self._slow.hidden
-        hidden = core[:, -width:]
+        width, hidden = self._hidden, core[:, self._place]
         total = rest[:, self._slow.width : self._slow.width + width]
         query = total / np.maximum(age, 1.0)[:, None] - self._centre
         length = np.sqrt((query * query).sum(axis=1, keepdims=True))
@@ -176,14 +151,14 @@ class _Recall:
         memory = weights @ self._values
         best = np.where(seen, cosine, np.float32(-1.0)).max(axis=1, keepdims=True)
         gate = np.concatenate((hidden, memory, best), axis=1) @ self._gate[0] + self._gate[1]
-        read = hidden + _sigmoid(gate) * np.tanh(memory)
+        read = hidden + sigmoid(gate) * np.tanh(memory)
         changed = core.copy()
-        changed[:, -width:] = np.where(due[:, None], read, hidden)
+        changed[:, self._place] = np.where(due[:, None], read, hidden)
         return changed
 
     def follow(self, inputs: np.ndarray, rest: np.ndarray) -> np.ndarray:
         """`rest` after this step."""
-        slow, width = self._slow.width, self._slow.hidden
+        slow, width = self._slow.width, self._hidden
         output, state = self._slow.step(inputs, rest[:, :slow])
         after = rest.copy()
         after[:, :slow] = state
@@ -192,13 +167,5 @@ class _Recall:
         return after
 
 
-def _layer(w: Mapping[str, np.ndarray], name: str, suffix: str) -> tuple[np.ndarray, np.ndarray]:
-    return np.ascontiguousarray(w[f"{name}.weight{suffix}"].T), w[f"{name}.bias{suffix}"]
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    half = 0.5 * x
-    np.tanh(half, out=half)
-    half += 1.0
-    half *= 0.5
-    return half
+def _layer(w: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
+    return np.ascontiguousarray(w[f"{name}.weight"].T), w[f"{name}.bias"]

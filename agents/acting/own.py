@@ -19,7 +19,7 @@ class OwnAgent(Protocol):
         ...
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """Actions (B, 4), clipped to [-1, 1] afterwards, for packed inputs (B, 46) float32.
+        """Actions (B, 4), clipped to [-1, 1] afterwards, for packed inputs (B, input) float32.
 
         `agents.input_layout` names the parts of an input; the first 39 numbers are Meta-World's
         own observation. It is called K × H times in a trial.

@@ -30,7 +30,7 @@ class RepeatingActor:
     def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions (B, 4), unclipped, and log-probabilities (B,), from noise (B, 4).
 
-        What is earned is read from the inputs (B, 46), which show the last step's reward.
+        What is earned is read from the inputs (B, input), which show the last step's reward.
         """
         inputs, noise = inputs.copy(), noise.copy()
         for row, trial in enumerate(self._trials):

@@ -20,7 +20,7 @@ class Actor(Protocol):
     """Anything that acts for a block of trials in lockstep."""
 
     def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Actions (B, 4) and log-probabilities (B,) from packed inputs (B, 46) and noise (B, 4)."""
+        """Actions (B, 4) and log-probabilities (B,) from inputs (B, input) and noise (B, 4)."""
         ...
 
 

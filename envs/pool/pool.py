@@ -44,7 +44,7 @@ class Policy:
 
     Attributes:
         kind: ``agent``, ``random`` (floor) or ``scripted`` (ceiling).
-        core: the agent's short-term memory; see `agents.acting.numpy_actor.NumpyActor`.
+        core: who steps the agent's short-term memory; see `memory.cores.steps.make_step`.
         weights: the agent's weights; see `agents.rl2.actor_weights`.
         deterministic: act by the mean.
         attempts: episodes of a trial after which the best is repeated

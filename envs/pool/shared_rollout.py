@@ -30,7 +30,7 @@ class TrialBatch:
     """What happened in a batch of trials of equal length; time-major, T = K × H.
 
     Attributes:
-        inputs: packed inputs the agent saw, (T, B, 46).
+        inputs: packed inputs the agent saw, (T, B, input).
         actions: unclipped actions, (T, B, 4).
         log_probs: log-probability of each action under the acting policy, (T, B).
         rewards: the tasks' own rewards, (T, B).

@@ -55,7 +55,7 @@ class Block:
     """
 
     inputs: np.ndarray
-    """Packed inputs of the next step, (B, 46) float32."""
+    """Packed inputs of the next step, (B, input) float32."""
     faulted: np.ndarray
     """Physics became unstable in this trial, (B,) bool."""
     faults: list[dict[str, Any]]

@@ -33,7 +33,7 @@ class LastStep(NamedTuple):
         return LastStep(action, reward, done, change)
 
     def pack(self, obs: np.ndarray, out: np.ndarray) -> None:
-        """Write the input of an agent that sees `obs` (39,) after this step into `out` (46,)."""
+        """Write the input of an agent that sees `obs` (39,) after this step into `out` (input,)."""
         reward = 0.0 if self.reward is None else self.reward
         pack(obs, self.action, reward, self.done, self.change, out=out)
 

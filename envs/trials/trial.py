@@ -94,7 +94,7 @@ class TrialStep(NamedTuple):
 class TrialRunner:
     """Runs one trial after another on one simulator of one task.
 
-    ``inputs`` always holds the packed RL² input of the next step, (46,) float32; its layout is
+    ``inputs`` always holds the packed RL² input of the next step, (input,) float32; its layout is
     that of `agents.input_layout`.
     """
 
@@ -104,7 +104,7 @@ class TrialRunner:
         self._companions: dict[str, TaskEnv] = {}
 
     def begin(self, trial: Trial) -> np.ndarray:
-        """Start `trial`; returns its first input (46,), with zero action, reward and done."""
+        """Start `trial`; returns its first input (input,), with zero action, reward and done."""
         self.trial = trial
         self.episode = self.step_in_episode = 0
         self._last = NO_STEP

@@ -39,7 +39,7 @@ def step_info(step: TrialStep) -> dict[str, bool]:
 class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
     """Trials as an ordinary Gymnasium environment: one Gymnasium "episode" is one trial.
 
-    Observation: the packed RL² input (46,), so that any recurrent agent can run on it. The trial
+    Observation: the packed RL² input (input,), so that any recurrent agent can run on it. The trial
     ends by truncation after K × H steps. ``info`` holds ``task`` and ``goal_index`` after a reset,
     ``success`` (also as ``is_success``), ``episode_done`` and ``physics_fault`` after a step.
     After a physics fault observations and rewards are zeros until the trial ends.

@@ -15,6 +15,7 @@ from agents.rl2 import RL2Agent
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError
 from envs.metaworld.task_env import MAX_HORIZON
 from envs.pool.shared_rollout import MAX_WORKERS
+from memory.cores.registry import CoreError, import_core
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.config import Config, stop
@@ -37,6 +38,8 @@ class Settings:
     """Held-out tasks or goals, or those trained on."""
     which: Literal["newest", "best"] = "newest"
     """Checkpoint of a run folder: the newest good one, or the best by training success."""
+    core: str | None = None
+    """Your own core, my_module:MyCore, where the agent was trained with one."""
     level: int = 1
     """Policy: 1 the one that learns, 2, 3 the slow ones of arms with a cascade."""
     preset: Literal["full", "quick"] = "full"
@@ -149,7 +152,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 PROTOCOL = {
     field.name: field.default
     for field in dataclasses.fields(Settings)
-    if field.name not in {"source", "split", "which", "level", "preset", "workers", "out"}
+    if field.name not in {"source", "split", "which", "core", "level", "preset", "workers", "out"}
 }
 """What is measured, and how, by default."""
 
@@ -189,7 +192,7 @@ def parse(argv: Sequence[str]) -> Settings:
 
 def load_subject(settings: Settings) -> Subject:
     """Open the checkpoint and build its suite. Raises InputError, which lists every problem."""
-    problems = settings.problems()
+    problems = settings.problems() + imported_core(settings.core)
     try:
         saved = checkpoint.load(_chosen_path(settings))
         agent, config = load_agent(saved, level=max(settings.level, 1))
@@ -211,6 +214,16 @@ def load_subject(settings: Settings) -> Subject:
     if problems:
         stop(problems)
     return Subject(saved, agent, config, suite)
+
+
+def imported_core(name: str | None) -> list[str]:
+    """Import the core that the command line names, if any; the problems with it."""
+    try:
+        if name is not None:
+            import_core(name)
+    except CoreError as error:
+        return [f"--core {name}: {error}"]
+    return []
 
 
 def _chosen_path(settings: Settings) -> Path:

@@ -71,7 +71,7 @@ class OwnAgentRunner:
     def _round(
         self, env: TrialVectorEnv, inputs: np.ndarray, out: TrialBatch, columns: slice
     ) -> None:
-        """Run one trial in each row of `env`, from its first inputs (B, 46), into `columns`."""
+        """Run one trial in each row of `env`, from its first inputs (B, input), into `columns`."""
         faulted = np.zeros(len(inputs), dtype=bool)
         self._agent.begin(len(inputs))
         for t in range(len(out.rewards)):

@@ -28,7 +28,7 @@ class Model(Protocol):
 class SB3Agent:
     """A model as an agent of the evaluator.
 
-    A model trained on `TrialEnv` sees packed inputs (46,), one trained on Meta-World's own
+    A model trained on `TrialEnv` sees packed inputs (input,), one trained on Meta-World's own
     environments their observation (39,): which of them it needs is read from its space.
 
     Args:
@@ -50,9 +50,9 @@ class SB3Agent:
         normaliser: Any = None,
     ) -> None:
         shape = tuple(model.observation_space.shape)
-        if shape not in ((46,), (39,)):
-            raise ValueError(f"the model sees observations of shape {shape}: not (46,) nor (39,)")
-        self._model, self._packed = model, shape == (46,)
+        if shape not in ((input,), (39,)):
+            raise ValueError(f"the model sees observations of shape {shape}: not (input,) nor (39,)")
+        self._model, self._packed = model, shape == (input,)
         self._deterministic, self._per_episode = deterministic, per_episode
         self._normaliser = normaliser
 
@@ -62,7 +62,7 @@ class SB3Agent:
         self._starts = np.ones(trials, dtype=bool)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """Actions (B, 4) for packed inputs (B, 46)."""
+        """Actions (B, 4) for packed inputs (B, input)."""
         starts = self._starts
         if self._per_episode:
             starts = starts | (observations[:, PREV_DONE] > 0.5)

@@ -18,7 +18,7 @@ from envs.trials.trial import Trial
 from envs.viewing import gl  # before what needs MuJoCo: see there
 from envs.viewing.captions import Layout
 from envs.viewing.render import MAX_SIZE, MIN_SIZE, Camera, GLError
-from eval.goals.config import MAX_EPISODES, half_of, nearest_folder
+from eval.goals.config import MAX_EPISODES, half_of, imported_core, nearest_folder
 from eval.goals.measure import LANES
 from eval.viewing.viewer import display_problems
 from train.collect import acting_policy
@@ -49,6 +49,8 @@ class Settings:
     """Goals to watch; default: test, and train for tasks that the suite has only there."""
     which: Literal["newest", "best"] = "newest"
     """Checkpoint of a run folder: the newest good one, or the best by training success."""
+    core: str | None = None
+    """Your own core, my_module:MyCore, where the agent was trained with one."""
     episodes: int = 3
     """Episodes of a trial; memory is carried through them."""
     horizon: int = MAX_HORIZON
@@ -161,7 +163,7 @@ def parse(argv: Sequence[str]) -> Settings:
 
 def prepare(settings: Settings) -> Program:
     """Open the checkpoint and draw the goals. Raises InputError, which lists every problem."""
-    problems = settings.problems()
+    problems = settings.problems() + imported_core(settings.core)
     if settings.live:
         problems += display_problems()
     else:

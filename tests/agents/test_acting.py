@@ -1,7 +1,7 @@
 """The workers' NumPy path against the torch path that learns: the same policy, to round-off."""
 
 import dataclasses
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +12,8 @@ from agents.encoder import OBS_CLIP
 from agents.heads import gaussian_log_prob
 from agents.input_layout import ACTION_DIM, INPUT_DIM, OBS_DIM, PREV_DONE, PREV_REWARD
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from memory.short_term import Core
+from memory.cores.registry import CORES
 
-CORES = get_args(Core)
 STEPS, TRIALS = 500, 4
 SPREAD = np.linspace(0.05, 2.0, OBS_DIM)  # Meta-World's dimensions differ as much in scale
 
@@ -23,7 +22,7 @@ def observations(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return (0.3 + SPREAD * rng.standard_normal((*shape, OBS_DIM))).astype(np.float32)
 
 
-def trained_agent(core: Core) -> RL2Agent:
+def trained_agent(core: str) -> RL2Agent:
     """An agent as it is in mid-training: every weight moved, the normaliser updated twice."""
     torch.manual_seed(5)
     agent = RL2Agent(AgentConfig(core=core, hidden=32, encoder=24, log_std_init=-0.5))
@@ -37,7 +36,7 @@ def trained_agent(core: Core) -> RL2Agent:
     return agent
 
 
-def recalling_agent(core: Core) -> RL2Agent:
+def recalling_agent(core: str) -> RL2Agent:
     """The same with a store of seven trials, three of them recent, that is read strongly."""
     torch.manual_seed(5)
     plain = trained_agent(core)
@@ -71,7 +70,7 @@ def packed_inputs(seed: int = 7, steps: int = STEPS) -> np.ndarray:
 
 def make_actor(agent: RL2Agent, **options: Any) -> NumpyActor:
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-    return NumpyActor(agent.config.core, weights, TRIALS, **options)
+    return NumpyActor(agent.memory.stepper, weights, TRIALS, **options)
 
 
 def unroll(agent: RL2Agent, inputs: np.ndarray):
@@ -80,7 +79,7 @@ def unroll(agent: RL2Agent, inputs: np.ndarray):
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_numpy_acts_as_torch_learns(core: Core) -> None:
+def test_numpy_acts_as_torch_learns(core: str) -> None:
     """500 steps without a reset: round-off must not build up in the memory.
 
     The means must not be saturated or constant, or the comparison would show nothing.
@@ -100,7 +99,7 @@ def test_numpy_acts_as_torch_learns(core: Core) -> None:
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_deterministic_acts_by_the_mean(core: Core) -> None:
+def test_deterministic_acts_by_the_mean(core: str) -> None:
     agent, inputs = trained_agent(core), packed_inputs(steps=20)
     actor, noisy = make_actor(agent, deterministic=True), np.ones((TRIALS, ACTION_DIM), np.float32)
     actions = np.stack([actor.act(x, noisy)[0] for x in inputs])
@@ -108,7 +107,7 @@ def test_deterministic_acts_by_the_mean(core: Core) -> None:
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_reset_starts_a_trial(core: Core) -> None:
+def test_reset_starts_a_trial(core: str) -> None:
     """The same actor serves trial after trial: after a reset nothing of the last one is left."""
     agent, inputs = trained_agent(core), packed_inputs(steps=20)
     actor = make_actor(agent)
@@ -143,7 +142,7 @@ def test_outliers_are_clipped_alike() -> None:
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_extreme_rewards_do_not_overflow(core: Core) -> None:
+def test_extreme_rewards_do_not_overflow(core: str) -> None:
     """V1 rewards reach thousands: gates must saturate, not warn or overflow."""
     agent, inputs = trained_agent(core), packed_inputs(steps=5)
     inputs[..., PREV_REWARD] = [1e4, -1e4, 1e30, -1e30]
@@ -169,7 +168,7 @@ def test_the_actor_keeps_to_itself() -> None:
 
 
 @pytest.mark.parametrize("core", ["gru", "lstm"])
-def test_numpy_recalls_as_torch_does(core: Core) -> None:
+def test_numpy_recalls_as_torch_does(core: str) -> None:
     """Each row may see something else; 500 steps of reads, at episode starts and in between."""
     agent, inputs = recalling_agent(core), packed_inputs()
     recall = torch.tensor([0, 1, 2, 2])

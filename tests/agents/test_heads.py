@@ -168,5 +168,5 @@ def test_the_policy_holds_nothing_of_the_critic() -> None:
     assert policy.isdisjoint(weight.data_ptr() for weight in critic.parameters())
     sent = sum(weight.numel() for weight in actor_weights(agent).values())
     own = sum(p.numel() for p in agent.parameters()) + 2 * OBS_DIM  # and the normaliser
-    own += 2  # and the scale of slopes and the bound of the mean
+    own += 5  # and the scale of slopes, the bound of the mean, and three places in the state
     assert sent == own

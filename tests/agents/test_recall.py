@@ -9,7 +9,6 @@ from torch import Tensor
 from agents.input_layout import INPUT_DIM, PREV_DONE
 from agents.recall import Recall
 from agents.rl2 import AgentConfig, RL2Agent
-from memory.short_term import Core
 
 EVERY, HORIZON = 4, 6
 CONFIG = AgentConfig(hidden=10, encoder=7, entries=5, read_every=EVERY)
@@ -23,7 +22,7 @@ def inputs_of(steps: int, trials: int, seed: int = 1) -> Tensor:
     return inputs
 
 
-def make(core: Core = "gru", *, seed: int = 0, loud: bool = True) -> RL2Agent:
+def make(core: str = "gru", *, seed: int = 0, loud: bool = True) -> RL2Agent:
     torch.manual_seed(seed)
     agent = RL2Agent(dataclasses.replace(CONFIG, core=core))
     store = slow_of(agent).store
@@ -56,7 +55,7 @@ def test_the_arm_starts_from_the_weights_of_the_flat_agent() -> None:
 
 
 @pytest.mark.parametrize("core", ["gru", "lstm"])
-def test_a_new_reader_changes_nothing(core: Core) -> None:
+def test_a_new_reader_changes_nothing(core: str) -> None:
     """Zero weights of the value: the flat agent, to round-off (a read splits a fused call)."""
     agent = make(core, loud=False)
     flat = RL2Agent(dataclasses.replace(agent.config, entries=0))
@@ -68,7 +67,7 @@ def test_a_new_reader_changes_nothing(core: Core) -> None:
 
 
 @pytest.mark.parametrize("core", ["gru", "lstm"])
-def test_reads_come_when_they_are_due(core: Core) -> None:
+def test_reads_come_when_they_are_due(core: str) -> None:
     """Never at a trial's start, then every EVERY steps and where an episode starts."""
     agent, seen = make(core), []
     store, original = slow_of(agent).store, slow_of(agent).store.attend
@@ -88,7 +87,7 @@ def test_reads_come_when_they_are_due(core: Core) -> None:
 
 
 @pytest.mark.parametrize("core", ["gru", "lstm"])
-def test_single_steps_are_one_unroll(core: Core) -> None:
+def test_single_steps_are_one_unroll(core: str) -> None:
     """Rows of unlike age, so that a read is due in some and not in others."""
     agent, inputs = make(core), inputs_of(20, 4)
     with torch.no_grad():
@@ -119,22 +118,6 @@ def test_who_may_recall_nothing_asks_nothing(monkeypatch: pytest.MonkeyPatch) ->
             halves = agent.unroll(part, halves)[1]
     torch.testing.assert_close(alone.hidden, beside.hidden[:, :2], rtol=0, atol=1e-6)
     torch.testing.assert_close(halves, end, rtol=0, atol=1e-6)
-
-
-def test_memory_is_cleared_only_at_trial_starts() -> None:
-    """Everything but what a trial may see: h, the slow encoder, the query and the clock."""
-    agent, inputs = make(), inputs_of(20, 2)
-    starts = torch.zeros(20, 2, dtype=torch.bool)
-    starts[9, 1] = True
-    recall = torch.tensor([2, 1])
-    with torch.no_grad():
-        cleared, end = agent.unroll(inputs, agent.initial_state(2, recall), starts)
-        carried, _ = agent.unroll(inputs, agent.initial_state(2, recall))
-        fresh, fresh_end = agent.unroll(inputs[9:], agent.initial_state(2, recall))
-    torch.testing.assert_close(cleared.hidden[:, 0], carried.hidden[:, 0], rtol=0, atol=1e-6)
-    torch.testing.assert_close(cleared.hidden[9:, 1], fresh.hidden[:, 1], rtol=0, atol=1e-6)
-    torch.testing.assert_close(end[1], fresh_end[1])
-    assert not torch.allclose(cleared.hidden[9:, 1], carried.hidden[9:, 1], atol=1e-2)
 
 
 def test_gradients_reach_the_reader_and_nothing_frozen() -> None:

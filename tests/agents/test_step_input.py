@@ -1,9 +1,23 @@
 """What the agent is shown of a step."""
 
 import numpy as np
+import pytest
 import torch
 
-from agents.input_layout import FRAME, INPUT_DIM, OBS, PREV_REWARD, REWARD_CHANGE, pack, slopes
+from agents.encoder import Encoder
+from agents.input_layout import (
+    FRAME,
+    INPUT_DIM,
+    LAYOUT_VERSION,
+    OBS,
+    PREV_REWARD,
+    REWARD_CHANGE,
+    SLICES,
+    WIDTHS,
+    input_width,
+    pack,
+    slopes,
+)
 
 
 def step(hand: tuple[float, ...], thing: tuple[float, ...], change: float) -> np.ndarray:
@@ -15,6 +29,27 @@ def step(hand: tuple[float, ...], thing: tuple[float, ...], change: float) -> np
     out = np.zeros(INPUT_DIM, dtype=np.float32)
     pack(obs, np.zeros(4), 5.0, False, change, out=out)
     return out
+
+
+def test_the_first_layout_stays_as_it_was() -> None:
+    """Agents in the world read these places; a new input goes behind them."""
+    first = [(place.start, place.stop) for place in SLICES.values()][:5]
+    assert list(SLICES)[:5] == ["obs", "prev_action", "prev_reward", "prev_done", "reward_change"]
+    assert first == [(0, 39), (39, 43), (43, 44), (44, 45), (45, 46)]
+    assert WIDTHS[1] == 46
+    assert WIDTHS[LAYOUT_VERSION] == INPUT_DIM
+
+
+def test_an_unknown_layout_is_refused() -> None:
+    with pytest.raises(ValueError, match="inputs of layout 99; this Strata has layouts 1"):
+        input_width(99)
+
+
+def test_an_agent_of_an_older_layout_reads_no_newer_inputs() -> None:
+    torch.manual_seed(0)
+    encoder, inputs = Encoder(4, slopes=0.3, inputs=1), torch.randn(3, WIDTHS[1])
+    newer = torch.cat((inputs, torch.randn(3, 2)), dim=-1)
+    assert torch.equal(encoder(newer), encoder(inputs))
 
 
 def test_slopes_by_hand() -> None:

@@ -6,11 +6,10 @@ from toys import EPISODES, HORIZON, collect, make_trials, success_by_episode, tr
 
 from agents.input_layout import INPUT_DIM
 from agents.rl2 import AgentConfig, RL2Agent
-from memory.short_term import Core
 from train.algorithms.ppo_config import PPOConfig
 
 
-def trained(core: Core) -> RL2Agent:
+def trained(core: str) -> RL2Agent:
     """Plain RL²: no belief loss, so that reinforcement alone has to teach the memory."""
     agent = AgentConfig(core=core, hidden=32, encoder=32, critic=32)
     rates = {"learning_rate": 5e-3, "final_learning_rate": 1e-3, "anneal": 1.0}
@@ -20,7 +19,7 @@ def trained(core: Core) -> RL2Agent:
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("core", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
-def test_a_recurrent_agent_remembers_across_episodes(core: Core) -> None:
+def test_a_recurrent_agent_remembers_across_episodes(core: str) -> None:
     """Chance in the first episode, where nothing can be known, and certainty in the others.
 
     Fresh trials, fixed seeds. Memory cleared at inner boundaries, rewards or actions not shown, or

@@ -14,7 +14,6 @@ from agents.belief import Belief
 from agents.heads import GOAL_DIM, Critic
 from agents.input_layout import ACTION_DIM, INPUT_DIM
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
-from memory.short_term import Core
 from train import loop
 from train.algorithms.ppo import PPO
 from train.algorithms.ppo_config import PPOConfig
@@ -29,7 +28,7 @@ def make_learner() -> Callable[..., PPO]:
     """A PPO with agent and critic, small, seeded, with all heads away from their zero start."""
 
     def make(
-        core: Core = "gru",
+        core: str = "gru",
         *,
         privileged: bool = True,
         seed: int = 0,
@@ -64,7 +63,7 @@ def act() -> Callable[..., Rollout]:
         inputs = rng.standard_normal((steps, trials, INPUT_DIM), dtype=np.float32)
         noise = rng.standard_normal((steps, trials, ACTION_DIM), dtype=np.float32)
         weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-        actor = NumpyActor(agent.config.core, weights, trials, recall=[0, 1, 2, 2, 1, 0])
+        actor = NumpyActor(agent.memory.stepper, weights, trials, recall=[0, 1, 2, 2, 1, 0])
         taken = [actor.act(x, n) for x, n in zip(inputs, noise, strict=True)]
         return Rollout(
             inputs=torch.from_numpy(inputs),

@@ -56,6 +56,11 @@ def contents() -> dict[str, tuple[int, int]]:
         ([*REACH, "--total-steps", "-5", "--gamma", "2"], ["--total-steps", "-5", "--gamma"]),
         ([*REACH, "--horizon", "501"], ["--horizon is at most 500"]),
         ([*REACH, "--log-std-min", "nan"], ["--log-std-min"]),
+        (
+            [*REACH, "--core", "hopfield", "--gamma", "2"],
+            ["no core 'hopfield': choose gru, lstm, none, or your own", "--gamma"],
+        ),
+        ([*REACH, "--core", "nowhere:Core"], ["cannot import 'Core' from 'nowhere'"]),
         ([*REACH, "--arm", "short-wide", "--hidden", "0"], ["--hidden must be at least 1"]),
         ([*REACH, "--arm", "episodic", "--half-lives", "10", "0"], ["--half-lives"]),
         ([*REACH, "--arm", "episodic", "--half-lives"], ["--half-lives"]),
@@ -76,7 +81,6 @@ def test_bad_input_is_refused(capsys, argv: list[str], says: list[str]) -> None:
     [
         ["--no-such-flag", "1"],
         ["--episodes", "two"],
-        ["--core", "hopfield"],
         ["--total-steps", "1.5"],
         ["stray"],
     ],

@@ -72,7 +72,7 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
         ("seed", True, "seed must be int, not True"),
         ("seed", 7.5, "seed must be int"),
         ("workers", "two", "workers must be int"),
-        ("agent.core", "hopfield", "agent.core must be one of gru, lstm, none"),
+        ("agent.core", 5, "agent.core must be str, not 5"),
         ("agent.privileged_critic", 1, "agent.privileged_critic must be bool"),
         ("ppo.gamma", "0.9", "ppo.gamma must be float"),
         ("ppo.gamma", None, "ppo.gamma must be float"),

@@ -2,25 +2,22 @@
 
 import copy
 import dataclasses
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from agents.input_layout import INPUT_DIM
-from memory.short_term import Core
+from memory.cores.registry import CORES
 from tests.train.learners import Pull, changed, rng, weights_of
 from train.algorithms.ppo import Batch, policy_loss
 from train.algorithms.ppo_config import PPOConfig
 from train.algorithms.rollout import Sequences
 
-CORES = get_args(Core)
-
 
 @pytest.mark.parametrize("bptt", [5, 7, 21, 100])
 @pytest.mark.parametrize("core", CORES)
-def test_learning_starts_from_the_acting_policy(make_learner, act, core: Core, bptt: int) -> None:
+def test_learning_starts_from_the_acting_policy(make_learner, act, core: str, bptt: int) -> None:
     """At the first minibatch old and new policy are one: the ratio is 1.
 
     Any slip in memory, normaliser, cutting or masking shows here before it shows as bad learning.
@@ -47,7 +44,7 @@ def test_acting_by_other_weights_is_noticed(make_learner, act) -> None:
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize(("bptt", "offset"), [(5, 0), (7, 0), (7, 3), (100, 0)])
 def test_stretches_start_from_the_memory_of_the_whole_trial(
-    make_learner, act, core: Core, bptt: int, offset: int
+    make_learner, act, core: str, bptt: int, offset: int
 ) -> None:
     """Back-propagation is truncated, memory is not: no stretch may start from nothing."""
     learner = make_learner(core, bptt=bptt)

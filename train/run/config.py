@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
-from agents.rl2 import AgentConfig
+from agents.rl2 import AgentConfig, blank_agent
 from envs.metaworld.streams import STREAMS
 from envs.metaworld.suites import SUITES, Suite, make_suite, suite_problems
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
@@ -107,7 +107,8 @@ class Config:
     @property
     def label(self) -> str:
         """Name of the arm, with the core where it is not the usual one."""
-        return self.arm + ("-lstm" if self.agent.core == "lstm" and self.levels.short else "")
+        usual = self.agent.core == AgentConfig.core or not self.levels.short
+        return self.arm + ("" if usual else "-" + self.agent.core.rpartition(":")[2])
 
     @property
     def run_folder(self) -> Path:
@@ -193,9 +194,21 @@ class Config:
                 f"--trials {self.trials} is one of each of {tasks} tasks, which cannot be shared "
                 f"with proposed tasks: try {2 * tasks}, or --proposals 0"
             )
-        if self.agent.core == "none" and self.levels.short:
-            found.append(f"--core none has no memory for arm {self.arm}: use --arm none or long")
-        return found + self.agent.problems() + self.ppo.problems() + self.memory.problems()
+        return found + self._agent_problems() + self.ppo.problems() + self.memory.problems()
+
+    def _agent_problems(self) -> list[str]:
+        """Everything wrong with the agent, by itself or in this arm."""
+        if found := self.agent.problems():
+            return found
+        name, memory = self.agent.core, blank_agent(self.agent).memory
+        if self.levels.short and not memory.state_width:
+            return [f"--core {name} has no memory for arm {self.arm}: use --arm none or long"]
+        if self.levels.episodic and memory.hidden_part.stop > memory.state_width:
+            return [
+                f"--core {name} has too small a state for what arm {self.arm} recalls: give it "
+                "at least --hidden numbers of state, or use --arm short"
+            ]
+        return []
 
     def resolved(self, tasks: int) -> Self:
         """The same with all defaults filled in, for `tasks` training tasks on this machine."""

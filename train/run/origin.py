@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 import tyro
 
+from memory.cores.registry import CoreError, import_core
 from train.run import checkpoint, run_folder
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read, read_some
@@ -113,7 +114,17 @@ def parse(
 def _read(argv: Sequence[str], default: _Kind, program: str) -> _Kind:
     flat = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
     line = read(Line[type(default)], argv, program, default=Line(Start(), default), config=flat)
+    if any(argument.split("=")[0] == "--core" for argument in argv):
+        _import_core(line.run.agent.core)  # no name in a file: that may be a stranger's
     return line.run.spelt()
+
+
+def _import_core(name: str) -> None:
+    try:
+        if ":" in name:  # `Config.validate` tells of the others, with everything else
+            import_core(name)
+    except CoreError as error:
+        stop([f"--core {name}: {error}"])
 
 
 def _from_file(path: Path, kind: type[_Kind]) -> _Kind:

@@ -13,6 +13,7 @@ import torch
 from envs.metaworld.suites import Suite
 from envs.pool.pool import WorkerError
 from envs.viewing.gl import GLError, backend
+from memory.cores.registry import CoreError
 from train.run import checkpoint, run_folder
 from train.run.checkpoint import CheckpointError, environment_difference
 from train.run.config import Config, stop
@@ -49,7 +50,7 @@ def run_program(
             config, origin = parse(sys.argv[1:] if argv is None else argv, kind, program)
             if run(config, origin, stop_signal):
                 return 0
-        except (WorkerError, DivergedError, CheckpointError, OSError) as error:
+        except (WorkerError, DivergedError, CheckpointError, CoreError, OSError) as error:
             print(f"error: {error}\n{_how_to_go_on(config, program)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:

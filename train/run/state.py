@@ -22,6 +22,7 @@ from envs.metaworld.suites import Suite
 from envs.trials import practice
 from envs.trials.trial import Trial
 from memory.cascade import chosen
+from memory.cores.registry import CoreError
 from train.algorithms.ppo import PPO
 from train.algorithms.rollout import Rollout, pad_goals
 from train.long_term.compress import ProgressAndCompress
@@ -217,6 +218,10 @@ def load_agent(saved: Checkpoint, *, level: int = 1) -> tuple[RL2Agent, Config]:
                 raise ValueError(f"arm {config.arm} has no policy of level {level}")
         agent = RL2Agent(network)
         agent.load_state_dict(tensors)
+    except CoreError as error:
+        raise CheckpointError(
+            f"{saved.path} holds an agent that cannot be made: {error}"
+        ) from error
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{saved.path} does not hold a Strata agent: {error}") from error
     return agent.eval(), dataclasses.replace(config, device="cpu")

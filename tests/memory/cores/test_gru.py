@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from memory.gru import unroll
+from memory.cores.gru import unroll
 
 TIME, TRIALS, FEATURES, HIDDEN = 9, 4, 7, 5
 NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")

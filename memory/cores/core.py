@@ -1,0 +1,93 @@
+"""The contract of a core: the recurrent short-term memory, carried through a trial.
+
+State goes in and comes out as one tensor. The module keeps nothing between calls, so a forward in
+the wrong place cannot change the next one.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from memory.cores.graph import one_step_graph
+
+
+class Core(nn.Module, ABC):
+    """Subclass it, register parameters in `__init__`, and define `state_width` and `unroll`.
+
+    Workers step the core without torch. They run the function that `stepper` names. By default
+    that is an ONNX graph of one step, which torch makes from `unroll`; so torch code is enough.
+
+    Args:
+        inputs: width of the features.
+        hidden: width H of the output.
+    """
+
+    stepper: ClassVar[str] = "graph"
+    """Who steps it in workers: ``graph``, a name in `memory.cores.steps`, or ``module:function``.
+    The function takes (weights, features, state), all NumPy, and gives (output, next state)."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.inputs, self.hidden = inputs, hidden
+
+    @property
+    @abstractmethod
+    def state_width(self) -> int:
+        """S, the numbers of state per trial. All zeros are the cleared memory."""
+
+    @abstractmethod
+    def unroll(
+        self, features: Float[Tensor, "time trial features"], state: Float[Tensor, "trial state"]
+    ) -> tuple[Float[Tensor, "time trial hidden"], Float[Tensor, "trial state"]]:
+        """Outputs of all steps from `state` on, and the state after the last one."""
+
+    @property
+    def hidden_part(self) -> slice:
+        """The H numbers of the state into which a recalled memory is written."""
+        return slice(0, self.hidden)
+
+    def export(self) -> dict[str, Tensor]:
+        """What the workers' step needs, by name; every tensor travels as float32."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+
+    @functools.cached_property
+    def graph(self) -> Tensor:
+        """The ONNX graph of one step as bytes (uint8). It takes the weights as inputs.
+
+        So one export, which takes seconds, serves as long as the core lives.
+        """
+        return torch.frombuffer(bytearray(one_step_graph(self)), dtype=torch.uint8)
+
+    def initial_state(self, trials: int) -> Float[Tensor, "trial state"]:
+        """The cleared memory with which every trial starts."""
+        return next(self.parameters()).new_zeros(trials, self.state_width)
+
+
+def initialise_gates(net: nn.Module, hidden: int) -> None:
+    """Zero biases; for each gate an orthogonal recurrent and a Xavier input matrix of its own."""
+    for name, weight in net.named_parameters():
+        if name.startswith("bias"):
+            nn.init.zeros_(weight)
+            continue
+        for gate in weight.data.split(hidden):
+            if name.startswith("weight_hh"):
+                nn.init.orthogonal_(gate)
+            else:
+                nn.init.xavier_uniform_(gate)
+
+
+def exported_gates(net: nn.Module) -> dict[str, Tensor]:
+    """Weights of `torch.nn.GRU` or `torch.nn.LSTM` as `memory.cores.steps` multiplies by them."""
+    w = dict(net.named_parameters())
+    return {
+        "weight_ih": w["weight_ih_l0"].t(),
+        "weight_hh": w["weight_hh_l0"].t(),
+        "bias_ih": w["bias_ih_l0"],
+        "bias_hh": w["bias_hh_l0"],
+    }

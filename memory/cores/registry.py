@@ -1,0 +1,94 @@
+"""The cores by name: Strata's own, and users' classes as ``my_module:MyCore``.
+
+Only `import_core` imports a user's module, and programs call it only for a ``--core`` on their
+command line. The name in a checkpoint is data: it can never make a program import a module.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+
+from memory.cores.core import Core
+from memory.cores.graph import CoreError, missing_packages
+from memory.cores.gru import GRU
+from memory.cores.lstm import LSTM
+from memory.cores.none import Memoryless
+
+CORES: dict[str, type[Core]] = {"gru": GRU, "lstm": LSTM, "none": Memoryless}
+_imported: dict[str, type[Core]] = {}
+
+
+def find_core(name: str) -> type[Core]:
+    """The class of a core. Raises CoreError where there is none, or none that was imported."""
+    found = CORES.get(name) or _imported.get(name)
+    if found is not None:
+        return found
+    if ":" in name:
+        raise CoreError(
+            f"the core {name} is code outside Strata: add --core {name} to allow its import"
+        )
+    names = ", ".join(CORES)
+    raise CoreError(f"there is no core {name!r}: choose {names}, or your own as my_module:MyCore")
+
+
+def import_core(name: str) -> None:
+    """Import the user's own core ``module:Class``, so that `find_core` knows it.
+
+    Call it only with a name that the user gave for this run; a built-in name needs no import.
+
+    Raises:
+        CoreError: the module or the class cannot be imported, or breaks the contract of a core.
+    """
+    if ":" not in name:
+        find_core(name)  # one of Strata's own, or a mistake
+        return
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise CoreError(
+            f"cannot import {attribute!r} from {module!r} ({error}): run in the folder that holds "
+            f"{module.replace('.', '/')}.py"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Core)):
+        raise CoreError(f"{name} is not a subclass of memory.cores.core.Core")
+    _try_out(name, found)
+    _imported[name] = found
+
+
+def core_problems(name: str) -> list[str]:
+    """What keeps agents from being made with this core, one sentence each."""
+    try:
+        core = find_core(name)
+    except CoreError as error:
+        return [str(error)]
+    missing = missing_packages() if core.stepper == "graph" else []
+    if missing:
+        return [
+            f"--core {name} has no step in NumPy, so workers run it by {', '.join(missing)}: "
+            "pip install -e '.[onnx]'"
+        ]
+    return []
+
+
+def _try_out(name: str, kind: type[Core], time: int = 2, rows: int = 3) -> None:
+    """Run two steps of a small core, so that mistakes show before anything is written."""
+    inputs, hidden = 5, 4
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            core = kind(inputs, hidden)
+            state = core.initial_state(rows)
+            output, after = core.unroll(torch.zeros(time, rows, inputs), state)
+    except Exception as error:
+        raise CoreError(f"{name} does not run ({type(error).__name__}: {error})") from error
+    for what, value, shape in (
+        ("outputs", output, (time, rows, hidden)),
+        ("state", after, (rows, core.state_width)),
+    ):
+        if tuple(value.shape) != shape:
+            raise CoreError(
+                f"{name}.unroll must give {what} of shape {shape} for features of shape "
+                f"{(time, rows, inputs)} and hidden={hidden}, not {tuple(value.shape)}"
+            )
