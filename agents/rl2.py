@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -210,6 +211,7 @@ def blank_agent(config: AgentConfig) -> RL2Agent:
         return RL2Agent(config)
 
 
+@functools.lru_cache(maxsize=64)  # an agent without numbers takes milliseconds, too
 def parameter_count(config: AgentConfig) -> int:
     """Learnt parameters of an agent."""
     return sum(w.numel() for w in blank_agent(config).parameters() if w.requires_grad)

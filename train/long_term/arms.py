@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
@@ -120,6 +121,6 @@ def _widened(agent: AgentConfig, memory: MemoryConfig) -> AgentConfig:
         encoder = max(1, round(agent.encoder * hidden / agent.hidden))
         return dataclasses.replace(agent, hidden=hidden, encoder=encoder)
 
-    while parameter_count(of_width(hidden + 1)) <= goal:
-        hidden += 1
-    return of_width(hidden)
+    wider = range(hidden + 1, hidden * (slow + 4))  # parameters grow at least with the width
+    fitting = bisect.bisect_right(wider, goal, key=lambda h: parameter_count(of_width(h)))
+    return of_width(hidden + fitting)
