@@ -25,8 +25,8 @@ class TrialVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """Trials in worker processes; one Gymnasium "episode" is one trial, ended by truncation.
 
     Row i runs trials i, i + num_envs, … of `trials`, again from the first after the last.
-    Observations are packed RL² inputs, (B, input) float32. Infos hold ``task`` and ``goal_index`` of
-    each row that begins a trial, and ``success`` (also as ``is_success``), ``episode_done`` (an
+    Observations are packed RL² inputs, (B, input) float32. Infos hold ``task`` and ``goal_index``
+    of each row that begins a trial, and ``success`` (also as ``is_success``), ``episode_done`` (an
     inner episode ended) and ``physics_fault`` of each row that takes a step. After a physics fault
     a row shows zeros until its trial ends. Autoreset is NEXT_STEP.
 

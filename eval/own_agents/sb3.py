@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from agents.input_layout import OBS, PREV_DONE
+from agents.input_layout import INPUT_DIM, OBS, OBS_DIM, PREV_DONE
 
 
 class Model(Protocol):
@@ -50,9 +50,11 @@ class SB3Agent:
         normaliser: Any = None,
     ) -> None:
         shape = tuple(model.observation_space.shape)
-        if shape not in ((input,), (39,)):
-            raise ValueError(f"the model sees observations of shape {shape}: not (input,) nor (39,)")
-        self._model, self._packed = model, shape == (input,)
+        if shape not in ((INPUT_DIM,), (OBS_DIM,)):
+            raise ValueError(
+                f"the model sees observations of shape {shape}: not ({INPUT_DIM},) nor ({OBS_DIM},)"
+            )
+        self._model, self._packed = model, shape == (INPUT_DIM,)
         self._deterministic, self._per_episode = deterministic, per_episode
         self._normaliser = normaliser
 

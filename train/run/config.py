@@ -228,6 +228,9 @@ class Config:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
+        agent = values.get("agent") if isinstance(values, dict) else None
+        if isinstance(agent, dict):  # a file older than the field has the first layout of inputs
+            values = {**values, "agent": {"inputs": 1, **agent}}
         return build(cls, values)
 
 
