@@ -10,6 +10,7 @@ from torch import Tensor
 from agents.rl2 import RL2Agent, actor_weights
 from envs.pool.pool import Policy, WorkerPool
 from envs.trials.practice import PARTS
+from envs.trials.success import share_in_success, steps_to_success
 from envs.trials.trial import Trial
 from train.algorithms.rollout import Rollout
 
@@ -41,7 +42,9 @@ def success_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[
 
     ``<split>/success`` is any-step success in the last episode of the trial, Meta-World's own
     criterion; ``last_step_success`` asks for success at the episode's last step. Faulted trials
-    are left out and counted.
+    are left out and counted. ``steps_to_success`` (the horizon where there is none) and
+    ``share_in_success`` see what any-step success does not once it is near 1; their ``_gain`` is
+    the last minus the first episode of the trial.
     """
     any_step = _per_task(rollout, rollout.success_by_episode(), tasks)
     last_step = _per_task(rollout, rollout.last_step_success(), tasks)
@@ -55,9 +58,25 @@ def success_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[
     for episode in range(rollout.episodes):
         curve = [values[episode] for values in any_step.values()]
         metrics[f"{split}/success_by_episode/{episode + 1}"] = _mean(curve)
+    metrics |= _speed_metrics(rollout, tasks, split)
     if len(any_step) > 1:
         metrics |= {f"{split}/success/{task}": curve[-1] for task, curve in any_step.items()}
         metrics |= {f"{split}/return/{task}": curve[-1] for task, curve in returns.items()}
+    return metrics
+
+
+def _speed_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[str, float]:
+    """Steps to first success and share of steps in success, as means over tasks."""
+    successes, metrics = rollout.by_episode(rollout.successes).numpy(), {}
+    for name, values in (
+        ("steps_to_success", steps_to_success(successes)),
+        ("share_in_success", share_in_success(successes)),
+    ):
+        of_tasks = list(_per_task(rollout, torch.from_numpy(values), tasks).values())
+        curve = [_mean([task[e] for task in of_tasks]) for e in range(rollout.episodes)]
+        metrics[f"{split}/{name}"] = curve[-1]
+        metrics[f"{split}/{name}_gain"] = curve[-1] - curve[0]
+        metrics |= {f"{split}/{name}_by_episode/{e + 1}": value for e, value in enumerate(curve)}
     return metrics
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy, WorkerPool
 from envs.pool.shared_rollout import TrialBatch
+from envs.trials.success import share_in_success, steps_to_success
 from envs.trials.trial import Trial
 from eval.goals.metrics import Outcomes
 
@@ -67,28 +68,26 @@ def measure(
     trials = suite.evaluation_trials(
         split, goals=goals, episodes=episodes, horizon=horizon, seed=seed
     )
-    shape = (len(tasks), goals, episodes)
-    outcomes = Outcomes(
-        tasks,
-        success=np.zeros(shape, dtype=bool),
-        last_step_success=np.zeros(shape, dtype=bool),
-        returns=np.zeros(shape),
-        faults=np.zeros(shape, dtype=bool),
-    )
+    outcomes = Outcomes.empty(tasks, goals, episodes, horizon)
     size = _chunk(trials[0].steps, len(trials), pool.workers)
     for first in range(0, len(trials), size):
         chunk = trials[first : first + size]
         batch = pool.run(chunk, policy, lanes=LANES)
         by_episode = (episodes, horizon, len(chunk))
-        successes = batch.successes.reshape(by_episode)
         faults = batch.faults.reshape(by_episode)[:, -1]  # a fault lasts to the end of its trial
-        returns = batch.rewards.reshape(by_episode).sum(axis=1, dtype=np.float64)
+        successes = batch.successes.reshape(by_episode) & ~faults[:, None]
+        columns = {
+            "success": successes.any(axis=1),
+            "last_step_success": successes[:, -1],
+            "steps_to_success": steps_to_success(successes),
+            "share_in_success": share_in_success(successes),
+            "returns": batch.rewards.reshape(by_episode).sum(axis=1, dtype=np.float64),
+            "faults": faults,
+        }
         for column, trial in enumerate(chunk):
             place = tasks.index(trial.task), trial.goal_index
-            outcomes.faults[place] = faults[:, column]
-            outcomes.success[place] = successes[:, :, column].any(axis=1) & ~faults[:, column]
-            outcomes.last_step_success[place] = successes[:, -1, column] & ~faults[:, column]
-            outcomes.returns[place] = returns[:, column]
+            for name, values in columns.items():
+                getattr(outcomes, name)[place] = values[:, column]
     return outcomes
 
 

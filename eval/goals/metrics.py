@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import inf, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,12 @@ class Outcomes:
 
     Attributes:
         tasks: the N tasks, in the order of the first axis.
+        horizon: H, steps of each episode.
         success: success at any step of the episode (Meta-World's criterion), bool (N, G, K) for
             G goals and K episodes of the trial.
         last_step_success: success at the episode's last step, bool (N, G, K).
+        steps_to_success: steps up to the first success, H where there is none, float64 (N, G, K).
+        share_in_success: part of the steps at which the task is solved, float64 (N, G, K).
         returns: undiscounted sum of the task's own rewards, float64 (N, G, K).
         faults: the physics became unstable in this or an earlier episode of the trial, bool
             (N, G, K). Such an episode counts as failed, with the rewards until the fault, so that
@@ -53,50 +56,78 @@ class Outcomes:
     """
 
     tasks: tuple[str, ...]
+    horizon: int
     success: np.ndarray
     last_step_success: np.ndarray
+    steps_to_success: np.ndarray
+    share_in_success: np.ndarray
     returns: np.ndarray
     faults: np.ndarray
 
+    @classmethod
+    def empty(cls, tasks: tuple[str, ...], goals: int, episodes: int, horizon: int) -> Outcomes:
+        """Zeros of the right shapes and types, to be filled."""
+        shape = len(tasks), goals, episodes
+        flags = {name: np.zeros(shape, dtype=bool) for name in _FLAGS}
+        numbers = {name: np.zeros(shape) for name in _NUMBERS}
+        return cls(tasks, horizon, **flags, **numbers)
+
     def to_json(self) -> dict[str, Any]:
         """JSON values; `Outcomes.from_json` restores them exactly."""
-        arrays = {
-            "success": self.success.astype(int),
-            "last_step_success": self.last_step_success.astype(int),
-            "returns": self.returns,
-            "faults": self.faults.astype(int),
+        flags = {name: getattr(self, name).astype(int).tolist() for name in _FLAGS}
+        numbers = {name: getattr(self, name).tolist() for name in _NUMBERS}
+        axes = ["task", "goal", "episode"]
+        return {
+            "tasks": list(self.tasks),
+            "horizon": self.horizon,
+            "axes": axes,
+            **flags,
+            **numbers,
         }
-        lists = {name: array.tolist() for name, array in arrays.items()}
-        return {"tasks": list(self.tasks), "axes": ["task", "goal", "episode"], **lists}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Outcomes:
         """Inverse of `to_json`. Raises KeyError where a part is missing."""
-        flags = ("success", "last_step_success", "faults")
         return cls(
-            tasks=tuple(values["tasks"]),
-            returns=np.array(values["returns"], dtype=np.float64),
-            **{name: np.array(values[name], dtype=bool) for name in flags},
+            tuple(values["tasks"]),
+            values["horizon"],
+            **{name: np.array(values[name], dtype=bool) for name in _FLAGS},
+            **{name: np.array(values[name], dtype=np.float64) for name in _NUMBERS},
         )
+
+
+_FLAGS = ("success", "last_step_success", "faults")
+_NUMBERS = ("steps_to_success", "share_in_success", "returns")
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of a result: a task, or the mean over tasks.
 
+    A gain is the last minus the first episode, paired by goal. The expected gain of an agent
+    without memory is 0.
+
     Attributes:
         success: any-step success at episodes 1…K of the trial, the adaptation curve.
         last_step_success: likewise at the episodes' last steps.
         returns: likewise the return.
-        gain: any-step success at the last minus the first episode, paired by goal.
-        last_step_gain: likewise for the last steps.
+        steps_to_success: likewise steps to first success, restricted mean at the horizon.
+        share_in_success: likewise the share of steps in success.
+        gain: of any-step success.
+        last_step_gain: of success at the last step.
+        steps_gain: of steps to first success; negative where the agent becomes faster.
+        share_gain: of the share of steps in success.
     """
 
     success: tuple[Interval, ...]
     last_step_success: tuple[Interval, ...]
     returns: tuple[Interval, ...]
+    steps_to_success: tuple[Interval, ...]
+    share_in_success: tuple[Interval, ...]
     gain: Interval
     last_step_gain: Interval
+    steps_gain: Interval
+    share_gain: Interval
 
     def to_json(self) -> dict[str, Any]:
         """Every interval as [value, low, high]."""
@@ -132,56 +163,116 @@ class Summary:
         }
 
 
-def summarise(outcomes: Outcomes, *, seed: int = 0) -> Summary:
-    """Rates, returns and adaptation gains with 95% intervals.
+@dataclass(frozen=True)
+class _Column:
+    """One measure of all goals.
 
-    A task's success rate is a binomial over its goals and gets Wilson's interval. Means over tasks,
-    returns and gains get the stratified bootstrap, except where all outcomes of each task are
-    equal: resampling them would claim certainty. Where all tasks agree, the Wilson bound of a rate
-    never seen takes its place, else what the tasks' own bounds make together.
+    Attributes:
+        values: (N, G).
+        lowest, highest: what a value can be.
+        rate: values are 0 or 1.
+    """
+
+    values: np.ndarray
+    lowest: float = -inf
+    highest: float = inf
+    rate: bool = False
+
+
+def summarise(outcomes: Outcomes, *, seed: int = 0) -> Summary:
+    """Rates, times, returns and adaptation gains with 95% intervals.
+
+    A task's success rate is a binomial over its goals and gets Wilson's interval. All else gets
+    the stratified bootstrap, except where all outcomes of each task are equal: resampling them
+    would claim certainty. Where all tasks agree, the Wilson bound of a rate never seen takes its
+    place, else what the tasks' own bounds make together.
 
     Args:
         outcomes: one trial per (task, goal).
         seed: seed of the bootstrap; equal outcomes give equal intervals.
     """
-    episodes = outcomes.success.shape[-1]
-    success, last_step = (
-        values.astype(np.float64) for values in (outcomes.success, outcomes.last_step_success)
-    )
-    gains = np.stack([v[..., -1] - v[..., 0] for v in (success, last_step)], axis=-1)
+    curves, gains = _curves(outcomes), _gains(outcomes)
+    columns = [*(column for curve in curves.values() for column in curve), *gains.values()]
     # One bootstrap for everything: the same goals are drawn for all columns, so pairs stay pairs.
-    values = np.concatenate([success, last_step, outcomes.returns, gains], axis=-1)
-    bounds = bootstrap_means(values, seed=seed)
-    rows, of_tasks = [], []
-    for row, part in enumerate([*values, values.reshape(-1, values.shape[-1])]):
-        intervals = [Interval(*map(float, numbers)) for numbers in bounds[row]]
-        is_task = row < len(outcomes.tasks)
-        if not is_task and values.shape[1] > 1:
-            for column in (*range(2 * episodes), *range(3 * episodes, 3 * episodes + 2)):
-                if all(_all_equal(task[:, column]) for task in values):
-                    intervals[column] = averaged([task[column] for task in of_tasks])
-        for column in range(2 * episodes):
-            if is_task or _all_equal(part[:, column]):
-                intervals[column] = wilson(int(part[:, column].sum()), len(part))
-        for column in range(3 * episodes, 3 * episodes + 2):
-            if _all_equal(part[:, column]):
-                intervals[column] = _unanimous_gain(float(part[0, column]), len(part))
-        of_tasks.append(intervals)
-        rows.append(
-            Row(
-                success=tuple(intervals[:episodes]),
-                last_step_success=tuple(intervals[episodes : 2 * episodes]),
-                returns=tuple(intervals[2 * episodes : 3 * episodes]),
-                gain=intervals[-2],
-                last_step_gain=intervals[-1],
-            )
+    bounds = bootstrap_means(np.stack([c.values for c in columns], axis=-1), seed=seed)
+    intervals = iter([_intervals(c, bounds[:, i]) for i, c in enumerate(columns)])
+    by_episode = {name: [next(intervals) for _ in curve] for name, curve in curves.items()}
+    paired = {name: next(intervals) for name in gains}
+    rows = [
+        Row(
+            **{name: tuple(part[row] for part in parts) for name, parts in by_episode.items()},
+            **{name: part[row] for name, part in paired.items()},
         )
+        for row in range(len(outcomes.tasks) + 1)
+    ]
     return Summary(
         tasks=dict(zip(outcomes.tasks, rows[:-1], strict=True)),
         mean=rows[-1] if len(outcomes.tasks) > 1 else rows[0],
         return_iqm=stratified_bootstrap(outcomes.returns[..., -1], iqm, samples=2000, seed=seed),
         faulted=int(outcomes.faults[..., -1].sum()),
     )
+
+
+def _curves(outcomes: Outcomes) -> dict[str, list[_Column]]:
+    """Every measure by episode of the trial."""
+
+    def curve(values: np.ndarray, *limits: float, rate: bool = False) -> list[_Column]:
+        numbers = np.moveaxis(values.astype(np.float64), -1, 0)
+        return [_Column(episode, *limits, rate=rate) for episode in numbers]
+
+    return {
+        "success": curve(outcomes.success, 0, 1, rate=True),
+        "last_step_success": curve(outcomes.last_step_success, 0, 1, rate=True),
+        "returns": curve(outcomes.returns),
+        "steps_to_success": curve(outcomes.steps_to_success, 1, outcomes.horizon),
+        "share_in_success": curve(outcomes.share_in_success, 0, 1),
+    }
+
+
+def _gains(outcomes: Outcomes) -> dict[str, _Column]:
+    """Last minus first episode of each goal."""
+
+    def gain(values: np.ndarray, most: float) -> _Column:
+        numbers = values.astype(np.float64)
+        return _Column(numbers[..., -1] - numbers[..., 0], -most, most)
+
+    return {
+        "gain": gain(outcomes.success, 1),
+        "last_step_gain": gain(outcomes.last_step_success, 1),
+        "steps_gain": gain(outcomes.steps_to_success, outcomes.horizon - 1),
+        "share_gain": gain(outcomes.share_in_success, 1),
+    }
+
+
+def _intervals(column: _Column, bounds: np.ndarray) -> list[Interval]:
+    """The interval of each task and, last, of their mean.
+
+    Args:
+        column: N tasks.
+        bounds: their bootstrap, (N + 1, 3).
+    """
+    drawn = [Interval(*map(float, numbers)) for numbers in bounds]
+    if column.highest == inf:
+        return drawn
+    agreeing = [_all_equal(task) for task in column.values]
+    tasks = [
+        _exact(column, task) if column.rate or agrees else interval
+        for task, agrees, interval in zip(column.values, agreeing, drawn, strict=False)
+    ]
+    if _all_equal(column.values.ravel()):
+        return [*tasks, _exact(column, column.values.ravel())]
+    if all(agreeing) and column.values.shape[1] > 1:
+        return [*tasks, averaged(tasks)]
+    return [*tasks, drawn[-1]]
+
+
+def _exact(column: _Column, values: np.ndarray) -> Interval:
+    """Wilson's interval of a rate; of equal values, how far one not yet seen may pull the mean."""
+    if column.rate:
+        return wilson(int(values.sum()), len(values))
+    value, unseen = float(values[0]), wilson(0, len(values)).high
+    low, high = column.lowest - value, column.highest - value
+    return Interval(value, value + unseen * low, value + unseen * high)
 
 
 def wilson(successes: int, count: int, level: float = LEVEL) -> Interval:
@@ -299,12 +390,6 @@ def bootstrap_means(
     if goals < 2:
         low = high = np.full_like(estimate, nan)
     return np.stack([estimate, low, high], axis=-1)
-
-
-def _unanimous_gain(gain: float, pairs: int) -> Interval:
-    """A gain of -1, 0 or 1 shared by all pairs: how often might a pair not yet seen differ?"""
-    slack = wilson(0, pairs).high * (2 if gain else 1)  # from 1 to -1 it is two
-    return Interval(gain, max(-1.0, gain - slack), min(1.0, gain + slack))
 
 
 def _all_equal(values: np.ndarray) -> bool:

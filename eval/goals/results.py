@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,19 +102,14 @@ class Evaluation:
         """Print the tables."""
         for name in self.policies:
             if name not in BOUNDS:
-                self._print(console, f"agent, {name}", self._detail(self.policies[name].summary))
+                summary = self.policies[name].summary
+                self._print(console, f"agent, {name}", self._detail(summary))
+                self._print(console, f"agent, {name}: how soon", self._speed(summary))
         if len(self.policies) > 1 or self.official:
             self._print(console, "any-step success in the last episode, %", self._comparison())
-        curves = {
-            name: [_rate(interval) for interval in measured.summary.mean.success]
-            for name, measured in self.policies.items()
-        }
-        episodes = [str(episode + 1) for episode in range(self.settings["episodes"])]
-        self._print(
-            console,
-            "any-step success by episode of the trial, mean over tasks, %",
-            {"episode": episodes, **curves},
-        )
+        for title, measure, gain, show, show_gain in BY_EPISODE:
+            table = self._by_episode(measure, gain, show, show_gain)
+            self._print(console, f"{title} by episode of the trial, mean over tasks", table)
         for note in self._notes():
             console.print(textwrap.fill(note, min(console.width, 100)), markup=False)
 
@@ -139,6 +135,30 @@ class Evaluation:
             f"return ep. {last}": column("returns", -1),
         }
 
+    def _speed(self, summary: Summary) -> dict[str, list[str]]:
+        rows, last = self._rows(summary), self.settings["episodes"]
+        return {
+            "task": self._names(),
+            "steps to success ep. 1": [_number(row.steps_to_success[0]) for row in rows],
+            f"steps to success ep. {last}": [_number(row.steps_to_success[-1]) for row in rows],
+            "gain, steps": [_steps(row.steps_gain) for row in rows],
+            "steps in success ep. 1, %": [_rate(row.share_in_success[0]) for row in rows],
+            f"steps in success ep. {last}, %": [_rate(row.share_in_success[-1]) for row in rows],
+            "gain, points": [_gain(row.share_gain) for row in rows],
+        }
+
+    def _by_episode(
+        self, measure: str, gain: str, show: Show, show_gain: Show
+    ) -> dict[str, list[str]]:
+        """One measure of all policies; last its gain, paired by goal."""
+        episodes = [str(episode + 1) for episode in range(self.settings["episodes"])]
+        columns = {"episode": [*episodes, "last − first"]}
+        for name, measured in self.policies.items():
+            mean = measured.summary.mean
+            columns[name] = [show(interval) for interval in getattr(mean, measure)]
+            columns[name].append(show_gain(getattr(mean, gain)))
+        return columns
+
     def _comparison(self) -> dict[str, list[str]]:
         columns = {"task": self._names()}
         for name, measured in self.policies.items():
@@ -162,6 +182,9 @@ class Evaluation:
             "[low, high]: 95% intervals over goals of these tasks (Wilson's for the rates of one "
             "task, else a bootstrap of goals within tasks); they say nothing of other tasks nor "
             "of other training seeds.",
+            f"steps to success: an episode without any counts {self.settings['horizon']}. Gains "
+            "are the last minus the first episode, paired by goal; that of an agent without "
+            "memory is 0 but for chance.",
         ]
         if "repeating" in self.policies:
             made = self.settings["attempts"]
@@ -221,6 +244,9 @@ def table_console() -> Console:
     return console if console.is_terminal else Console(width=_WIDTH, highlight=False)
 
 
+Show = Callable[[Interval], str]
+
+
 def _rate(interval: Interval) -> str:
     return _text(interval, 100, "{:.0f}")
 
@@ -233,6 +259,23 @@ def _number(interval: Interval) -> str:
     return _text(interval, 1, "{:,.0f}")
 
 
+def _steps(interval: Interval) -> str:
+    return _text(interval, 1, "{:+,.0f}")
+
+
 def _text(interval: Interval, scale: float, form: str) -> str:
-    value, low, high = (form.format(scale * n + 0.0) for n in vars(interval).values())
+    """Value [low, high], rounded; what rounds to zero is never negative."""
+    value, low, high = (_rounded(scale * n, form) for n in vars(interval).values())
     return f"{value} [?]" if interval.low != interval.low else f"{value} [{low}, {high}]"
+
+
+def _rounded(number: float, form: str) -> str:
+    return form.format(round(number) + 0.0 if number == number else number)
+
+
+BY_EPISODE: tuple[tuple[str, str, str, Show, Show], ...] = (
+    ("any-step success, %,", "success", "gain", _rate, _gain),
+    ("steps to first success", "steps_to_success", "steps_gain", _number, _steps),
+    ("steps in success, %,", "share_in_success", "share_gain", _rate, _gain),
+)
+"""Title, measure and its gain as `Row` calls them, and how both are shown."""

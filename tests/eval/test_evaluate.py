@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import train.rl2
+from envs.metaworld.suites import make_suite
 from envs.pool.pool import WorkerError, WorkerPool
 from eval import evaluate
 from eval.goals import config, measure
@@ -46,7 +47,10 @@ def test_from_checkpoint_to_table_and_json(run: Path, tmp_path: Path) -> None:
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    for text in ("success ep. 1, %", "last step ep. 2, %", "gain, points", "random", "official *"):
+    for text in (
+        "success ep. 1, %", "last step ep. 2, %", "gain, points", "random", "official *",
+        "steps to success ep. 2", "steps in success ep. 2, %", "last − first",
+    ):  # fmt: skip
         assert text in done.stdout
     assert "counts the first 3 episodes" in " ".join(done.stdout.split())
     record = json.loads(out.read_text())
@@ -126,6 +130,24 @@ def test_measuring_agrees_with_training_metrics_and_any_number_of_workers(run: P
     for episode in range(2):
         rate = theirs[f"test/success_by_episode/{episode + 1}"]
         assert ours.success[episode].value == pytest.approx(rate)
+        for name in ("steps_to_success", "share_in_success"):
+            found = getattr(ours, name)[episode].value
+            assert found == pytest.approx(theirs[f"test/{name}_by_episode/{episode + 1}"])
+
+
+def test_a_memoryless_agent_gains_nothing_and_one_with_memory_does(pool: WorkerPool) -> None:
+    """The agents in results/ on unseen reach goals: the same start again, twice."""
+    suite, gains = make_suite("ML1", task="reach-v3", seed=1), []
+    for source in ("ml10/none-seed1", "ml1-reach"):
+        agent = config.load_subject(config.parse([f"results/{source}"])).agent
+        outcomes = measure.measure(
+            acting_policy(agent), suite, "test",
+            goals=16, episodes=2, horizon=100, seed=1, pool=pool,
+        )  # fmt: skip
+        gains.append(summarise(outcomes).mean.steps_gain)
+    none, memory = gains
+    assert none.low < 0 < none.high
+    assert memory.high < 0
 
 
 def test_a_run_that_cannot_take_results_is_still_evaluated(

@@ -153,6 +153,8 @@ def test_a_physics_fault_counts_as_failure_from_its_episode_on() -> None:
     assert outcomes.returns[2, 3].tolist() == [3 * HORIZON, 3 * 10, 0]
     assert outcomes.faults[2, 3].tolist() == [False, True, True]
     assert outcomes.success.sum() == 5 * GOALS * 3 - 5
+    assert outcomes.steps_to_success[2, 3].tolist() == [SUCCESS_AT, HORIZON, HORIZON]
+    assert outcomes.share_in_success[2, 3].tolist() == [1 - (SUCCESS_AT - 1) / HORIZON, 0, 0]
     assert summarise(outcomes).faulted == 2
 
 

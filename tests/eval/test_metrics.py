@@ -24,15 +24,20 @@ with mock.patch("pandas.util._decorators.deprecate_kwarg", return_value=lambda f
     from rliable import library, metrics
 
 
+HORIZON = 10
+
+
 def outcomes(success: np.ndarray, **others: np.ndarray) -> Outcomes:
     tasks = tuple(f"task-{i}" for i in range(len(success)))
     parts = {
         "success": success,
         "last_step_success": success,
+        "steps_to_success": np.where(success, 1.0, HORIZON),
+        "share_in_success": success.astype(float),
         "returns": success.astype(float),
         "faults": np.zeros_like(success),
     }
-    return Outcomes(tasks, **{**parts, **others})
+    return Outcomes(tasks, HORIZON, **{**parts, **others})
 
 
 @pytest.mark.parametrize(
@@ -170,6 +175,50 @@ def test_gain_is_paired_by_goal() -> None:
     assert 0 <= gain.low <= gain.value <= gain.high < 0.35
 
 
+def speeds(episodes: np.ndarray) -> Outcomes:
+    """Trials of which only the steps to success (N, G, K) are known."""
+    return outcomes(episodes < HORIZON, steps_to_success=np.minimum(episodes, HORIZON))
+
+
+def test_steps_to_success_by_hand() -> None:
+    """Success at any step is 100 % throughout: only the time shows that memory helps."""
+    steps = np.array([[[8, 3], [6, 3], [7, 3]], [[9, 4], [5, 5], [4, 6]]], dtype=float)
+    found = summarise(speeds(steps))
+    assert [i.value for i in found.mean.success] == [1, 1]
+    assert [i.value for i in found.mean.steps_to_success] == [6.5, 4]
+    first, second = found.tasks.values()
+    assert (first.steps_gain.value, second.steps_gain.value) == (-4, -1)
+    assert found.mean.steps_gain.value == -2.5
+    assert found.mean.steps_gain.low < -2.5 < found.mean.steps_gain.high
+    slack = wilson(0, 3).high  # three equal times: one not yet seen may be 1 or the horizon
+    assert first.steps_to_success[1] == Interval(3, 3 - 2 * slack, 3 + 7 * slack)
+
+
+def test_times_that_are_equal_do_not_claim_certainty() -> None:
+    found = summarise(speeds(np.full((2, 8, 2), float(HORIZON)))).mean
+    slack = 9 * wilson(0, 16).high
+    assert found.steps_to_success[0] == Interval(HORIZON, HORIZON - slack, HORIZON)
+    assert found.steps_gain == Interval(0, -slack, slack)
+
+
+def test_without_memory_the_gain_is_nothing_but_chance() -> None:
+    """Episodes that do not know of each other: the interval holds 0 as often as it says."""
+    rng, means, held = np.random.default_rng(0), [], 0
+    for seed in range(100):
+        found = summarise(speeds(rng.geometric(0.15, (3, 20, 4)).astype(float)), seed=seed)
+        means.append(found.mean.steps_gain.value)
+        held += found.mean.steps_gain.low <= 0 <= found.mean.steps_gain.high
+    assert abs(np.mean(means)) < 3 * np.std(means) / 10
+    assert 88 <= held <= 99
+
+
+def test_an_agent_that_remembers_where_it_was_is_seen() -> None:
+    steps = np.random.default_rng(0).geometric(0.15, (3, 20, 4)).astype(float)
+    steps[..., 1:] = np.minimum(steps[..., 1:], steps[..., :1])
+    found = summarise(speeds(steps)).mean
+    assert found.steps_gain.high < 0
+
+
 @pytest.mark.parametrize("solved", [False, True])
 def test_unanimous_outcomes_do_not_claim_certainty(solved: bool) -> None:
     found = summarise(outcomes(np.full((2, 8, 3), solved)))
@@ -226,7 +275,8 @@ def test_outcomes_survive_json_exactly() -> None:
     before = outcomes(flags[0], last_step_success=flags[1], faults=flags[2], returns=returns)
     after = Outcomes.from_json(json.loads(json.dumps(before.to_json())))
     assert after.tasks == before.tasks
-    for name in ("success", "last_step_success", "returns", "faults"):
+    assert after.horizon == HORIZON
+    for name in set(vars(before)) - {"tasks", "horizon"}:
         np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
         assert getattr(after, name).dtype == getattr(before, name).dtype
     json.dumps(summarise(before).to_json(), allow_nan=False)

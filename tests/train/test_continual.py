@@ -288,6 +288,14 @@ def test_outcomes_are_arranged_by_task_goal_and_episode(make_learner, act) -> No
     again = Evaluation.from_json(json.loads(json.dumps(found.to_json())))
     assert (again.success == found.success).all()
     assert again.step == 100
+    assert found.steps_to_success is not None
+    assert again.steps_to_success is not None
+    assert (again.steps_to_success == found.steps_to_success).all()
+    assert found.steps_to_success[1, 1].tolist() == [7, 3, 7]
+    assert found.steps_to_success[2].tolist() == [[7] * 3] * 2  # the faulted one has no success
+    assert found.metrics(TASKS)["test/steps_to_success_by_episode/2"] == pytest.approx(7 - 4 / 6)
+    older = {n: v for n, v in found.to_json().items() if "_to_" not in n and "_in_" not in n}
+    assert Evaluation.from_json(older).share_in_success is None
     assert found.metrics(TASKS)["test/success/reach-v3"] == pytest.approx(0.5)
 
 

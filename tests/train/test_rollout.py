@@ -261,6 +261,11 @@ def test_metrics_are_means_over_tasks_of_usable_trials() -> None:
     assert metrics["train/success_by_episode/2"] == 0.5
     assert metrics["train/success"] == metrics["train/success_by_episode/3"] == 0.0
     assert metrics["train/physics_faults"] == 1.0
+    speed = [metrics[f"train/steps_to_success_by_episode/{episode}"] for episode in (1, 2, 3)]
+    assert speed == [4, 3, 4]  # trial 0 succeeds at the second step of episode 2
+    assert (metrics["train/steps_to_success"], metrics["train/steps_to_success_gain"]) == (4, 0)
+    assert metrics["train/share_in_success_by_episode/1"] == 0.125
+    assert metrics["train/share_in_success_gain"] == -0.125
     last = rollout.rewards[8:, :2].sum(0)
     assert metrics["train/return"] == pytest.approx(float(last.mean()))
     assert metrics["train/return/push-v3"] == pytest.approx(float(last[0]))

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -122,8 +122,8 @@ class Rollout:
         return self.inputs[:, self.usable, OBS].reshape(-1, OBS_DIM)
 
     def by_episode(
-        self, values: Float[Tensor, "time trial"]
-    ) -> Float[Tensor, "episode step trial"]:
+        self, values: Shaped[Tensor, "time trial"]
+    ) -> Shaped[Tensor, "episode step trial"]:
         """Split time into episodes."""
         return values.reshape(self.episodes, self.horizon, -1)
 

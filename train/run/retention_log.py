@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from envs.metaworld.streams import Stream
+from envs.trials.success import share_in_success, steps_to_success
 from train.algorithms.rollout import Rollout
 from train.run.stream_config import StreamConfig
 from train.run.verified_folder import CheckpointError, replace_file
 
 KIND, SCHEMA = "strata retention", 1
+_SPEED = ("steps_to_success", "share_in_success")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Evaluation:
         last_step_success: success at the episode's last step, bool (N, G, K).
         returns: undiscounted return of each episode, (N, G, K).
         faulted: trials with unstable physics; they count as failed.
+        steps_to_success: steps up to the first success, the horizon where there is none,
+            (N, G, K); None in records that are older than this measure.
+        share_in_success: part of the steps at which the task is solved, likewise.
     """
 
     step: int
@@ -43,6 +48,8 @@ class Evaluation:
     last_step_success: np.ndarray
     returns: np.ndarray
     faulted: int
+    steps_to_success: np.ndarray | None = None
+    share_in_success: np.ndarray | None = None
 
     @classmethod
     def of(cls, step: int, stream: Stream, rollout: Rollout, goals: int) -> Evaluation:
@@ -54,6 +61,7 @@ class Evaluation:
             return values.reshape(rollout.episodes, goals, -1).transpose(2, 1, 0)
 
         usable = rollout.usable.numpy()
+        successes = rollout.by_episode(rollout.successes).numpy() & usable
         rewards = np.nan_to_num(rollout.by_episode(rollout.rewards).sum(dim=1).double().numpy())
         return cls(
             step,
@@ -63,6 +71,8 @@ class Evaluation:
             arranged((rollout.last_step_success().numpy() > 0) & usable),
             arranged(rewards),
             int((~usable).sum()),
+            arranged(steps_to_success(successes)),
+            arranged(share_in_success(successes)),
         )
 
     def metrics(self, tasks: Sequence[str]) -> dict[str, float]:
@@ -75,6 +85,11 @@ class Evaluation:
         }
         found["test/success"] = float(rates[:, -1].mean())
         found["test/last_step_success"] = float(self.last_step_success[..., -1].mean())
+        for name in _SPEED:
+            curve = getattr(self, name).mean(axis=(0, 1))
+            found[f"test/{name}"] = float(curve[-1])
+            found[f"test/{name}_gain"] = float(curve[-1] - curve[0])
+            found |= {f"test/{name}_by_episode/{e + 1}": float(v) for e, v in enumerate(curve)}
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -82,13 +97,18 @@ class Evaluation:
         values = dict(vars(self))
         for name in ("success", "last_step_success"):
             values[name] = values[name].astype(int).tolist()
+        for name in _SPEED:
+            if values[name] is not None:
+                values[name] = values[name].round(6).tolist()
         return {**values, "returns": self.returns.round(3).tolist()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Evaluation:
         """Inverse of `to_json`. Raises KeyError or TypeError where a part is missing."""
         flags = {n: np.array(values[n], dtype=bool) for n in ("success", "last_step_success")}
-        return cls(**{**values, **flags, "returns": np.array(values["returns"], dtype=float)})
+        known = [name for name in ("returns", *_SPEED) if values.get(name) is not None]
+        numbers = {name: np.array(values[name], dtype=float) for name in known}
+        return cls(**{**values, **flags, **numbers})
 
 
 @dataclass
