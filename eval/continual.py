@@ -19,20 +19,21 @@ from typing import Annotated
 import tyro
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from eval.goals.results import table_console
+from eval.reporting.loading import load_runs, stream_groups
 from eval.reporting.report_writer import Table
-from eval.reporting.runs import RunError, StreamRun, load_run, load_stream_run
+from eval.reporting.runs import StreamRun
 from eval.reporting.tables import (
     adaptation_table,
     contrast_table,
+    speed_table,
     stream_tables,
     task_table,
     to_json,
 )
-from eval.streams.compare import by_arm
-from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.verified_folder import environment, replace_file
@@ -48,32 +49,14 @@ class Arguments:
     """File for all numbers as JSON; default: none is written."""
 
 
-def load_groups(folders: tuple[Path, ...]) -> dict[str, list[StreamRun]]:
-    """Runs by arm; ends with exit code 2 listing every problem."""
-    problems, runs = [], []
-    for folder in folders:
-        try:
-            runs.append(load_stream_run(load_run(folder)))
-        except RunError as error:
-            problems.append(str(error))
-    try:
-        groups = by_arm(runs)
-    except ValueError as error:
-        problems.append(str(error))
-        groups = {}
-    if problems or not groups:
-        stop(problems or ["name at least one run folder, e.g. runs/CL5x2-short-seed1"])
-    return groups
-
-
 def show(console: Console, title: str, table: Table) -> None:
     """Print one table."""
     style = box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN
     printed = RichTable(box=style)
-    for number, name in enumerate(table.columns):
-        printed.add_column(name, justify="right" if number else "left")
+    for name, right in zip(table.names(), table.right(), strict=True):
+        printed.add_column(escape(name), justify="right" if right else "left")
     for row in table.rows():
-        printed.add_row(*row)
+        printed.add_row(*map(escape, row))
     console.print(f"\n{title}", style="bold", markup=False, highlight=False)
     console.print(printed)
 
@@ -85,7 +68,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = tyro.cli(
         Arguments, args=sys.argv[1:] if argv is None else argv, prog="python -m eval.continual"
     )
-    groups = load_groups(arguments.runs)
+    runs, left_out = load_runs(arguments.runs)
+    for line in left_out:
+        print(f"note: {line}", file=sys.stderr)
+    groups = stream_groups(runs)
     failed = None
     try:
         if arguments.out is not None:
@@ -126,6 +112,8 @@ def show_all(console: Console, groups: dict[str, list[StreamRun]]) -> None:
     if set(groups) - {"single"}:
         show(console, "success at the end by episode of the trial", adaptation_table(groups))
     show(console, "success at the end by task (single: after its own phase)", task_table(groups))
+    if (table := speed_table(groups)) is not None:
+        show(console, "how soon and for how long tasks are solved at the end", table)
     if len(groups) > 1:
         show(console, "declared contrasts, paired by seed", contrast_table(groups))
 

@@ -1,7 +1,7 @@
 """One page that compares runs: ``python -m eval.report RUN [RUN …] --out report``.
 
     python -m eval.report runs/CL5x2-* --out results/cl5x2     arms and seeds of a stream
-    python -m eval.report runs/ML10-short-seed* --out report   seeds of `train.rl2`
+    python -m eval.report runs/ML10-* --out report             arms and seeds of a suite
 
 Writes report.html (pictures inside), report.md with figures/, and report.json. Exit codes: 0 done,
 1 not written, 2 bad input (nothing written).
@@ -19,10 +19,14 @@ from typing import Annotated
 import tyro
 
 from eval.goals.config import nearest_folder
-from eval.reporting import figures, tables
-from eval.reporting.report_writer import Page, Picture, Table
-from eval.reporting.runs import Run, RunError, StreamRun, load_run, load_stream_run, mixed_recipes
-from eval.streams.compare import by_arm
+from eval.reporting import figures, suite_tables, summary, tables
+from eval.reporting.loading import load_runs, stream_groups
+from eval.reporting.profiles import enough
+from eval.reporting.report_writer import Lines, Page, Part, Picture
+from eval.reporting.run_files import printable
+from eval.reporting.runs import Run, StreamRun, mixed_recipes
+from eval.reporting.tables import Contrasts
+from eval.streams.compare import CONTRASTS
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
@@ -36,8 +40,15 @@ INTERVALS = (
 )
 DECLARED = (
     "These five contrasts were declared before any run (incremental performance was added to their "
-    "metrics when runs of CL5x2 were seen). Differences are paired by seed; their intervals are "
-    "each at 95 % and not corrected for there being several. A null is a result."
+    "metrics when runs of CL5x2 were seen). "
+)
+PAIRED = (
+    "Differences are paired by seed; their intervals are each at 95 % and not corrected for there "
+    "being several. A null is a result."
+)
+SPEED_NOTE = (
+    "Steps to success: an episode without any counts with its whole length. Gains are the last "
+    "minus the first episode; that of an agent without memory is 0 but for chance."
 )
 
 
@@ -53,28 +64,55 @@ class Arguments:
     """Heading of the page; default: the suite's name."""
     window: int = 10
     """Iterations of the moving average of training curves."""
+    contrast: tuple[str, ...] = ()
+    """Arms to compare, paired by seed: hierarchical:short none:short; default: of a stream the
+    declared ones."""
 
 
-def stream_page(groups: dict[str, list[StreamRun]], title: str, window: int) -> Page:
+def stream_page(
+    groups: dict[str, list[StreamRun]], title: str, window: int, contrasts: Contrasts
+) -> Page:
     """The report of a stream."""
     page = Page(title)
+    page.add(
+        Lines(summary.of_stream(groups, contrasts)),
+        _stream_facts(groups),
+        INTERVALS,
+        "# Arms",
+        tables.cost_table({arm: [r.run for r in group] for arm, group in groups.items()}),
+        "# Metrics",
+        "Mean, interval and every seed in order of their numbers. Definitions and sources: "
+        "docs/continual.md.",
+        tables.metric_table(groups),
+        "# Contrasts",
+        (DECLARED if contrasts is CONTRASTS else "") + PAIRED,
+        tables.contrast_table(groups, contrasts),
+        "# Retention",
+        *_retention(groups),
+        "# Learning",
+        *_learning(groups, window),
+    )
+    if set(groups) - {"single"}:
+        page.add("# Adaptation within a trial, at the end of the stream", *_adaptation(groups))
+    return page
+
+
+def _stream_facts(groups: dict[str, list[StreamRun]]) -> str:
     first = next(iter(groups.values()))[0]
     assert first.run.record is not None
     facts, how = first.run.record["stream"], first.run.record["evaluation"]
-    page.add(
+    return (
         f"{len(facts['phases'])} phases of {facts['phase_steps']:,} steps each, in this order: "
         f"{', '.join(figures.short_name(t) for t in facts['tasks'])}"
         f"{'' if facts['cycles'] == 1 else ', ' + str(facts['cycles']) + ' times'}. The policy "
         f"sees no task id. All tasks are evaluated on {how['goals']} goals that no arm trains on, "
         f"{how['episodes']} episodes of {how['horizon']} steps each, on the same trials for all "
-        "arms of a seed, acting as in training.",
-        INTERVALS,
-        "# Arms",
-        tables.cost_table({arm: [r.run for r in group] for arm, group in groups.items()}),
-        "# Declared contrasts",
-        DECLARED,
-        tables.contrast_table(groups),
-        "# Retention",
+        "arms of a seed, acting as in training."
+    )
+
+
+def _retention(groups: dict[str, list[StreamRun]]) -> list[Part]:
+    return [
         Picture(
             "retention",
             "Success on unseen goals, last episode of the trial, along the stream: mean and 95 % "
@@ -88,25 +126,10 @@ def stream_page(groups: dict[str, list[StreamRun]], title: str, window: int) -> 
             figures.heat_maps(groups),
         ),
         tables.task_table(groups),
-    )
-    page.add("# Learning", *_learning(groups, window))
-    if set(groups) - {"single"}:
-        page.add(
-            "# Adaptation within a trial, at the end of the stream",
-            Picture(
-                "adaptation",
-                "Success at the end by episode of the trial, mean over tasks.",
-                figures.adaptation_curves(groups),
-            ),
-            tables.adaptation_table(groups),
-        )
-    page.add("# Metrics", "Definitions and sources: docs/continual.md.")
-    for heading, table in tables.stream_tables(groups):
-        page.add(heading[0].upper() + heading[1:], table)
-    return page
+    ]
 
 
-def _learning(groups: dict[str, list[StreamRun]], window: int) -> list[str | Table | Picture]:
+def _learning(groups: dict[str, list[StreamRun]], window: int) -> list[Part]:
     return [
         Picture(
             "learning",
@@ -117,13 +140,29 @@ def _learning(groups: dict[str, list[StreamRun]], window: int) -> list[str | Tab
     ]
 
 
-def training_page(groups: dict[str, list[Run]], title: str, window: int) -> Page:
+def _adaptation(groups: dict[str, list[StreamRun]]) -> list[Part]:
+    parts: list[Part] = [
+        Picture(
+            "adaptation",
+            "Success at the end by episode of the trial, mean over tasks.",
+            figures.adaptation_curves(groups),
+        ),
+        tables.adaptation_table(groups),
+    ]
+    if (table := tables.speed_table(groups)) is not None:
+        parts += [SPEED_NOTE, table]
+    return parts
+
+
+def training_page(
+    groups: dict[str, list[Run]], title: str, window: int, contrasts: Contrasts
+) -> Page:
     """The report of runs that train on all their tasks at once."""
     page = Page(title)
+    page.add(Lines(summary.of_suite(groups)), INTERVALS, "# Arms", tables.cost_table(groups))
+    for split, told in (("test", "Held out"), ("train", "On the goals trained on")):
+        page.add(*_evaluated(groups, split, told, contrasts))
     page.add(
-        INTERVALS,
-        "# Arms",
-        tables.cost_table(groups),
         "# Learning curves",
         Picture(
             "learning",
@@ -137,12 +176,35 @@ def training_page(groups: dict[str, list[Run]], title: str, window: int) -> Page
     )
     if (table := tables.evaluation_table(groups)) is not None:
         page.add(
-            "# Evaluation on the fixed protocol",
+            "# Evaluation by task",
             "The newest result of python -m eval.evaluate of each run and split: last episode of "
             "the trial, intervals over goals.",
             table,
         )
     return page
+
+
+def _evaluated(
+    groups: dict[str, list[Run]], split: str, told: str, contrasts: Contrasts
+) -> list[Part]:
+    """What `eval.evaluate` found on one split; nothing where nothing was evaluated."""
+    table = suite_tables.suite_table(groups, split)
+    if table is None:
+        return []
+    parts: list[Part] = [f"# {told}", suite_tables.sources(groups, split), SPEED_NOTE, table]
+    if contrasts:
+        parts += [PAIRED, suite_tables.contrast_table(groups, split, contrasts)]
+    measure = suite_tables.LAST_SUCCESS
+    scores = enough({arm: suite_tables.by_task(g, split, measure) for arm, g in groups.items()})
+    if scores:
+        caption = "Performance profile of last-episode success over runs × tasks, 95 % bands."
+        parts.append(Picture(f"profile-{split}", caption, figures.performance_profiles(scores)))
+    if len(scores) > 1:
+        parts += [
+            "Probability that a run of one arm is above one of another on the same task.",
+            suite_tables.improvement_table(scores),
+        ]
+    return parts
 
 
 def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
@@ -160,40 +222,38 @@ def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
     return groups, problems
 
 
-def make_page(folders: Sequence[Path], title: str | None, window: int) -> tuple[Page, dict]:
-    """The page and its numbers; ends with exit code 2 listing every problem."""
-    problems, runs = [], []
-    for folder in folders:
-        try:
-            runs.append(load_run(folder))
-        except RunError as error:
-            problems.append(str(error))
-    streams = [run for run in runs if run.record is not None]
-    if streams and len(streams) < len(runs):
-        problems.append("some runs are of a stream and some are not: report each kind by itself")
-    if problems or not runs:
-        stop(problems or ["name at least one run folder, e.g. runs/ML10-short-seed1"])
-    suite = runs[0].config.task or runs[0].config.suite
-    if streams:
-        loaded = []
-        for run in runs:
-            try:
-                loaded.append(load_stream_run(run))
-            except RunError as error:
-                problems.append(str(error))
-        try:
-            groups = by_arm(loaded)
-        except ValueError as error:
-            stop([*problems, str(error)])
+def make_page(
+    folders: Sequence[Path], title: str | None, window: int, contrasts: Contrasts
+) -> tuple[Page, dict]:
+    """The page and its numbers. Raises InputError, which lists every problem."""
+    runs, left_out = load_runs(folders)
+    of_streams = {run.record is not None for run in runs}
+    if len(of_streams) > 1:
+        stop(["some runs are of a stream and some are not: report each kind by itself"])
+    title = title or f"Strata on {runs[0].config.task or runs[0].config.suite}"
+    if runs[0].record is not None:
+        groups = stream_groups(runs)
+        contrasts = contrasts or CONTRASTS
+        page = stream_page(groups, title, window, contrasts)
+        numbers = tables.to_json(groups, contrasts)
+    else:
+        by_label, problems = group_runs(runs)
         if problems:
             stop(problems)
-        page = stream_page(groups, title or f"Strata on {suite}", window)
-        return page, tables.to_json(groups)
-    by_label, problems = group_runs(runs)
-    if problems:
-        stop(problems)
-    page = training_page(by_label, title or f"Strata on {suite}", window)
-    return page, {"seeds": {arm: [run.seed for run in group] for arm, group in by_label.items()}}
+        page = training_page(by_label, title, window, contrasts)
+        numbers = suite_tables.to_json(by_label)
+    if left_out:
+        page.parts.insert(1, Lines(left_out))
+        print("\n".join(f"note: {line}" for line in left_out), file=sys.stderr)
+    return page, numbers
+
+
+def parse_contrasts(texts: Sequence[str]) -> tuple[Contrasts, list[str]]:
+    """Pairs of arms, and what is wrong with them."""
+    pairs = [tuple(text.split(":")) for text in texts]
+    wrong = [t for t, p in zip(texts, pairs, strict=True) if len(p) != 2 or not all(p)]
+    problems = [f"--contrast {printable(t)}: write ARM:ARM, hierarchical:short" for t in wrong]
+    return [(pair[0], pair[-1]) for pair in pairs], problems
 
 
 @forgiving_console()
@@ -203,14 +263,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = tyro.cli(
         Arguments, args=sys.argv[1:] if argv is None else argv, prog="python -m eval.report"
     )
-    problems = []
+    contrasts, problems = parse_contrasts(arguments.contrast)
     if arguments.window < 1:
         problems.append(f"--window must be at least 1, not {arguments.window}")
     if arguments.out.is_file() or nearest_folder(arguments.out / "report.html") is None:
         problems.append(f"--out {arguments.out} cannot be written: name a folder elsewhere")
     if problems:
         stop(problems)
-    page, numbers = make_page(arguments.runs, arguments.title, arguments.window)
+    page, numbers = make_page(arguments.runs, arguments.title, arguments.window, contrasts)
     values = {"kind": "strata report", "schema": 1, "environment": environment(), **numbers}
     try:
         paths = page.write(arguments.out)

@@ -198,13 +198,11 @@ def summarise(outcomes: Outcomes, *, seed: int = 0) -> Summary:
     intervals = iter([_intervals(c, bounds[:, i]) for i, c in enumerate(columns)])
     by_episode = {name: [next(intervals) for _ in curve] for name, curve in curves.items()}
     paired = {name: next(intervals) for name in gains}
-    rows = [
-        Row(
-            **{name: tuple(part[row] for part in parts) for name, parts in by_episode.items()},
-            **{name: part[row] for name, part in paired.items()},
-        )
-        for row in range(len(outcomes.tasks) + 1)
-    ]
+    rows = []
+    for row in range(len(outcomes.tasks) + 1):
+        parts: dict[str, Any] = {name: part[row] for name, part in paired.items()}
+        parts |= {name: tuple(part[row] for part in curve) for name, curve in by_episode.items()}
+        rows.append(Row(**parts))
     return Summary(
         tasks=dict(zip(outcomes.tasks, rows[:-1], strict=True)),
         mean=rows[-1] if len(outcomes.tasks) > 1 else rows[0],

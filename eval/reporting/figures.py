@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 
-from eval.curves import smooth
+from eval.reporting.profiles import profile, profile_band
 from eval.reporting.runs import Run, StreamRun
 from eval.streams.compare import adaptation
 
@@ -24,6 +24,7 @@ ORDER = (
     "short", "hierarchical", "short+replay", "cascade+replay", "cascade", "long", "none",
     "episodic", "short-wide", "ewc", "l2", "progress-compress", "joint", "single",
 )  # fmt: skip
+BY_EPISODE = "train/success_by_episode/"
 GRID = 240  # points of a curve
 SPARSE = 25  # points of a curve up to which each is marked, so that lines between are seen as such
 DRAWS = 1000  # of the bootstrap behind a band
@@ -38,6 +39,14 @@ def ordered(arms: Sequence[str]) -> list[str]:
 def colours(arms: Sequence[str]) -> dict[str, str]:
     """A colour for each arm."""
     return {arm: PALETTE[i % len(PALETTE)] for i, arm in enumerate(ordered(arms))}
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over the last `window` values, over fewer at the start; (n,) -> (n,)."""
+    sums = np.cumsum(np.concatenate(([0.0], values)))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
 
 
 def band(values: Float[np.ndarray, "seed point"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,6 +159,29 @@ def training(runs: Mapping[str, Sequence[Run]], window: int) -> Figure:
     return figure
 
 
+def one_run(run: Run, window: int) -> Figure:
+    """One run: success by episode of the trial, then one panel a task, raw curves behind."""
+    names = sorted({name for row in run.rows for name in row})
+    shown = [(n, "episode " + n.rsplit("/", 1)[1]) for n in names if n.startswith(BY_EPISODE)]
+    shown.append(("train/last_step_success", "last step, last episode"))
+    if "test/success" in names:
+        shown.append(("test/success", "held-out, last episode"))
+    panels = [("all tasks", shown)]
+    panels += [(n[14:], [(n, "")]) for n in names if n.startswith("train/success/")]
+    figure, axes = _panels(len(panels), 4, 3.6, 2.6)
+    for axis, (title, lines) in zip(axes, panels, strict=True):
+        for number, (name, label) in enumerate(lines):
+            steps, values = run.curve(name)
+            colour = PALETTE[number % len(PALETTE)]
+            smoothed = smooth(values, window if name.startswith("train/") else 1)
+            axis.plot(steps / 1e6, values, color=colour, alpha=0.15, linewidth=0.8)
+            axis.plot(steps / 1e6, smoothed, color=colour, linewidth=1.6, label=label)
+        axis.set_title(short_name(title), fontsize=10)
+        if len(lines) > 1:
+            axis.legend(fontsize=7, loc="lower right")
+    return figure
+
+
 def stream_learning(runs: Mapping[str, Sequence[StreamRun]], window: int) -> Figure:
     """Training success on the task of the moment, along the stream."""
     shown = {arm: group for arm, group in runs.items() if arm != "joint"} or dict(runs)
@@ -248,6 +280,22 @@ def heat_maps(runs: Mapping[str, Sequence[StreamRun]]) -> Figure:
         axis.set_title(arm, fontsize=10)
     if image is not None:
         figure.colorbar(image, ax=axes, shrink=0.6, label="success on unseen goals")
+    return figure
+
+
+def performance_profiles(scores: Mapping[str, np.ndarray]) -> Figure:
+    """Part of runs × tasks above each score, with 95 % bands; scores in [0, 1]."""
+    figure, axis = plt.subplots(figsize=(7.0, 3.3), layout="constrained")
+    palette, thresholds = colours(list(scores)), np.linspace(0, 1, 101)
+    for arm in ordered(list(scores)):
+        low, high = profile_band(scores[arm], thresholds)
+        axis.fill_between(thresholds, low, high, color=palette[arm], alpha=0.18, linewidth=0)
+        curve = profile(scores[arm], thresholds)
+        axis.plot(thresholds, curve, color=palette[arm], linewidth=1.8, label=arm)
+    axis.set(xlabel="success τ", ylabel="part of runs × tasks above τ", ylim=(-0.03, 1.03))
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
     return figure
 
 

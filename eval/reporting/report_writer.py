@@ -1,28 +1,26 @@
-"""A report as a page: sections of text, tables and figures, written as HTML and as Markdown."""
+"""A report as a page: headings, text, tables and figures, written as HTML and as Markdown.
+
+Whatever stands in a text or a cell is shown as it is: it cannot become markup of either page.
+"""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from eval.reporting.run_files import printable
 from train.run.verified_folder import replace_file
 
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;
-color:#222}h1{font-size:1.7rem}h2{margin-top:2.2rem;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;font-size:13px;margin:.8rem 0;display:block;overflow-x:auto}
-th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e4e4e4;white-space:nowrap}
-th{background:#f5f5f5}th:first-child,td:first-child{text-align:left}
-img{max-width:100%;height:auto}figure{margin:1rem 0}figcaption{color:#555;font-size:13px}
-p.note{color:#555;font-size:13px}
-"""
+_NUMBER = re.compile(r"[−+-]?[\d,.]+%?( .*)?|–|\?")
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,21 @@ class Table:
 
     columns: dict[str, Sequence[str]]
 
+    def names(self) -> list[str]:
+        """Headings, without control characters."""
+        return [printable(name) for name in self.columns]
+
     def rows(self) -> list[tuple[str, ...]]:
-        """Cells row by row."""
-        return list(zip(*self.columns.values(), strict=True))
+        """Cells row by row, without control characters."""
+        columns = [[printable(cell) for cell in cells] for cells in self.columns.values()]
+        return list(zip(*columns, strict=True))
+
+    def right(self) -> list[bool]:
+        """Whether each column is of numbers, which are aligned at the right."""
+        return [
+            bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
+            for cells in self.columns.values()
+        ]
 
 
 @dataclass(frozen=True)
@@ -52,14 +62,24 @@ class Picture:
         return buffer.getvalue()
 
 
+@dataclass(frozen=True)
+class Lines:
+    """A list of sentences."""
+
+    lines: Sequence[str]
+
+
+Part = str | Table | Picture | Lines
+
+
 @dataclass
 class Page:
-    """A title and what follows: headings (str with a leading #), text, tables, pictures."""
+    """A title and what follows: headings (str with a leading #), text, lists, tables, pictures."""
 
     title: str
-    parts: list[str | Table | Picture] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
 
-    def add(self, *parts: str | Table | Picture) -> None:
+    def add(self, *parts: Part) -> None:
         """Append."""
         self.parts += parts
 
@@ -73,52 +93,60 @@ class Page:
             OSError: something cannot be written.
         """
         (folder / "figures").mkdir(parents=True, exist_ok=True)
-        page = [f"<h1>{html.escape(self.title)}</h1>"]
-        text = [f"# {self.title}"]
-        for part in self.parts:
-            if isinstance(part, Picture):
-                data = part.png()
-                replace_file(folder / "figures" / f"{part.name}.png", data)
-                source = "data:image/png;base64," + base64.b64encode(data).decode()
-                caption = html.escape(part.caption)
-                page.append(
-                    f'<figure><img alt="{caption}" src="{source}">'
-                    f"<figcaption>{caption}</figcaption></figure>"
-                )
-                text.append(f"![{part.name}](figures/{part.name}.png)\n\n*{part.caption}*")
-            elif isinstance(part, Table):
-                page.append(_html_table(part))
-                text.append(_markdown_table(part))
-            elif part.startswith("#"):
-                page.append(f"<h2>{html.escape(part.lstrip('# '))}</h2>")
-                text.append(f"## {part.lstrip('# ')}")
-            else:
-                page.append(f'<p class="note">{html.escape(part)}</p>')
-                text.append(part)
-        document = (
-            f'<!doctype html><html lang="en"><meta charset="utf-8">'
-            f"<title>{html.escape(self.title)}</title><style>{STYLE}</style>\n"
-            + "\n".join(page)
-            + "\n</html>\n"
-        )
+        pictures = {p.name: p.png() for p in self.parts if isinstance(p, Picture)}
+        for name, data in pictures.items():
+            replace_file(folder / "figures" / f"{name}.png", data)
         paths = [folder / "report.html", folder / "report.md"]
-        replace_file(paths[0], document.encode())
-        replace_file(paths[1], ("\n\n".join(text) + "\n").encode())
+        replace_file(paths[0], self._html(pictures).encode())
+        replace_file(paths[1], self._markdown().encode())
         return paths
 
+    def _html(self, pictures: dict[str, bytes]) -> str:
+        loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+        templates = jinja2.Environment(
+            loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
+        )
+        parts = [_values(part, pictures) for part in self.parts]
+        page = templates.get_template("page.html")
+        return page.render(title=printable(self.title), parts=parts) + "\n"
 
-def _html_table(table: Table) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+    def _markdown(self) -> str:
+        parts = [f"# {_plain(self.title)}", *map(_markdown, self.parts)]
+        return "\n\n".join(parts) + "\n"
 
-    rows = "".join(line(row, "td") for row in table.rows())
-    return f"<table><thead>{line(list(table.columns), 'th')}</thead><tbody>{rows}</tbody></table>"
+
+def _values(part: Part, pictures: dict[str, bytes]) -> dict[str, Any]:
+    """A part as the template takes it."""
+    if isinstance(part, Table):
+        return {"kind": "table", "names": part.names(), "rows": part.rows(), "right": part.right()}
+    if isinstance(part, Picture):
+        source = "data:image/png;base64," + base64.b64encode(pictures[part.name]).decode()
+        return {"kind": "picture", "caption": printable(part.caption), "source": source}
+    if isinstance(part, Lines):
+        return {"kind": "list", "lines": [printable(line) for line in part.lines]}
+    kind = "heading" if part.startswith("#") else "text"
+    return {"kind": kind, "text": printable(part.lstrip("# ") if kind == "heading" else part)}
+
+
+def _markdown(part: Part) -> str:
+    if isinstance(part, Table):
+        return _markdown_table(part)
+    if isinstance(part, Picture):
+        return f"![{part.name}](figures/{part.name}.png)\n\n*{_plain(part.caption)}*"
+    if isinstance(part, Lines):
+        return "\n".join(f"- {_plain(line)}" for line in part.lines)
+    return f"## {_plain(part.lstrip('# '))}" if part.startswith("#") else _plain(part)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace("`", "\\`")
+    return text.replace("|", "\\|").replace("](", "]\\(")
 
 
 def _markdown_table(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(map(_plain, cells)) + " |"
 
-    names = list(table.columns)
-    rule = "|---|" + "---:|" * (len(names) - 1)
-    return "\n".join([line(names), rule, *(line(row) for row in table.rows())])
+    rule = "|" + "".join("---:|" if right else "---|" for right in table.right())
+    return "\n".join([line(table.names()), rule, *map(line, table.rows())])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +10,26 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eval.reporting.run_files import (
+    CONFIG_LIMIT,
+    MOST_STEPS,
+    RESULT_LIMIT,
+    Field,
+    NotStartedError,
+    RunError,
+    read_lines,
+    read_object,
+)
 from eval.streams.retention import Matrix, steps_to
 from train.run.config import CHANGEABLE, HOW_IT_ENDS, Config
 from train.run.config_io import flatten
-from train.run.log import TIMING, read_metrics
+from train.run.log import METRICS, TIMING
 from train.run.retention_log import KIND
 from train.run.stream_config import StreamConfig, read_config
 
 UNLIKE = (CHANGEABLE - HOW_IT_ENDS) | {"seed", "run", "lanes"}
 """Fields in which the seeds of one recipe may differ."""
-
-
-class RunError(ValueError):
-    """A folder is no run that can be reported; the message says why and what to do."""
+GAINS = ("gain", "last_step_gain", "steps_gain", "share_gain")
 
 
 @dataclass(frozen=True)
@@ -132,29 +138,108 @@ class StreamRun:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a run folder. Raises RunError where it is none, or has not trained an iteration."""
-    try:
-        config = read_config(json.loads((folder / "config.json").read_bytes()))
-        rows = read_metrics(folder)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{folder} is no run folder ({error}): name one, e.g. runs/CL5x2-short-seed1"
-        ) from error
+    """Read a run folder.
+
+    Raises:
+        NotStartedError: it has not trained an iteration.
+        RunError: it is no run folder, or a file in it is not what it has to be.
+    """
+    if not (folder / "config.json").exists():
+        raise RunError(f"{folder} is no run folder: name one, e.g. runs/CL5x2-short-seed1")
+    config = _config(folder / "config.json")
+    rows = read_lines(folder / METRICS) if (folder / METRICS).exists() else []
     if not rows:
-        raise RunError(f"{folder} has logged nothing yet: let it train an iteration")
+        raise NotStartedError(f"{folder} has logged nothing yet: let it train an iteration")
     record, evaluations = None, {}
     for path in sorted((folder / "results").glob("*.json")):
-        try:
-            values = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} is damaged ({error}): remove it or restore a copy") from error
-        kind = values.get("kind") if isinstance(values, dict) else None
-        if kind == KIND:
-            record = values
-        elif kind == "strata evaluation":
-            evaluations[path.name] = values
+        found = read_object(path, RESULT_LIMIT)
+        if found.value.get("kind") == KIND:
+            record = checked_record(found, config)
+        elif found.value.get("kind") == "strata evaluation":
+            evaluations[path.name] = checked_evaluation(found)
     parameters = record["parameters"] if record else _parameters(folder)
     return Run(folder, config, rows, parameters, _seconds(folder), record, evaluations)
+
+
+def _config(path: Path) -> Config:
+    values = read_object(path, CONFIG_LIMIT)
+    try:
+        config = read_config(values.value)
+        problems = config.validate()
+    except (ValueError, TypeError, OverflowError) as error:
+        problems = [str(error)]
+    if problems:
+        raise RunError(f"{path}: {'; '.join(problems)}")
+    return config
+
+
+def checked_record(found: Field, config: Config) -> dict[str, Any]:
+    """The record of a stream, whose every field that a report needs is what it has to be."""
+    if not isinstance(config, StreamConfig):
+        raise RunError(f"{found.path} is of a stream and its run's config.json is not")
+    stream = config.stream()
+    facts = {
+        "name": stream.name,
+        "tasks": list(stream.tasks),
+        "cycles": stream.cycles,
+        "phase_steps": stream.phase_steps,
+        "phases": [phase.task for phase in stream.phases],
+    }
+    if found["stream"].value != facts:
+        raise found["stream"].wrong("the stream of its run's config.json")
+    how = found["evaluation"]
+    goals, episodes = how["goals"].whole(1), how["episodes"].whole(1)
+    how["horizon"].whole(1)
+    how["split"].text()
+    found["parameters"].whole()
+    if "stored" in found.value:
+        found["stored"].whole()
+    if type(found["complete"].value) is not bool:
+        raise found["complete"].wrong("true or false")
+    tasks, rows = len(stream.tasks), len(stream.phases) + 1
+    matrix = found["matrix"]["R"]
+    matrix.array(rows if found["complete"].value else -1, tasks, episodes, least=0, most=1)
+    for _, point in found["evaluations"].items():
+        point["step"].whole()
+        shape = tasks, goals, episodes
+        point["success"].array(*shape, least=0, most=1)
+        for name, most in (("steps_to_success", MOST_STEPS), ("share_in_success", 1)):
+            if point.value.get(name) is not None:
+                point[name].array(*shape, least=0, most=most)
+    return found.value
+
+
+def checked_evaluation(found: Field) -> dict[str, Any]:
+    """A result of `eval.evaluate`, whose every field that a report needs is what it has to be."""
+    found["checkpoint"]["step"].whole()
+    how = found["settings"]
+    how["split"].text()
+    for name in ("goals", "episodes"):
+        how[name].whole(1)
+    if "level" in how.value:
+        how["level"].whole(1)
+    for _, policy in found["policies"].items():
+        summary = policy["summary"]
+        for _, row in (*summary["tasks"].items(), ("mean", summary["mean"])):
+            _check_row(row)
+    return found.value
+
+
+def _check_row(row: Field) -> None:
+    """One row of a summary: intervals, one an episode or, of a gain, a single one."""
+    for name in ("success", "last_step_success"):
+        if not row[name].value:
+            raise row[name].wrong("an interval for each episode")
+    for name, field in row.items():
+        single = name in GAINS
+        for _, interval in [(name, field)] if single else field.items():
+            numbers = list(interval.items())
+            if len(numbers) != 3:
+                raise interval.wrong("a value and its two bounds")
+            numbers[0][1].number()
+            for _, bound in numbers[1:]:
+                if bound.value is not None:
+                    bound.number()
 
 
 def load_stream_run(run: Run) -> StreamRun:
@@ -205,11 +290,9 @@ def mixed_recipes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
 
 
 def _seconds(folder: Path) -> float:
-    try:
-        lines = (folder / TIMING).read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
-    except (OSError, ValueError):
+    if not (folder / TIMING).exists():
         return float("nan")
+    rows = read_lines(folder / TIMING)
     names = ("collect_seconds", "learn_seconds", "evaluate_seconds")
     return float(sum(row.get(name) or 0.0 for row in rows for name in names))
 
@@ -219,7 +302,7 @@ def _parameters(folder: Path) -> int:
     from safetensors import SafetensorError, safe_open
 
     files = sorted((folder / "checkpoints").glob("[0-9]*/agent.safetensors"))
-    if not files:
+    if not files or files[-1].is_symlink() or not files[-1].is_file():  # a pipe would block
         return 0
     try:
         with safe_open(files[-1], framework="np") as file:

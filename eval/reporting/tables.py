@@ -23,6 +23,7 @@ from eval.streams.compare import (
     metric_values,
     result,
     saved,
+    speed,
     transfer,
 )
 
@@ -33,22 +34,28 @@ CONTRASTED = (
     "forgetting",
     "meta-forgetting",
 )
+SPEED = {"steps_to_success": ("{:.0f}", "{:+.0f}"), "share_in_success": ("{:.2f}", "{:+.2f}")}
+"""Measures of how soon and for how long; formats of a value and of a gain."""
 UNKNOWN = "–"
 
 Groups = Mapping[str, Sequence[StreamRun]]
+Contrasts = Sequence[tuple[str, str]]
 
 
 def number(value: float, form: str = "{:.2f}") -> str:
-    """A number, or a dash where it is unknown."""
-    return form.format(value + 0.0) if isfinite(value) else UNKNOWN
+    """A number, or a dash where it is unknown; never a negative zero."""
+    if not isfinite(value):
+        return UNKNOWN
+    text = form.format(value)
+    return text if text.strip("-0.,") or not text.startswith("-") else form.format(0.0)
 
 
 def span(interval: Interval, form: str = "{:.2f}") -> str:
     """Value [low, high]."""
+    value = number(interval.value, form)
     if not isfinite(interval.low):
-        return number(interval.value, form)
-    low, high = form.format(interval.low + 0.0), form.format(interval.high + 0.0)
-    return f"{number(interval.value, form)} [{low}, {high}]"
+        return value
+    return f"{value} [{number(interval.low, form)}, {number(interval.high, form)}]"
 
 
 def every_seed(values: Sequence[float], form: str = "{:.2f}") -> str:
@@ -108,12 +115,56 @@ def adaptation_table(groups: Groups) -> Table:
     return Table({name: cells for name, cells in columns.items()})
 
 
-def contrast_table(groups: Groups) -> Table:
-    """The declared contrasts, paired by seed; those whose arms are not there are named too."""
+def metric_table(groups: Groups) -> Table:
+    """All metrics in one table: a row a metric, a column an arm; mean, interval, every seed."""
+    found = stream_results(groups)
+    arms = [arm for arm in ordered(list(groups)) if arm != "single"]
+    columns: dict[str, list[str]] = {"metric": list(found)}
+    for arm in arms:
+        columns[arm] = [_metric(found[name].get(arm)) for name in found]
+    return Table({name: cells for name, cells in columns.items()})
+
+
+def _metric(value: Result | float | None) -> str:
+    if isinstance(value, Result):
+        return f"{span(value.interval)} ({every_seed(value.seeds)})"
+    return UNKNOWN if value is None else number(value)
+
+
+def speed_results(groups: Groups) -> dict[str, dict[str, list[Result]]]:
+    """Steps to first success and share of steps in success at the end, by episode and gain.
+
+    Arms of which a run is older than these measures are left out.
+    """
+    found: dict[str, dict[str, list[Result]]] = {}
+    for name in SPEED:
+        for arm in ordered(list(groups)):
+            curves = speed(groups[arm], name) if arm != "single" else None
+            if curves is not None:
+                found.setdefault(name, {})[arm] = curves
+    return found
+
+
+def speed_table(groups: Groups) -> Table | None:
+    """`speed_results` as a table; None where no run has them."""
+    rows: dict[str, list[str]] = {"measure": [], "arm": []}
+    for name, arms in speed_results(groups).items():
+        form, gain = SPEED[name]
+        for arm, curve in arms.items():
+            rows["measure"].append(name.replace("_", " "))
+            rows["arm"].append(arm)
+            for episode, value in enumerate(curve[:-1], start=1):
+                rows.setdefault(f"episode {episode}", []).append(span(value.interval, form))
+            rows.setdefault("last − first", []).append(span(curve[-1].interval, gain))
+    return Table({name: cells for name, cells in rows.items()}) if rows["arm"] else None
+
+
+def contrast_table(groups: Groups, contrasts: Contrasts = CONTRASTS) -> Table:
+    """Contrasts, paired by seed; those whose arms are not there are named too."""
     rows: dict[str, list[str]] = {
         n: [] for n in ("contrast", "metric", "difference [95 %]", "every seed")
     }
-    for one, other in CONTRASTS:
+    for one, other in contrasts:
         missing = [arm for arm in (one, other) if arm not in groups]
         for name in CONTRASTED[:1] if missing else CONTRASTED:
             found = None if missing else contrast(name, groups[one], groups[other])
@@ -218,7 +269,7 @@ def _newest(run: Run) -> dict[str, dict[str, Any]]:
     return {split: values for split, (_, values) in found.items()}
 
 
-def to_json(groups: Groups) -> dict[str, Any]:
+def to_json(groups: Groups, contrasts: Contrasts = CONTRASTS) -> dict[str, Any]:
     """All metrics and contrasts of a stream as JSON values."""
 
     def plain(value: Result | float | None) -> Any:
@@ -237,13 +288,17 @@ def to_json(groups: Groups) -> dict[str, Any]:
             for arm, group in groups.items()
             if arm != "single"  # it ends on one task
         },
+        "speed": {
+            name: {arm: [plain(value) for value in curve] for arm, curve in arms.items()}
+            for name, arms in speed_results(groups).items()
+        },
         "contrasts": [
             {
                 "contrast": [one, other],
                 "metric": name,
                 "difference": plain(contrast(name, groups[one], groups[other])),
             }
-            for one, other in CONTRASTS
+            for one, other in contrasts
             if one in groups and other in groups
             for name in CONTRASTED
         ],

@@ -210,6 +210,27 @@ def adaptation(runs: Sequence[StreamRun]) -> list[Result]:
     return [result(values[..., episode]) for episode in range(values.shape[-1])]
 
 
+def speed(runs: Sequence[StreamRun], name: str) -> list[Result] | None:
+    """A measure of the record's last evaluation by episode of the trial, then its gain.
+
+    The gain is the last minus the first episode, paired by task and seed; an agent without memory
+    gains nothing but by chance.
+
+    Args:
+        runs: of one arm.
+        name: ``steps_to_success`` or ``share_in_success``.
+
+    Returns:
+        K + 1 results; None where a run is older than the measure.
+    """
+    ends = [run.run.record["evaluations"][-1].get(name) for run in runs if run.run.record]
+    if any(end is None for end in ends):
+        return None
+    values = np.stack([np.array(end).mean(axis=1) for end in ends], axis=1)  # (task, seed, episode)
+    curve = [result(values[..., episode]) for episode in range(values.shape[-1])]
+    return [*curve, result(values[..., -1] - values[..., 0])]
+
+
 def adaptation_speed(runs: Sequence[StreamRun], threshold: float = 0.5) -> float:
     """Episodes until mean success at the end reaches `threshold`; NaN: not within the trial."""
     curve = np.mean([run.matrix.success[-1].mean(axis=0) for run in runs], axis=0)

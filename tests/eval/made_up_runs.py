@@ -25,7 +25,7 @@ def stream_config(
 ) -> StreamConfig:
     config = StreamConfig(
         suite="custom", tasks=tasks, cycles=cycles, phase_steps=PHASE, arm=arm, seed=seed,
-        trials=len(tasks) * 2, horizon=20_000 // (len(tasks) * 4), eval_goals=eval_goals,
+        trials=len(tasks) * 8, horizon=20_000 // (len(tasks) * 16), eval_goals=eval_goals,
         run=folder, ppo=PPOConfig(**ppo),
     )  # fmt: skip
     return config.resolved(len(tasks))
@@ -69,7 +69,9 @@ def write_stream_run(
             growth = np.linspace(0.6, 1.0, EPISODES)
             chance = level[:, None, None] * growth
             flags = rng.random((len(tasks), eval_goals, EPISODES)) < chance
-            empty = Evaluation(step, "end", 0, flags, flags, np.zeros(flags.shape), 0)
+            steps = np.where(flags, 100.0, config.horizon)
+            returns, share = np.zeros(flags.shape), flags / 2
+            empty = Evaluation(step, "end", 0, flags, flags, returns, 0, steps, share)
             phase = stream.phase_at(max(step - 1, 0))
             when = "untrained" if not step else "end" if step == phase.end else "middle"
             values = {**vars(empty), "when": when, "phase": phase.number + 1 if step else 0}
@@ -95,3 +97,34 @@ def write_training_run(folder: Path, seed: int = 1, *, arm: str = "short") -> Co
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "timing.jsonl").write_text("")
     return config
+
+
+def write_evaluation(
+    folder: Path, step: int, success: float, *, split: str = "test", policies: tuple[str, ...] = ()
+) -> Path:
+    """A result of `eval.evaluate` of which the first task is 10 points below the others."""
+
+    def row(rate: float) -> dict[str, list]:
+        curve, gain = [[rate / 2, 0, 1], [rate, 0, 1]], [rate / 2, None, None]
+        return {
+            "success": curve,
+            "last_step_success": curve,
+            "steps_to_success": [[500 - 100 * rate, 1, 500], [500 - 200 * rate, 1, 500]],
+            "share_in_success": curve,
+            "gain": gain,
+            "steps_gain": [-100 * rate, None, None],
+        }
+
+    rates = [success - 0.1, success, success]
+    tasks = {task: row(rate) for task, rate in zip(TASKS, rates, strict=True)}
+    summary = {"tasks": tasks, "mean": row(float(np.mean(rates)))}
+    values = {
+        "kind": "strata evaluation",
+        "checkpoint": {"step": step},
+        "settings": {"split": split, "goals": 40, "episodes": 2, "level": 1},
+        "policies": {name: {"summary": summary} for name in ("stochastic", *policies)},
+    }
+    path = folder / "results" / f"eval-{split}-{step}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(values))
+    return path

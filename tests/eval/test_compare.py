@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from eval.goals.metrics import iqm, stratified_bootstrap
-from eval.reporting.runs import RunError, load_run, load_stream_run
+from eval.reporting.run_files import RunError
+from eval.reporting.runs import load_run, load_stream_run
 from eval.streams.compare import (
     METRICS,
     adaptation,

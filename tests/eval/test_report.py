@@ -9,12 +9,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from eval import continual, report
+from eval import continual, curves, report
+from eval.goals.metrics import Interval
 from eval.reporting.figures import band, on_grid, ordered
-from eval.reporting.report_writer import Page, Table
+from eval.reporting.report_writer import Lines, Page, Table
 from eval.reporting.runs import Run
-from eval.reporting.tables import evaluation_table
-from tests.eval.made_up_runs import write_stream_run, write_training_run
+from eval.reporting.tables import evaluation_table, number, span
+from tests.eval.made_up_runs import write_evaluation, write_stream_run, write_training_run
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,19 @@ def test_all_that_was_promised_is_in_it(stream_report) -> None:
     text = (stream_report[0] / "report.md").read_text()
     for words in (
         "hierarchical − short ", "no run of cascade", "policy parameters", "wall-clock",
-        "every seed", "Savings", "Forward transfer, raw", "episodes to 0.5", "Forgetting",
+        "every seed", "savings", "forward transfer, raw", "episodes to 0.5", "forgetting",
+        "steps to success | hierarchical | 2",
     ):  # fmt: skip
         assert words in text, words
+    assert "-0.00" not in text
+
+
+def test_three_lines_stand_on_top(stream_report) -> None:
+    top = (stream_report[0] / "report.md").read_text().split("\n\n")[1].split("\n")
+    assert len(top) == 3
+    assert top[0] == "- Arms: short (2 seeds), hierarchical (2 seeds), single (1 seed)."
+    assert top[1].startswith("- Success at the end, last episode: short ")
+    assert top[2].startswith("- hierarchical − short, success at the end: +")
 
 
 def test_its_numbers_are_those_of_the_metrics(stream_report) -> None:
@@ -90,6 +101,51 @@ def test_a_report_of_training_runs(tmp_path) -> None:
     assert (out / "figures" / "learning.png").exists()
 
 
+def test_seeds_and_arms_of_a_suite_stand_in_one_table(tmp_path, capsys) -> None:
+    levels = {"a1": 0.5, "a2": 0.7, "a3": 0.6, "b1": 0.3}
+    for name, level in levels.items():
+        arm = "short" if name[0] == "a" else "none"
+        write_training_run(tmp_path / name, int(name[1]), arm=arm)
+        write_evaluation(tmp_path / name, 1_000_000, level, policies=("repeating", "random"))
+    write_training_run(tmp_path / "new", 9)
+    (tmp_path / "new" / "metrics.jsonl").write_text("")
+    folders = [str(tmp_path / name) for name in (*levels, "new")]
+    out = tmp_path / "out"
+    assert report.main([*folders, "--out", str(out), "--contrast", "none:short"]) == 0
+    assert "new has not started: it is left out" in capsys.readouterr().err
+    text = (out / "report.md").read_text()
+    rows = {row.split(" | ")[0]: row for row in text.split("\n") if row.startswith("| ")}
+    mean = np.mean(list(levels.values())[:3]) - 0.1 / 3
+    assert f"| {100 * mean:.0f} [" in rows["| success, last episode, %"]
+    assert "(47  67  57)" in rows["| success, last episode, %"]
+    assert rows["| success, last episode, %"].endswith(" 27 |")
+    assert "(407  367  387)" in rows["| steps to success, last episode"]
+    assert "| repeating: success, last episode, %" in rows
+    assert "| floor, random: success, last episode, %" in rows
+    assert "none − short | success, last episode, % | -20 | -20 |" in text
+    assert "has not started" in text
+    assert (out / "figures" / "profile-test.png").exists()
+    measures = json.loads((out / "report.json").read_bytes())["measures"]["test"]
+    assert measures["success, last episode, %"]["short"]["interval"][0] == pytest.approx(mean)
+
+
+def test_contrasts_are_checked(tmp_path, capsys) -> None:
+    write_training_run(tmp_path / "a")
+    with pytest.raises(SystemExit) as stopped:
+        report.main([str(tmp_path / "a"), "--contrast", "short", "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    assert "write ARM:ARM" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_curves_of_one_run_and_of_several(tmp_path, count, capsys) -> None:
+    folders = [str(tmp_path / str(seed)) for seed in range(count)]
+    for seed, folder in enumerate(folders):
+        write_training_run(Path(folder), seed)
+    assert curves.main([*folders, "--out", str(tmp_path / "new" / "c.png")]) == 0
+    assert (tmp_path / "new" / "c.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_bad_input_is_told_at_once_and_writes_nothing(tmp_path, capsys) -> None:
     write_stream_run(tmp_path / "a", cycles=1)
     write_training_run(tmp_path / "b")
@@ -112,11 +168,25 @@ def test_bad_input_is_told_at_once_and_writes_nothing(tmp_path, capsys) -> None:
 
 
 def test_names_cannot_break_the_page(tmp_path) -> None:
-    page = Page("<script>", [Table({"a|b": ["<x>"]})])
+    page = Page("<script>", [Table({"a|b": ["<x>"]}), Lines(["[a](b) \x1b[31m"]), "<i>"])
     page.write(tmp_path)
+    assert (
+        "<i>" not in (tmp_path / "report.html").read_text() + (tmp_path / "report.md").read_text()
+    )
+    for name in ("report.html", "report.md"):
+        assert "\\x1b[31m" in (tmp_path / name).read_text()
+    assert "[a](b)" not in (tmp_path / "report.md").read_text()
     assert "<script>" not in (tmp_path / "report.html").read_text()
     assert "&lt;x&gt;" in (tmp_path / "report.html").read_text()
     assert "a\\|b" in (tmp_path / "report.md").read_text()
+
+
+def test_numbers_are_right_and_text_is_left() -> None:
+    table = Table({"arm": ["short"], "mean": ["+0.25 [0.1, 0.4]"], "none": ["–"]})
+    assert table.right() == [False, True, True]
+    assert number(-0.001) == number(0.0) == "0.00"
+    assert number(-0.4, "{:+.0f}") == "+0"
+    assert span(Interval(-0.001, -0.004, 0.1)) == "0.00 [0.00, 0.10]"
 
 
 def test_bands_hold_the_mean_and_know_where_a_seed_ends() -> None:

@@ -21,6 +21,8 @@ StreamArm = Literal[ArmName, Reference]
 ALIASES = {"fine-tuning": "short"}
 """Other names of arms in the literature on continual learning."""
 
+MAX_CYCLES = 1000
+
 
 @dataclass(frozen=True)
 class StreamConfig(Config):
@@ -99,6 +101,8 @@ class StreamConfig(Config):
 
     def validate(self, tasks: int | None = None) -> list[str]:
         """Everything wrong with this configuration."""
+        if (self.cycles or 1) > MAX_CYCLES:  # the stream is not built then
+            return [f"--cycles is at most {MAX_CYCLES}, not {self.cycles}"]
         found = super().validate(tasks) + self.reference.problems()
         found += [
             f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}"

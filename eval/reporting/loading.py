@@ -1,0 +1,51 @@
+"""Folders of a command line as runs, with every problem told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval.reporting.run_files import NotStartedError, RunError, printable
+from eval.reporting.runs import Run, StreamRun, load_run, load_stream_run
+from eval.streams.compare import by_arm
+from train.run.config import stop
+
+EXAMPLE = "name at least one run folder, e.g. runs/ML10-short-seed1"
+
+
+def load_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Runs that have started, and one sentence on each that has not.
+
+    Raises:
+        InputError: listing every folder that is no sound run; or no run has started.
+    """
+    problems, runs, left_out = [], [], []
+    for folder in folders:
+        try:
+            runs.append(load_run(folder))
+        except NotStartedError:
+            left_out.append(f"{printable(str(folder))} has not started: it is left out")
+        except RunError as error:
+            problems.append(str(error))
+    if problems:
+        stop(problems)
+    if not runs:
+        stop([*left_out, EXAMPLE])
+    return runs, left_out
+
+
+def stream_groups(runs: Sequence[Run]) -> dict[str, list[StreamRun]]:
+    """Runs of one stream by arm. Raises InputError, which lists every problem."""
+    problems, loaded = [], []
+    for run in runs:
+        try:
+            loaded.append(load_stream_run(run))
+        except RunError as error:
+            problems.append(str(error))
+    try:
+        groups = by_arm(loaded)
+    except ValueError as error:
+        stop([*problems, str(error)])
+    if problems:
+        stop(problems)
+    return groups

@@ -1,0 +1,168 @@
+"""A stranger's run folder: told in one sentence that names file and field, or reported as it is."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eval import continual, curves, report
+from eval.reporting import suite_tables, tables
+from eval.reporting.loading import load_runs, stream_groups
+from eval.reporting.report_writer import Page
+from eval.reporting.run_files import printable
+from tests.eval.made_up_runs import write_evaluation, write_stream_run, write_training_run
+from train.run.input_error import InputError
+
+FILES = ("config.json", "metrics.jsonl", "timing.jsonl", "results/eval-test-9.json")
+STREAM_FILES = ("config.json", "metrics.jsonl", "timing.jsonl", "results/retention.json")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    base = tmp_path_factory.mktemp("runs")
+    write_training_run(base / "suite")
+    write_evaluation(base / "suite", 9, 0.5)
+    write_stream_run(base / "stream", cycles=1)
+    return {"suite": base / "suite", "stream": base / "stream"}
+
+
+def read_all(folder: Path) -> None:
+    """What the programs do with a folder, but for the drawing."""
+    loaded, _ = load_runs([folder])
+    if loaded[0].record is not None:
+        groups = stream_groups(loaded)
+        values: Any = tables.to_json(groups)
+        shown = [tables.metric_table(groups), tables.task_table(groups), tables.speed_table(groups)]
+    else:
+        by_arm = {"arm": loaded}
+        values = suite_tables.to_json(by_arm)
+        shown = [suite_tables.suite_table(by_arm, "test"), tables.training_table(by_arm, 5)]
+        shown += [tables.cost_table(by_arm), tables.evaluation_table(by_arm)]
+    json.dumps(values, allow_nan=False).encode()
+    Page("page", [part for part in shown if part]).write(folder / "out")
+
+
+def problems_of(folder: Path) -> tuple[str, ...]:
+    try:
+        read_all(folder)
+    except InputError as error:
+        return error.problems
+    return ()
+
+
+NASTY = st.one_of(
+    st.sampled_from(
+        [None, True, -1, 0, 10**30, 10**400, 1e300, -1e18, "", "\x1b[31m", "\ud800", [], {}, [[]],
+         "<script>", "2400", [1, 2], {"a": 1}, float("nan"), json.loads("[" * 90 + "]" * 90)]
+    ),
+    st.integers(), st.floats(), st.text(max_size=5),
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple = ()) -> list[tuple]:
+    """Every place in a JSON value, but only the first three of a list."""
+    found = [path]
+    pairs = value.items() if isinstance(value, dict) else enumerate(value[:3])
+    for key, item in pairs:
+        found += places(item, (*path, key)) if isinstance(item, dict | list) else [(*path, key)]
+    return found
+
+
+def changed(value: Any, path: tuple, new: Any, remove: bool) -> Any:
+    if not path:
+        return new
+    parent = value
+    for key in path[:-1]:
+        parent = parent[key]
+    if remove:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = new
+    return value
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
+@given(data=st.data())
+def test_a_strangers_folder_is_told_or_reported(runs, tmp_path, data) -> None:
+    kind = data.draw(st.sampled_from(["suite", "stream"]))
+    name = data.draw(st.sampled_from(FILES if kind == "suite" else STREAM_FILES))
+    folder = tmp_path / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(runs[kind], folder)
+    text = (folder / name).read_text()
+    lines = text.splitlines() if name.endswith("jsonl") and text else [text or "{}"]
+    value = json.loads(lines[0])
+    path = data.draw(st.sampled_from(places(value)))
+    lines[0] = json.dumps(changed(value, path, data.draw(NASTY), data.draw(st.booleans())))
+    (folder / name).write_text("\n".join(lines) + "\n")
+    problems = problems_of(folder)
+    assert all(str(folder) in problem and printable(problem) == problem for problem in problems)
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def deep(path: Path) -> None:
+    path.write_text("[" * 100_000 + "\n")
+
+
+def half(path: Path) -> None:
+    path.write_bytes(b'{"step": 1, "\xff\n')
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [fifo, endless, deep, half, folder])
+@pytest.mark.parametrize("name", STREAM_FILES)
+def test_what_is_no_plain_file_ends_every_program_with_one_sentence(
+    runs, tmp_path, capsys, make, name
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs["stream"], run)
+    (run / name).unlink()
+    make(run / name)
+    out = str(tmp_path / "out.png")
+    for program, options in ((report, ["--out", out]), (continual, []), (curves, ["--out", out])):
+        with pytest.raises(SystemExit) as stopped:
+            program.main([str(run), *options])
+        assert stopped.value.code == 2
+        told = capsys.readouterr().err.splitlines()
+        assert len(told) == 1
+        assert str(run / name) in told[0]
+    assert not Path(out).exists()
+
+
+def test_the_field_is_named(runs, tmp_path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs["stream"], run)
+    path = run / "results" / "retention.json"
+    values = json.loads(path.read_text())
+    values["evaluations"][1]["success"][0][2] = [0, 7, 0]
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"evaluations\.1\.success must be 3 × 4 × 3 numbers"):
+        load_runs([run])
+    del values["evaluations"][1]["success"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"evaluations\.1\.success is missing"):
+        load_runs([run])
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert printable("a\x1b[31m\n\u202e é – ×") == "a\\x1b[31m\\n\\u202e é – ×"
