@@ -138,7 +138,7 @@ def test_measuring_agrees_with_training_metrics_and_any_number_of_workers(run: P
 def test_a_memoryless_agent_gains_nothing_and_one_with_memory_does(pool: WorkerPool) -> None:
     """The agents in results/ on unseen reach goals: the same start again, twice."""
     suite, gains = make_suite("ML1", task="reach-v3", seed=1), []
-    for source in ("ml10/none-seed1", "ml1-reach"):
+    for source in ("ml10/none/seed1", "ml1-reach/short/seed1"):
         agent = config.load_subject(config.parse([f"results/{source}"])).agent
         outcomes = measure.measure(
             acting_policy(agent), suite, "test",
