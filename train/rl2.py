@@ -145,6 +145,8 @@ def _banner(config: Config, suite: Suite, state: TrainState) -> None:
         f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",
         flush=True,
     )
+    if (config.total_steps or 0) < (least := trials * config.episodes * config.horizon):
+        print(f"  note       --total-steps is less than one iteration: it trains {least:,} steps")
     if suite.overlap:
         print(
             f"  note       {', '.join(suite.overlap)} is in both the train and the test tasks of "

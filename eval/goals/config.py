@@ -18,6 +18,7 @@ from envs.pool.shared_rollout import MAX_WORKERS
 from memory.cores.registry import CoreError, import_core
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
+from train.run.command_line import read, read_some
 from train.run.config import Config, stop
 from train.run.state import load_agent
 
@@ -179,15 +180,14 @@ def chosen_preset(argv: Sequence[str]) -> Literal["full", "quick"]:
     class Preset:
         preset: Literal["full", "quick"] = "full"
 
-    chosen, _ = tyro.cli(Preset, args=argv, return_unknown_args=True, add_help=False)
-    return chosen.preset
+    return read_some(Preset, argv).preset
 
 
 def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; the preset's values are the defaults of the other options."""
     preset = chosen_preset(argv)
     default = Settings(tyro.MISSING, preset=preset, **PRESETS[preset])
-    return tyro.cli(Settings, args=argv, default=default, prog="python -m eval.evaluate")
+    return read(Settings, argv, "eval.evaluate", default=default)
 
 
 def load_subject(settings: Settings) -> Subject:

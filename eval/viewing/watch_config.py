@@ -12,7 +12,7 @@ from typing import Literal
 import tyro
 
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
-from envs.metaworld.task_env import MAX_HORIZON
+from envs.metaworld.task_env import MAX_HORIZON, TASKS
 from envs.pool.pool import Policy
 from envs.trials.trial import Trial
 from envs.viewing import gl  # before what needs MuJoCo: see there
@@ -24,6 +24,7 @@ from eval.viewing.viewer import display_problems
 from train.collect import acting_policy
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
+from train.run.command_line import read, spelt
 from train.run.config import Config, stop
 from train.run.state import load_agent
 
@@ -157,8 +158,8 @@ class Program:
 
 def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; ends with exit code 2 where it cannot be read."""
-    config = (tyro.conf.FlagCreatePairsOff,)
-    return tyro.cli(Settings, args=argv, config=config, prog="python -m eval.watch")
+    settings = read(Settings, argv, "eval.watch", config=(tyro.conf.FlagCreatePairsOff,))
+    return dataclasses.replace(settings, task=tuple(spelt(t, TASKS) for t in settings.task))
 
 
 def prepare(settings: Settings) -> Program:

@@ -1,5 +1,6 @@
 """The command line: every mistake at once, in words, with exit code 2 and nothing written."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,11 @@ import pytest
 
 from agents.rl2 import AgentConfig
 from envs.metaworld.suites import Suite
+from train import continual
 from train.rl2 import main
 from train.run import checkpoint
 from train.run.config import Config
-from train.run.origin import parse
+from train.run.origin import command, parse
 from train.run.run_folder import claimed
 from train.run.state import initialise, load_agent
 
@@ -228,3 +230,56 @@ def test_a_foreign_configuration_is_refused(capsys, saved_run: Path) -> None:
         config={**saved.config, "wheels": 4},
     )
     assert "unknown field wheels" in refused(capsys, "--resume", str(saved_run))
+
+
+# ---------------------------------------------------------------------------------- what is meant
+
+
+@pytest.mark.parametrize("written", ["1000000", "1_000_000", "1e6", "10e5"])
+def test_numbers_may_be_written_as_people_write_them(written: str) -> None:
+    assert parse(["--total-steps", written])[0].total_steps == 1_000_000
+
+
+@pytest.mark.parametrize("written", ["1.5", "1e-3", "nan", "inf", "1e300", "million"])
+def test_what_is_no_whole_number_is_refused(capsys, written: str) -> None:
+    refused(capsys, *REACH, "--total-steps", written)
+
+
+def test_capitals_do_not_matter() -> None:
+    config, _ = parse(["--suite", "ml1", "--task", "Reach-V3"])
+    assert (config.suite, config.task) == ("ML1", "reach-v3")
+    assert parse(["--suite", "CUSTOM", "--tasks", "PUSH-v3"])[0].tasks == ("push-v3",)
+
+
+def test_a_configuration_is_taken_back(tmp_path: Path, saved_run: Path) -> None:
+    """The file's values are defaults: what is on the line goes before them."""
+    config, origin = parse(["--config", str(saved_run / "config.json"), "--seed", "7"])
+    assert (config.seed, config.agent.hidden, config.total_steps) == (7, 4, 1000)
+    assert origin.saved is None
+    assert config.run is None
+
+
+def test_a_file_that_is_no_configuration_is_refused(capsys, tmp_path: Path) -> None:
+    (tmp_path / "wheels.json").write_text('{"wheels": 4}')
+    assert "unknown field wheels" in refused(capsys, "--config", "wheels.json")
+    assert "--config nowhere" in refused(capsys, "--config", "nowhere")
+    assert "leave out" in refused(capsys, "--config", "wheels.json", "--resume", "nowhere")
+
+
+def test_what_is_printed_can_be_pasted() -> None:
+    line = command("train.rl2", "--resume", Path("runs/a b;c"))
+    assert shlex.split(line) == ["python", "-m", "train.rl2", "--resume", "runs/a b;c"]
+
+
+def test_help_names_how_a_run_begins(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert all(flag in said for flag in ("--resume ", "--resume-or-start", "--config"))
+
+
+def test_a_stream_of_one_task_is_told_that_it_needs_two(capsys) -> None:
+    with pytest.raises(SystemExit):
+        continual.main(["--suite", "custom", "--tasks", "reach-v3"])
+    assert "needs two tasks or more, not reach-v3 alone" in capsys.readouterr().err
