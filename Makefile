@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: check lint types test slow soak lock audit
+.PHONY: check lint types test slow soak lock audit docs
 check: lint types test
 
 lint:
@@ -30,3 +30,7 @@ lock:
 audit:
 	$(PYTHON) -m pip install -q pip-audit
 	$(PYTHON) -m pip_audit --strict --no-deps --disable-pip -r requirements.lock
+
+# The documents as a site in build/site; a broken link is an error. Needs: pip install -e '.[docs]'
+docs:
+	$(PYTHON) -m mkdocs build --strict

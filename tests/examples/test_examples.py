@@ -1,0 +1,53 @@
+"""Each example runs, on a small scale, and does what its first lines say."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from examples import sb3_agents, train_evaluate_plot
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--steps", "64", "--goals", "2", "--episodes", "2", "--horizon", "10"]
+
+
+def test_training_evaluation_and_a_plot_from_python(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tiny = ["--trials", "2", "--episodes", "2", "--horizon", "10", "--workers", "1"]
+    tiny += ["--train-goals", "5", "--evaluate-every", "0"]
+    picture = train_evaluate_plot.main(["--run", str(run), "--steps", "80", "--goals", "1", *tiny])
+    assert picture == run / "summary.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("agent", ["ppo", "recurrent-ppo"])
+def test_agents_of_stable_baselines_run_on_trials(agent: str) -> None:
+    if agent == "recurrent-ppo":
+        pytest.importorskip("sb3_contrib")
+    success = sb3_agents.main(["--agent", agent, *SMALL])
+    assert len(success) == 2
+    assert all(0 <= share <= 1 for share in success)
+
+
+@pytest.mark.parametrize(("task", "run"), [("0", "short-seed1"), ("5", "none-seed3")])
+def test_a_slurm_task_trains_its_run_and_goes_back_into_the_queue(
+    tmp_path: Path, task: str, run: str
+) -> None:
+    """Stand-ins for SLURM's commands say what they were asked; training was interrupted (75)."""
+    for name, code in (("srun", 75), ("scontrol", 0)):
+        (tmp_path / name).write_text(f'#!/bin/bash\necho {name} "$@" >> asked\nexit {code}\n')
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    facts = {**os.environ, "PATH": path, "SLURM_ARRAY_TASK_ID": task, "SLURM_ARRAY_JOB_ID": "7"}
+    script = ["bash", str(ROOT / "examples" / "slurm_array.sh")]
+    assert subprocess.run(script, cwd=tmp_path, env=facts, timeout=60).returncode == 0
+    latest = tmp_path / "runs" / f"ML10-{run}" / "checkpoints" / "latest"
+    latest.parent.mkdir(parents=True)
+    latest.touch()
+    assert subprocess.run(script, cwd=tmp_path, env=facts, timeout=60).returncode == 0
+    first, queued, second, _ = (tmp_path / "asked").read_text().splitlines()
+    assert f"--run runs/ML10-{run}" in first
+    assert queued == f"scontrol requeue 7_{task}"
+    assert f"--resume runs/ML10-{run}" in second
