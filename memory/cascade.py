@@ -15,7 +15,7 @@ which the tests compare.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from memory.gaussian import gaussian_kl
 from memory.reservoir import Replay, distillation
 
 Unroll = Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -46,8 +47,8 @@ class CascadeConfig:
     """beta: weight of each level's KL to itself before the iteration (kl)."""
     half_lives: tuple[float, ...] = (10.0, 100.0)
     """Half-life of each slow level's average, in iterations (ema)."""
-    slow_optimiser: Literal["adam", "sgd"] = "adam"
-    """What moves slow policies (kl)."""
+    slow_optimiser: Literal["adam"] = "adam"
+    """What moves slow policies (kl); there is no other choice, but saved runs name it."""
     slow_minibatches: int = 8
     """Optimiser steps of each slow policy per iteration (kl)."""
 
@@ -65,15 +66,24 @@ class CascadeConfig:
         return [message for message, holds in checks.items() if not holds]
 
 
-def gaussian_kl(
-    mean_p: Float[Tensor, "*batch action"],
-    log_std_p: Float[Tensor, "*#batch action"],
-    mean_q: Float[Tensor, "*batch action"],
-    log_std_q: Float[Tensor, "*#batch action"],
-) -> Float[Tensor, "*batch"]:
-    """KL(p ‖ q) of diagonal Gaussians, in nats, summed over the action."""
-    spread = (2 * log_std_p).exp() + (mean_p - mean_q).square()
-    return (log_std_q - log_std_p + spread / (2 * (2 * log_std_q).exp()) - 0.5).sum(-1)
+@dataclass(frozen=True)
+class Sweep:
+    """What a policy does along whole trials.
+
+    Attributes:
+        mean: mean actions.
+        log_std: log standard deviation per action dimension.
+        starts: states (B, S) before steps 0, L, 2 L, ….
+    """
+
+    mean: Float[Tensor, "time trial action"]
+    log_std: Float[Tensor, " action"]
+    starts: list[Tensor]
+
+    @property
+    def policy(self) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation."""
+        return self.mean, self.log_std
 
 
 class Cascade:
@@ -85,6 +95,7 @@ class Cascade:
         learning_rate: lr, the fast policy's.
         unroll, start: how a policy is run; this module knows nothing else of it.
         settle: called with a slow policy after each step of its optimiser.
+        optimiser: makes what moves a slow policy from its weights and ``lr``.
     """
 
     def __init__(
@@ -96,32 +107,33 @@ class Cascade:
         unroll: Unroll,
         start: Start,
         settle: Callable[[Any], None] = lambda policy: None,
+        optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     ) -> None:
         self.config, self._unroll, self._start, self._settle = config, unroll, start, settle
         slow = range(2, config.levels + 1)
-        self.levels = [copy.deepcopy(policy).requires_grad_(False) for _ in slow]
-        kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[config.slow_optimiser]
+        self.policies = [copy.deepcopy(policy).requires_grad_(False) for _ in slow]
         self.optimisers = [
-            kind(level.parameters(), lr=learning_rate * config.omega ** (1 - k))
-            for k, level in zip(slow, self.levels, strict=True)
+            optimiser(level.parameters(), lr=learning_rate * config.omega ** (1 - k))
+            for k, level in zip(slow, self.policies, strict=True)
         ]
 
     @torch.no_grad()
     def sweep(
-        self, policy: nn.Module, inputs: Float[Tensor, "time trial input"], length: int
-    ) -> tuple[Float[Tensor, "time trial action"], Float[Tensor, " action"], list[Tensor]]:
-        """What `policy` does along whole trials: mean, log σ, and its memory every `length` steps.
-
-        Returns:
-            Mean (T, B, A), log σ (A,) and the states (B, S) before steps 0, L, 2 L, ….
-        """
-        state, means, starts = self._start(policy, inputs.shape[1]), [], []
+        self,
+        policy: nn.Module,
+        inputs: Float[Tensor, "time trial input"],
+        length: int,
+        start: Float[Tensor, "trial state"] | None = None,
+    ) -> Sweep:
+        """What `policy` does along whole trials, from `start` or from its usual start."""
+        state = self._start(policy, inputs.shape[1]) if start is None else start
+        means, starts = [], []
         log_std = inputs.new_zeros(0)
         for part in inputs.split(length):
             starts.append(state)
             mean, log_std, state = self._unroll(policy, part, state)
             means.append(mean)
-        return torch.cat(means), log_std.clone(), starts
+        return Sweep(torch.cat(means), log_std.clone(), starts)
 
     def follow(
         self,
@@ -130,6 +142,7 @@ class Cascade:
         rng: np.random.Generator,
         *,
         length: int,
+        fast_start: Float[Tensor, "trial state"] | None = None,
         replay: Replay | None = None,
         replay_weight: float = 0.0,
     ) -> dict[str, float]:
@@ -140,52 +153,61 @@ class Cascade:
             inputs: the iteration's whole trials.
             rng: orders the minibatches.
             length: steps of back-propagation through time.
+            fast_start: the fast policy's state at the start of the trials; None: its usual one.
             replay: old trials that slow policies are held to as well.
             replay_weight: λ.
 
         Returns:
             ``kl_k``, KL(π_k ‖ π_{k-1}) in nats before the iteration, for every slow level.
         """
-        policies = [fast, *self.levels]
-        swept = [self.sweep(policy, inputs, length) for policy in policies]
+        swept = [self.sweep(fast, inputs, length, fast_start)]
+        swept += [self.sweep(policy, inputs, length) for policy in self.policies]
         apart = {
-            f"kl_{k + 1}": float(gaussian_kl(*swept[k][:2], *swept[k - 1][:2]).mean())
-            for k in range(1, len(policies))
+            f"kl_{k + 1}": float(gaussian_kl(*swept[k].policy, *swept[k - 1].policy).mean())
+            for k in range(1, len(swept))
         }
         if self.config.consolidation == "ema":
             self._average(fast)
             return apart
-        held = replay if replay_weight else None
-        for k, level in enumerate(self.levels, start=1):
-            level.requires_grad_(True)
-            started = None if held is None else self.sweep(level, held.inputs, length)[2]
-            parts = minibatches(len(inputs), inputs.shape[1], length, self._count, rng)
-            old = (
-                []
-                if held is None
-                else [*minibatches(len(held.inputs), held.count, length, self._count, rng)]
-            )
-            for number, (step, columns) in enumerate(parts):
-                time = slice(step * length, (step + 1) * length)
-                start = swept[k][2][step][columns]
-                mean, log_std, _ = self._unroll(level, inputs[time, columns], start)
-                loss = inputs.new_zeros(())
-                for weight, neighbour in self._neighbours(k, len(policies)):
-                    target, target_log_std, _ = swept[neighbour]
-                    kl = gaussian_kl(mean, log_std, target[time, columns], target_log_std)
-                    loss = loss + weight * kl.mean()
-                if held is not None and started is not None and number < len(old):
-                    step, columns = old[number]
-                    some = held.part(slice(step * length, (step + 1) * length), columns)
-                    again = self._unroll(level, some.inputs, started[step][columns])
-                    loss = loss + replay_weight * distillation(again[0], again[1], some)
-                self._step(k - 1, loss)
-            level.requires_grad_(False)
+        old = replay if replay_weight else None
+        for k, policy in enumerate(self.policies, start=1):
+            policy.requires_grad_(True)
+            self._move(k, inputs, swept, rng, length, old, replay_weight)
+            policy.requires_grad_(False)
         return apart
 
-    @property
-    def _count(self) -> int:
-        return self.config.slow_minibatches
+    def _move(
+        self,
+        k: int,
+        inputs: Tensor,
+        swept: list[Sweep],
+        rng: np.random.Generator,
+        length: int,
+        old: Replay | None,
+        replay_weight: float,
+    ) -> None:
+        """All optimiser steps that slow policy of index k (0 is the fast one) makes at once."""
+        policy, count = self.policies[k - 1], self.config.slow_minibatches
+        starts = [] if old is None else self.sweep(policy, old.inputs, length).starts
+        parts = minibatches(len(inputs), inputs.shape[1], length, count, rng)
+        old_parts = (
+            [] if old is None else minibatches(len(old.inputs), old.count, length, count, rng)
+        )
+        for number, (step, columns) in enumerate(parts):
+            time = slice(step * length, (step + 1) * length)
+            start = swept[k].starts[step][columns]
+            mean, log_std, _ = self._unroll(policy, inputs[time, columns], start)
+            loss = inputs.new_zeros(())
+            for weight, neighbour in self._neighbours(k, len(swept)):
+                target = swept[neighbour]
+                kl = gaussian_kl(mean, log_std, target.mean[time, columns], target.log_std)
+                loss = loss + weight * kl.mean()
+            if old is not None and number < len(old_parts):
+                step, columns = old_parts[number]
+                some = old.part(slice(step * length, (step + 1) * length), columns)
+                again = self._unroll(policy, some.inputs, starts[step][columns])
+                loss = loss + replay_weight * distillation(again[0], again[1], some)
+            self._step(k - 1, loss)
 
     def _neighbours(self, k: int, levels: int) -> Iterator[tuple[float, int]]:
         """Weight and index (0 is the fast policy) of what slow level of index k is drawn to."""
@@ -197,18 +219,18 @@ class Cascade:
 
     def _step(self, slow: int, loss: Tensor) -> None:
         """One step of a slow policy, left out where a gradient is not finite."""
-        optimiser, weights = self.optimisers[slow], list(self.levels[slow].parameters())
+        optimiser, weights = self.optimisers[slow], list(self.policies[slow].parameters())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if bool(torch.isfinite(torch.nn.utils.clip_grad_norm_(weights, 1e3))):
             optimiser.step()
-            self._settle(self.levels[slow])
+            self._settle(self.policies[slow])
 
     @torch.no_grad()
     def _average(self, fast: nn.Module) -> None:
-        below = [fast, *self.levels[:-1]]
+        below = [fast, *self.policies[:-1]]
         before = [{n: w.clone() for n, w in policy.named_parameters()} for policy in below]
-        for level, source, life in zip(self.levels, before, self.config.half_lives, strict=True):
+        for level, source, life in zip(self.policies, before, self.config.half_lives, strict=True):
             keep = 0.5 ** (1 / life)
             for name, weight in level.named_parameters():  # the fast one may have more
                 weight.mul_(keep).add_(source[name], alpha=1 - keep)
@@ -216,19 +238,15 @@ class Cascade:
     def tensors(self) -> dict[str, Tensor]:
         """Weights and buffers of every slow level, and their optimisers' moments."""
         found: dict[str, Tensor] = {}
-        for k, (level, optimiser) in enumerate(zip(self.levels, self.optimisers, strict=True), 2):
+        for k, (level, optimiser) in enumerate(zip(self.policies, self.optimisers, strict=True), 2):
             found |= {f"level{k}.{name}": value for name, value in level.state_dict().items()}
             for i, slots in optimiser.state_dict()["state"].items():
-                found |= {
-                    f"optimiser{k}.{i}.{name}": value
-                    for name, value in slots.items()
-                    if value is not None
-                }
+                found |= {f"optimiser{k}.{i}.{name}": value for name, value in slots.items()}
         return found
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of `tensors`."""
-        for k, (level, optimiser) in enumerate(zip(self.levels, self.optimisers, strict=True), 2):
+        for k, (level, optimiser) in enumerate(zip(self.policies, self.optimisers, strict=True), 2):
             level.load_state_dict(chosen(tensors, f"level{k}."))
             slots: dict[int, dict[str, Tensor]] = {}
             for key, value in chosen(tensors, f"optimiser{k}.").items():
@@ -256,8 +274,3 @@ def minibatches(
 def chosen(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Those whose name starts with `prefix`, without it."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def policies_of(tensors: dict[str, Tensor]) -> Sequence[int]:
-    """Numbers of the slow levels that `Cascade.tensors` holds."""
-    return sorted({int(n[5 : n.index(".")]) for n in tensors if n.startswith("level")})

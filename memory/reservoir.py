@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from memory.gaussian import gaussian_kl
+
 BUDGET = 64 * 2**20  # bytes of inputs and means that one store may take, in memory and on disk
 
 
@@ -49,9 +51,8 @@ def distillation(
     mean: Float[Tensor, "time trial action"], log_std: Float[Tensor, " action"], old: Replay
 ) -> Float[Tensor, ""]:
     """Weighted mean over steps and trials of KL(π̄ ‖ π), in nats."""
-    spread = (2 * old.log_std).exp() + (old.mean - mean).square()
-    kl = log_std - old.log_std + spread / (2 * (2 * log_std).exp()) - 0.5
-    return (kl.sum(-1).mean(dim=0) * old.weight).mean()
+    kl = gaussian_kl(old.mean, old.log_std, mean, log_std)
+    return (kl.mean(dim=0) * old.weight).mean()
 
 
 def capacity(trials: int, recent: int, floats: int) -> tuple[int, int]:

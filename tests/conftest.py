@@ -9,15 +9,15 @@ import tests.typecheck  # noqa: F401 - so that jaxtyping finds it by its name
 # Signatures promise shapes and types; while tests run, every call is held to them.
 install_import_hook(
     [
+        "agents",
+        "memory",
+        "train.algorithms.ppo",
+        "train.algorithms.rollout",
+        "train.collect",
         *(
-            "agents",
-            "memory",
-            "train.algorithms.ppo",
-            "train.algorithms.rollout",
-            "train.collect",
-            "train.long_term.contract",
+            f"train.long_term.{n}"
+            for n in ("contract", "episodic", "replay", "slow_policies", "stack")
         ),
-        "train.long_term.hierarchy",
     ],
     "tests.typecheck.check",
 )

@@ -17,17 +17,17 @@ import time
 from envs.metaworld.streams import Phase, Stream, only
 from envs.metaworld.suites import Suite
 from envs.pool.pool import WorkerPool
-from train.collect import acting_policy, collect
-from train.loop import crossed, iterate, save, save_last
+from train.collect import collect
+from train.loop import Iteration, crossed, iterate, run_lines, save, save_last
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.log import RunLog
 from train.run.origin import Origin, command
 from train.run.program import refuse, run_program, started
 from train.run.retention_log import Evaluation, Record
-from train.run.rollback import Guard
+from train.run.rollback import Rollback
 from train.run.signals import StopSignal
-from train.run.state import TrainState, initialise, learner_device
+from train.run.state import TrainState, initialise
 from train.run.stream_config import ALIASES, StreamConfig
 
 PROGRAM = "train.continual"
@@ -47,11 +47,10 @@ def train(
     One iteration: collect trials of the phase's task, update, consolidate; at the phase's end tell
     the arms that use boundaries; evaluate all tasks where it is due; log, save.
     """
-    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
-    record = Record.open(config, stream, parameters, state.steps)
+    record = Record.open(config, stream, state.parameters, state.steps)
     resume_step = state.steps if resumed else None
     log = RunLog(config.run_folder, total_steps=stream.total_steps, resume_step=resume_step)
-    guard = Guard(state)
+    rollback = Rollback(state.learner)
     with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
         if record.due(state.steps):
@@ -59,26 +58,11 @@ def train(
         while state.steps < stream.total_steps and not stop_signal.requested:
             began = time.perf_counter()
             phase = stream.phase_at(state.steps)
-            if config.arm == "single" and state.steps == phase.start:
+            if config.chosen_arm.tasks == "alone" and state.steps == phase.start:
                 start_afresh(config, suite, state)
-                guard = Guard(state)
-            done = iterate(
-                pool,
-                config,
-                suite if config.arm == "joint" else only(suite, phase.task),
-                state,
-                guard,
-                tasks=suite.tasks,
-                progress=scheduled(config, phase, state.steps),
-            )
-            metrics = done.metrics | {"stream/phase": phase.number + 1}
-            if config.arm != "joint":
-                for name in ("success", "return"):
-                    metrics[f"train/{name}/{phase.task}"] = metrics[f"train/{name}"]
-            if state.steps == phase.end and state.long_term is not None:
-                rng = state.boundary_rng(config.seed)
-                state.long_term.end_phase(state.agent, done.rollout, rng)
-            learned = time.perf_counter()
+                rollback = Rollback(state.learner)
+            done = iterate_phase(pool, config, suite, state, rollback, phase)
+            learned, metrics = time.perf_counter(), done.metrics
             if record.due(state.steps):
                 evaluation = evaluate(pool, config, suite, stream, state)
                 record.add(evaluation, stored(state))
@@ -96,6 +80,34 @@ def train(
     return state.steps >= stream.total_steps
 
 
+def iterate_phase(
+    pool: WorkerPool,
+    config: StreamConfig,
+    suite: Suite,
+    state: TrainState,
+    rollback: Rollback,
+    phase: Phase,
+) -> Iteration:
+    """One iteration of a phase; the last one tells long-term memory that the phase has ended."""
+    at_once = config.chosen_arm.tasks == "at once"
+    done = iterate(
+        pool,
+        config,
+        suite if at_once else only(suite, phase.task),
+        state,
+        rollback,
+        tasks=suite.tasks,
+        progress=scheduled(config, phase, state.steps),
+    )
+    done.metrics["stream/phase"] = phase.number + 1
+    if not at_once:
+        for name in ("success", "return"):
+            done.metrics[f"train/{name}/{phase.task}"] = done.metrics[f"train/{name}"]
+    if state.steps == phase.end and state.long_term is not None:
+        state.long_term.end_phase(state.agent, done.rollout, state.boundary_rng(config.seed))
+    return done
+
+
 def evaluate(
     pool: WorkerPool, config: StreamConfig, suite: Suite, stream: Stream, state: TrainState
 ) -> Evaluation:
@@ -107,7 +119,7 @@ def evaluate(
         horizon=config.horizon,
         seed=config.seed,
     )
-    policy = acting_policy(state.agent)
+    policy = state.learner.policy()
     rollout = collect(pool, policy, trials, tasks=suite.tasks, lanes=config.lanes)
     return Evaluation.of(state.steps, stream, rollout, config.eval_goals)
 
@@ -121,8 +133,7 @@ def stored(state: TrainState) -> int:
 def start_afresh(config: StreamConfig, suite: Suite, state: TrainState) -> None:
     """Forget everything but the counters: the next task is learnt alone, from initial weights."""
     fresh = initialise(config, suite)
-    for part in ("agent", "critic", "belief", "ppo", "long_term"):
-        setattr(state, part, getattr(fresh, part))
+    state.learner, state.long_term = fresh.learner, fresh.long_term
 
 
 def scheduled(config: StreamConfig, phase: Phase, steps: int) -> float:
@@ -148,7 +159,7 @@ def run(config: StreamConfig, origin: Origin, stop_signal: StopSignal) -> bool:
     suite = config.make_suite()
     config = config.resolved(len(stream.tasks))
     with started(config, suite, origin) as state:
-        _banner(config, stream, state)
+        print(banner(config, suite, stream, state), flush=True)
         resumed = origin.saved is not None
         if not train(config, suite, stream, state, stop_signal, resumed=resumed):
             return False
@@ -166,20 +177,18 @@ def main(argv: list[str] | None = None) -> int:
     return run_program(argv, StreamConfig, PROGRAM, run)
 
 
-def _banner(config: StreamConfig, stream: Stream, state: TrainState) -> None:
-    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
-    per_iteration = config.trials_for(len(stream.tasks)) * config.episodes * config.horizon
-    print(
-        f"Strata stream   {stream.name}: {len(stream.phases)} phases of {stream.phase_steps:,} "
-        f"steps, {len(stream.tasks)} tasks × {stream.cycles} "
-        f"{'cycle' if stream.cycles == 1 else 'cycles'}, seed {config.seed}\n"
-        f"  agent      {config.arm}, {parameters:,} parameters, learner on "
-        f"{learner_device(config)}, {config.threads} thread(s)\n"
-        f"  iteration  {per_iteration:,} steps, {config.workers} workers\n"
-        f"  evaluation all tasks on {config.eval_goals} unseen goals × {config.eval_episodes} "
-        f"episodes, {len(stream.evaluation_steps())} times\n"
-        f"  run        {config.run_folder} from step {state.steps:,} to {stream.total_steps:,}",
-        flush=True,
+def banner(config: StreamConfig, suite: Suite, stream: Stream, state: TrainState) -> str:
+    """What is about to be trained, and on what."""
+    cycles = "cycle" if stream.cycles == 1 else "cycles"
+    return "\n".join(
+        [
+            f"Strata stream   {stream.name}: {len(stream.phases)} phases of "
+            f"{stream.phase_steps:,} steps, {len(stream.tasks)} tasks × {stream.cycles} {cycles}, "
+            f"seed {config.seed}",
+            f"  evaluation all tasks on {config.eval_goals} unseen goals × {config.eval_episodes} "
+            f"episodes, {len(stream.evaluation_steps())} times",
+            *run_lines(config, suite, state),
+        ]
     )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy, WorkerPool
+from envs.trials.trial import Trial
+from train.algorithms.learner import learner_device
 from train.algorithms.rollout import Rollout
-from train.collect import acting_policy, collect, proposal_metrics, success_metrics
+from train.collect import collect, proposal_metrics, success_metrics
 from train.run import checkpoint
 from train.run.checkpoint import CheckpointError
 from train.run.config import Config
 from train.run.log import RunLog
-from train.run.rollback import Guard
+from train.run.rollback import Rollback
 from train.run.state import TrainState
 
 
@@ -24,13 +27,11 @@ class Iteration:
 
     Attributes:
         rollout: its trials.
-        policy: what acted in them.
         metrics: deterministic numbers, under ``train/``, ``ppo/`` and what memory logs.
         timing: ``collect_seconds`` and ``learn_seconds``.
     """
 
     rollout: Rollout
-    policy: Policy
     metrics: dict[str, float]
     timing: dict[str, float]
 
@@ -45,12 +46,12 @@ def iterate(
     config: Config,
     suite: Suite,
     state: TrainState,
-    guard: Guard,
+    rollback: Rollback,
     *,
     tasks: tuple[str, ...],
     progress: float,
 ) -> Iteration:
-    """Collect a batch of trials, update by PPO, renew the normaliser, consolidate.
+    """Collect a batch of trials, update, renew the normaliser, consolidate.
 
     An update that leaves a number that is not finite is undone, and not consolidated.
 
@@ -58,8 +59,8 @@ def iterate(
         pool: runs the trials.
         config: of the run.
         suite: what trials are drawn from.
-        state: the learner, changed in place.
-        guard: watches it.
+        state: learner, long-term memory and counters, changed in place.
+        rollback: watches the learner.
         tasks: all tasks that critic and belief have outputs for, in their order.
         progress: fraction of the learning-rate schedule gone.
     """
@@ -74,15 +75,18 @@ def iterate(
         vary=config.vary,
         success=state.success_by_task if config.balance else None,
     )
-    trials = state.guarded(trials, config)
-    policy = acting_policy(state.agent)
-    rollout = collect(pool, policy, trials, tasks=tasks, lanes=config.lanes)
+    trials = state.with_recall(trials, config)
+
+    def run(policy: Policy, some: Sequence[Trial]) -> Rollout:
+        return collect(pool, policy, some, tasks=tasks, lanes=config.lanes)
+
+    rollout = state.learner.collect(run, trials)
     collected = time.perf_counter()
-    state.ppo.set_progress(progress)
-    guard.keep()
-    learnt = state.ppo.update(rollout, state.minibatch_rng(config.seed), state.long_term)
-    state.agent.encoder.normaliser.update(rollout.usable_obs())
-    learnt |= guard.check(learnt)
+    state.learner.set_progress(progress)
+    rollback.keep()
+    learnt = state.learner.update(rollout, state.minibatch_rng(config.seed), state.long_term)
+    state.learner.observe(rollout)
+    learnt |= rollback.check(learnt)
     kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
     metrics = success_metrics(rollout, tasks, "train") | proposal_metrics(rollout, trials)
     if config.balance:
@@ -92,7 +96,7 @@ def iterate(
     state.steps += rollout.rewards.numel()
     learned = time.perf_counter()
     timing = {"collect_seconds": collected - began, "learn_seconds": learned - collected}
-    return Iteration(rollout, policy, metrics, timing)
+    return Iteration(rollout, metrics, timing)
 
 
 def save(config: Config, state: TrainState, log: RunLog) -> bool:
@@ -115,6 +119,19 @@ def save_last(config: Config, state: TrainState, log: RunLog, saved_at: int) -> 
     """Checkpoint at the end of a session; raises CheckpointError if that cannot be done."""
     if state.steps > saved_at and not save(config, state, log):
         raise CheckpointError(f"the last {state.steps - max(saved_at, 0):,} steps are not saved")
+
+
+def run_lines(config: Config, suite: Suite, state: TrainState) -> list[str]:
+    """The lines of a program's first message that say who learns, how much at once, and where."""
+    trials = config.trials_for(len(suite.tasks))
+    steps = trials * config.episodes * config.horizon
+    return [
+        f"  agent      {config.label}, {state.parameters:,} parameters, learner on "
+        f"{learner_device(config.device)}, {config.threads} thread(s)",
+        f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
+        f"{steps:,} steps, {config.workers} workers",
+        f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",
+    ]
 
 
 def crossed(steps: int, per_iteration: int, every: int) -> bool:

@@ -16,16 +16,16 @@ from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy, WorkerPool
 from envs.viewing.gl import GLError
 from envs.viewing.render import render_trials
-from train.collect import acting_policy, collect, success_metrics
-from train.loop import crossed, iterate, save, save_last
+from train.collect import collect, success_metrics
+from train.loop import crossed, iterate, run_lines, save, save_last
 from train.run.config import Config, stop
 from train.run.console import forgiving_console
 from train.run.log import RunLog
 from train.run.origin import Origin, command
 from train.run.program import refuse, run_program, started
-from train.run.rollback import Guard
+from train.run.rollback import Rollback
 from train.run.signals import StopSignal
-from train.run.state import TrainState, learner_device
+from train.run.state import TrainState
 
 PROGRAM = "train.rl2"
 SMOOTHING = 0.1  # of training success, which decides which checkpoint is best
@@ -36,7 +36,7 @@ def train(
 ) -> bool:
     """Run until `total_steps`; True when finished, False when interrupted.
 
-    One iteration: collect trials, update by PPO, renew the normaliser, consolidate, log, save.
+    One iteration: collect trials, update, renew the normaliser, consolidate, log, save.
 
     Raises:
         WorkerError: a worker failed for good.
@@ -46,13 +46,19 @@ def train(
     """
     total = config.total_steps or 0
     log = RunLog(config.run_folder, total_steps=total, resume_step=state.steps if resumed else None)
-    guard = Guard(state)
+    rollback = Rollback(state.learner)
     with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
         while state.steps < total and not stop_signal.requested:
             began = time.perf_counter()
             done = iterate(
-                pool, config, suite, state, guard, tasks=suite.tasks, progress=state.steps / total
+                pool,
+                config,
+                suite,
+                state,
+                rollback,
+                tasks=suite.tasks,
+                progress=state.steps / total,
             )
             metrics = done.metrics
             state.note_success(metrics["train/success"], SMOOTHING)
@@ -60,7 +66,7 @@ def train(
             if crossed(state.steps, done.steps, config.evaluate_every) and suite.test:
                 metrics |= quick_evaluation(pool, config, suite, state)
             if crossed(state.steps, done.steps, config.video_every):
-                film(config, suite, done.policy, state.steps, log)
+                film(config, suite, state.learner.policy(), state.steps, log)
             timing = {
                 "steps_per_second": done.steps / (time.perf_counter() - began),
                 "evaluate_seconds": time.perf_counter() - learned,
@@ -79,7 +85,7 @@ def quick_evaluation(
     """The cheap preset, of every test task."""
     trials = suite.evaluation_trials("test", **quick_shape(config, suite), seed=config.seed)
     tasks = tuple(suite.test)
-    rollout = collect(pool, acting_policy(state.agent), trials, tasks=tasks, lanes=config.lanes)
+    rollout = collect(pool, state.learner.policy(), trials, tasks=tasks, lanes=config.lanes)
     return success_metrics(rollout, tasks, "test")
 
 
@@ -112,7 +118,7 @@ def run(config: Config, origin: Origin, stop_signal: StopSignal) -> bool:
         stop(problems)
     config = config.resolved(len(suite.tasks))
     with started(config, suite, origin) as state:
-        _banner(config, suite, state)
+        print(banner(config, suite, state), flush=True)
         resumed = origin.saved is not None
         if not train(config, suite, state, stop_signal, resumed=resumed):
             return False
@@ -131,28 +137,24 @@ def main(argv: list[str] | None = None) -> int:
     return run_program(argv, Config, PROGRAM, run)
 
 
-def _banner(config: Config, suite: Suite, state: TrainState) -> None:
-    parameters = sum(p.numel() for p in state.agent.parameters() if p.requires_grad)
-    trials = config.trials_for(len(suite.tasks))
-    print(
-        f"Strata RL²   {suite.name}: {len(suite.tasks)} training tasks, "
-        f"{len(suite.test)} test tasks, {config.train_goals} training goals each, "
-        f"seed {config.seed}\n"
-        f"  agent      {config.label}, {parameters:,} parameters, learner on "
-        f"{learner_device(config)}, {config.threads} thread(s)\n"
-        f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
-        f"{trials * config.episodes * config.horizon:,} steps, {config.workers} workers\n"
-        f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",
-        flush=True,
+def banner(config: Config, suite: Suite, state: TrainState) -> str:
+    """What is about to be trained, and on what."""
+    tasks = (
+        f"{suite.name}: {len(suite.tasks)} training tasks, {len(suite.test)} test tasks, "
+        f"{config.train_goals} training goals each"
     )
-    if (config.total_steps or 0) < (least := trials * config.episodes * config.horizon):
-        print(f"  note       --total-steps is less than one iteration: it trains {least:,} steps")
-    if suite.overlap:
-        print(
-            f"  note       {', '.join(suite.overlap)} is in both the train and the test tasks of "
-            f"{suite.name} (Meta-World's own lists): held-out success includes it",
-            flush=True,
+    lines = [f"Strata RL²   {tasks}, seed {config.seed}", *run_lines(config, suite, state)]
+    least = config.trials_for(len(suite.tasks)) * config.episodes * config.horizon
+    if (config.total_steps or 0) < least:
+        lines.append(
+            f"  note       --total-steps is less than one iteration: it trains {least:,} steps"
         )
+    if suite.overlap:
+        lines.append(
+            f"  note       {', '.join(suite.overlap)} is in both the train and the test tasks of "
+            f"{suite.name} (Meta-World's own lists): held-out success includes it"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from agents.rl2 import AgentConfig
 from envs.pool.pool import WorkerPool, available_cores
 from eval.throughput.rivals import Entry, Setup, missing
 from train.algorithms.ppo_config import PPOConfig
-from train.collect import acting_policy, collect
+from train.collect import collect
 from train.run.config import Config
 from train.run.state import initialise
 
@@ -92,10 +92,10 @@ class OurTraining:
                 iteration=state.iteration,
                 seed=config.seed,
             )
-            policy, tasks = acting_policy(state.agent), self._suite.tasks
+            policy, tasks = state.learner.policy(), self._suite.tasks
             rollout = collect(self._pool, policy, trials, tasks=tasks, lanes=config.lanes)
-            state.ppo.update(rollout, state.minibatch_rng(config.seed))
-            state.agent.encoder.normaliser.update(rollout.usable_obs())
+            state.learner.update(rollout, state.minibatch_rng(config.seed))
+            state.learner.observe(rollout)
             state.iteration += 1
             state.steps += rollout.rewards.numel()
         return state.steps - began

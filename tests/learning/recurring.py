@@ -27,8 +27,11 @@ from train.algorithms.ppo import PPO
 from train.algorithms.ppo_config import PPOConfig
 from train.algorithms.rollout import Rollout, pad_goals
 from train.collect import acting_policy
-from train.long_term.arms import ARMS, ArmName, MemoryConfig, network
-from train.long_term.hierarchy import Hierarchy, guarded
+from train.long_term.arms import ARMS, network
+from train.long_term.config import MemoryConfig
+from train.long_term.episodic import with_recall
+from train.long_term.level import LevelSetting
+from train.long_term.stack import Stack, make_stack
 
 EPISODES, HORIZON, BITS = 2, 2, 16
 TASK = "recurring-bandit"
@@ -38,7 +41,7 @@ TASK = "recurring-bandit"
 class Search:
     """One training on the recurring bandit."""
 
-    arm: ArmName = "episodic"
+    arm: str = "episodic"
     seed: int = 1
     iterations: int = 100
     trials: int = 64
@@ -142,7 +145,7 @@ class Learner:
 
     agent: RL2Agent
     ppo: PPO
-    long_term: Hierarchy | None
+    long_term: Stack | None
 
     def update(
         self, rollout: Rollout, rng: np.random.Generator, *, learn: bool = True
@@ -158,7 +161,7 @@ class Learner:
 
 
 def make_learner(
-    name: ArmName,
+    name: str,
     agent: AgentConfig,
     ppo: PPOConfig,
     memory: MemoryConfig,
@@ -180,7 +183,8 @@ def make_learner(
     trainer = PPO(policy, critic, Belief(tasks, **statistics, hidden=config.hidden), ppo)
     long_term = None
     if arm.long_term:
-        long_term = Hierarchy(policy, arm, memory, ppo, episodes=episodes, horizon=horizon)
+        setting = LevelSetting(policy, memory, ppo.learning_rate, ppo.bptt, episodes, horizon)
+        long_term = make_stack(arm, setting)
     return Learner(policy, trainer, long_term)
 
 
@@ -198,7 +202,7 @@ def train(search: Search, *, report: bool = False) -> Learner:
         chosen = rng.permutation(len(known))[:half] if known else []
         contexts = [known[i] for i in chosen] + new_contexts(search.trials - len(chosen), rng)
         met.append(contexts[len(chosen) :])
-        trials = guarded(trials_of(contexts, rng), search.memory)
+        trials = with_recall(trials_of(contexts, rng), search.memory)
         rollout = collect(learner.agent, trials)
         learner.ppo.set_progress(iteration / search.iterations)
         metrics = learner.update(rollout, rng)

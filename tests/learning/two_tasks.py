@@ -8,7 +8,6 @@ not. ``python -m tests.learning.two_tasks hierarchical 1 2 3``
 from __future__ import annotations
 
 import sys
-from typing import get_args
 
 import numpy as np
 import torch
@@ -17,7 +16,8 @@ from agents.rl2 import AgentConfig
 from memory.cascade import CascadeConfig
 from tests.learning.recurring import Context, collect, make_learner, pattern, trials_of
 from train.algorithms.ppo_config import PPOConfig
-from train.long_term.arms import ArmName, MemoryConfig
+from train.long_term.arms import ARMS
+from train.long_term.config import MemoryConfig
 
 CONTEXTS = 16
 AGENT = AgentConfig(
@@ -50,7 +50,7 @@ def contexts_of(task: int, rng: np.random.Generator) -> list[Context]:
 
 
 def learn_in_turn(
-    name: ArmName, seed: int, *, iterations: int = 40, copies: int = 3
+    name: str, seed: int, *, iterations: int = 40, copies: int = 3
 ) -> list[list[float]]:
     """R[phase][task]: success in the first episode of each task after each phase, by the mean."""
     torch.manual_seed(seed)
@@ -73,6 +73,6 @@ def learn_in_turn(
 if __name__ == "__main__":
     torch.set_num_threads(1)
     chosen = sys.argv[1]
-    assert chosen in get_args(ArmName)
+    assert chosen in ARMS
     for number in sys.argv[2:]:
         learn_in_turn(chosen, int(number))

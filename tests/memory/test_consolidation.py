@@ -1,11 +1,14 @@
 """The cascade: on a quadratic loss a linear filter, known in closed form."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from memory.cascade import Cascade, CascadeConfig, gaussian_kl, minibatches
+from memory.cascade import Cascade, CascadeConfig, minibatches
+from memory.gaussian import gaussian_kl
 from memory.reservoir import Replay
 
 RATE = 0.02
@@ -28,10 +31,9 @@ def start(_: Point, trials: int) -> Tensor:
     return torch.zeros(trials, 1)
 
 
-def make(policy: nn.Module, **config: object) -> Cascade:
-    config = {"slow_minibatches": 1, "slow_optimiser": "sgd", **config}
-    how = CascadeConfig(**config)  # type: ignore[arg-type]
-    return Cascade(policy, how, learning_rate=RATE, unroll=unroll, start=start)
+def make(policy: nn.Module, optimiser: Any = torch.optim.SGD, **config: object) -> Cascade:
+    how = CascadeConfig(**{"slow_minibatches": 1, **config})  # type: ignore[arg-type]
+    return Cascade(policy, how, learning_rate=RATE, unroll=unroll, start=start, optimiser=optimiser)
 
 
 def follow(cascade: Cascade, fast: nn.Module, **options: object) -> dict[str, float]:
@@ -39,7 +41,7 @@ def follow(cascade: Cascade, fast: nn.Module, **options: object) -> dict[str, fl
 
 
 def positions(cascade: Cascade) -> np.ndarray:
-    return np.array([float(level.mean[0].detach()) for level in cascade.levels])
+    return np.array([float(level.mean[0].detach()) for level in cascade.policies])
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4])
@@ -150,10 +152,10 @@ def test_kl_by_numbers() -> None:
 
 def test_the_sweep_is_by_stretches() -> None:
     cascade = make(Point(0.0))
-    means, log_std, starts = cascade.sweep(cascade.levels[0], torch.zeros(7, 4, 3), 3)
-    assert means.shape == (7, 4, 2)
-    assert log_std.shape == (2,)
-    assert [float(state[0]) for state in starts] == [0.0, 3.0, 6.0]
+    swept = cascade.sweep(cascade.policies[0], torch.zeros(7, 4, 3), 3)
+    assert swept.mean.shape == (7, 4, 2)
+    assert swept.log_std.shape == (2,)
+    assert [float(state[0]) for state in swept.starts] == [0.0, 3.0, 6.0]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_minibatches_hold_every_step_once(steps: int, length: int, count: int) -
 
 def test_restored_it_goes_on_to_the_bit() -> None:
     fast = Point(0.0)
-    one, other = make(fast, slow_optimiser="adam"), make(Point(9.0), slow_optimiser="adam")
+    one, other = (make(point, torch.optim.Adam) for point in (fast, Point(9.0)))
     with torch.no_grad():
         fast.mean.fill_(1.0)
     for _ in range(3):
@@ -189,4 +191,4 @@ def test_a_slow_policy_is_settled_after_each_of_its_steps() -> None:
         fast, how, learning_rate=RATE, unroll=unroll, start=start, settle=settled.append
     )
     follow(cascade, fast)
-    assert settled == [level for level in cascade.levels for _ in range(4)]
+    assert settled == [level for level in cascade.policies for _ in range(4)]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +11,12 @@ from agents.rl2 import AgentConfig, RL2Agent, parameter_count
 from envs.metaworld.suites import Suite
 from eval import evaluate
 from eval.goals import config as evaluation
-from train.long_term.arms import ARMS, ArmName, MemoryConfig
-from train.long_term.hierarchy import Hierarchy
+from train.long_term.arms import ARMS
+from train.long_term.config import MemoryConfig
+from train.long_term.episodic import EpisodicLevel
+from train.long_term.replay import ReplayLevel
+from train.long_term.slow_policies import SlowPolicies
+from train.long_term.stack import Stack
 from train.run import checkpoint
 from train.run.checkpoint import CheckpointError
 from train.run.config import Config
@@ -24,7 +28,7 @@ GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3
 SMALL = AgentConfig(hidden=12, encoder=10, critic=8)
 
 
-def config_of(arm: ArmName, folder: Path = Path("mine"), **options: Any) -> Config:
+def config_of(arm: str, folder: Path = Path("mine"), **options: Any) -> Config:
     memory = MemoryConfig(reservoir=3, recent=2)
     return Config(
         arm=arm, suite="ML1", task="reach-v3", agent=SMALL, memory=memory, run=folder, **options
@@ -35,17 +39,22 @@ def learner_of(config: Config) -> TrainState:
     return initialise(config, Suite("ML1", 1, GOALS, GOALS))
 
 
+def slow_policies(state: TrainState) -> list[Any]:
+    assert isinstance(state.long_term, Stack)
+    return next(
+        level.cascade.policies
+        for level in state.long_term.levels
+        if isinstance(level, SlowPolicies)
+    )
+
+
 def learnt(agent: RL2Agent) -> int:
     return sum(weight.numel() for weight in agent.parameters() if weight.requires_grad)
 
 
-def test_every_arm_has_its_data() -> None:
-    assert set(ARMS) == set(get_args(ArmName))
-
-
 @pytest.mark.parametrize("core", ["gru", "lstm"])
 @pytest.mark.parametrize("name", list(ARMS))
-def test_an_arm_has_its_levels(name: ArmName, core: str) -> None:
+def test_an_arm_has_its_levels(name: str, core: str) -> None:
     config = dataclasses.replace(
         config_of(name),
         agent=dataclasses.replace(SMALL, core=core),  # type: ignore[arg-type]
@@ -58,13 +67,15 @@ def test_an_arm_has_its_levels(name: ArmName, core: str) -> None:
     if not arm.long_term:
         assert state.long_term is None
         return
-    assert isinstance(state.long_term, Hierarchy)
-    cascade, store = state.long_term.cascade, state.long_term.store
-    assert (cascade is not None) == (arm.cascade or arm.episodic)
-    assert (store is not None) == (arm.replay or arm.episodic)
-    if cascade is not None:
-        assert len(cascade.levels) == (2 if arm.cascade else 1)
-        assert all(level.recall is None for level in cascade.levels)
+    assert isinstance(state.long_term, Stack)
+    kinds = [type(level) for level in state.long_term.levels]
+    assert (SlowPolicies in kinds) == (arm.cascade or arm.episodic)
+    assert (ReplayLevel in kinds) == (arm.replay or arm.episodic)
+    assert (EpisodicLevel in kinds) == arm.episodic
+    for level in state.long_term.levels:
+        if isinstance(level, SlowPolicies):
+            assert len(level.cascade.policies) == (2 if arm.cascade else 1)
+            assert all(policy.recall is None for policy in level.cascade.policies)
 
 
 def test_short_is_the_default() -> None:
@@ -82,15 +93,14 @@ def test_short_wide_has_the_parameters_of_the_hierarchy() -> None:
 
 
 @pytest.mark.parametrize("name", list(ARMS))
-def test_arms_start_alike(name: ArmName) -> None:
+def test_arms_start_alike(name: str) -> None:
     """From one seed: what two arms have in common has the same weights, the critic too."""
-    if ARMS[name].wide or not ARMS[name].short:
+    if ARMS[name].large_as or not ARMS[name].short:
         pytest.skip("another network")
-    short, other = learner_of(config_of("short")), learner_of(config_of(name))
-    for key, weight in short.agent.state_dict().items():
-        assert weight.equal(other.agent.state_dict()[key]), key
-    for key, weight in short.critic.state_dict().items():
-        assert weight.equal(other.critic.state_dict()[key]), key
+    short, other = (learner_of(config_of(arm)).learner.tensors() for arm in ("short", name))
+    for group in ("agent", "critic"):
+        for key, weight in short[group].items():
+            assert weight.equal(other[group][key]), key
 
 
 def test_guards_are_for_arms_that_read() -> None:
@@ -98,16 +108,16 @@ def test_guards_are_for_arms_that_read() -> None:
     trials = Suite("ML1", 1, GOALS, GOALS).sample_trials(
         40, episodes=1, horizon=5, iteration=0, seed=1
     )
-    assert learner_of(config).guarded(trials, config) == list(trials)
+    assert learner_of(config).with_recall(trials, config) == list(trials)
     config = config_of("episodic")
-    assert {t.recall for t in learner_of(config).guarded(trials, config)} == {0, 1, 2}
+    assert {t.recall for t in learner_of(config).with_recall(trials, config)} == {0, 1, 2}
 
 
 # -------------------------------------------------------------------------------------- on the line
 
 
 @pytest.mark.parametrize("name", list(ARMS))
-def test_an_arm_is_chosen_by_name(name: ArmName) -> None:
+def test_an_arm_is_chosen_by_name(name: str) -> None:
     config, _ = parse(["--arm", name])
     assert config.arm == name
     assert config.run_folder == Path(f"runs/ML10-{name}-seed1")
@@ -138,10 +148,8 @@ def test_all_wrong_memory_settings_are_named_at_once() -> None:
 def test_slow_policies_are_loaded_as_agents(tmp_path: Path) -> None:
     config = config_of("hierarchical", tmp_path / "mine", device="cpu")
     state = learner_of(config)
-    assert isinstance(state.long_term, Hierarchy)
-    assert state.long_term.cascade is not None
-    for number, level in enumerate(state.long_term.cascade.levels, start=2):
-        level.head.mean.bias.data.fill_(float(number))  # type: ignore[union-attr]
+    for number, policy in enumerate(slow_policies(state), start=2):
+        policy.head.mean.bias.data.fill_(float(number))
     state.save(config)
     saved = checkpoint.load(config.run_folder)
     for number in (2, 3):
@@ -162,9 +170,7 @@ def test_a_slow_policy_is_evaluated_by_its_level(
     )
     config = config_of("hierarchical", tmp_path / "mine", device="cpu")
     state = learner_of(config)
-    assert isinstance(state.long_term, Hierarchy)
-    assert state.long_term.cascade is not None
-    state.long_term.cascade.levels[0].head.mean.bias.data.fill_(0.25)  # type: ignore[union-attr]
+    slow_policies(state)[0].head.mean.bias.data.fill_(0.25)
     state.save(config)
     settings = evaluation.parse([str(config.run_folder), "--level", "2", "--goals", "3"])
     subject = evaluation.load_subject(settings)

@@ -1,27 +1,43 @@
-"""The PPO meta-trainer: one update of the agent from one iteration's trials.
+"""PPO as a `Learner`: one update of the agent from one iteration's trials.
 
 PPO with a clipped surrogate (Schulman et al. 2017, arXiv 1707.06347) over truncated BPTT: every
-stretch starts from the memory that the current weights have there, recomputed once per epoch.
+stretch starts from the memory that the current weights have there, recomputed once per pass.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agents.belief import Belief
+from agents.belief import Belief, goal_statistics
 from agents.heads import Critic, gaussian_entropy, gaussian_log_prob
 from agents.input_layout import OBS
-from agents.rl2 import RL2Agent
-from train.algorithms.means import Means
+from agents.rl2 import RL2Agent, Unrolled
+from envs.metaworld.suites import Suite
+from envs.pool.pool import Policy
+from envs.trials import practice
+from envs.trials.trial import Trial
+from memory.gaussian import gaussian_kl
+from train.algorithms.learner import Run, learner_device
 from train.algorithms.ppo_config import PPOConfig
-from train.algorithms.rollout import Rollout, Sequences, gae, normalise_per_task, step_discounts
+from train.algorithms.rollout import (
+    Rollout,
+    Sequences,
+    gae,
+    normalise_per_task,
+    pad_goals,
+    step_discounts,
+)
+from train.collect import acting_policy
 from train.long_term.contract import LongTerm, MinibatchView, add_capped, pull_gradient
-from train.run.finite import blame, warn_left_out
+from train.run.config import Config
+from train.run.rollback import blame, warn_left_out
 
 
 @dataclass(frozen=True)
@@ -58,9 +74,7 @@ def policy_loss(
     entropy = gaussian_entropy(log_std)
     loss = -(surrogate * weight).sum() - config.entropy * entropy
     with torch.no_grad():
-        variance = (2 * log_std).exp()
-        distance = ((2 * old_log_std).exp() + (batch.old_mean - mean) ** 2) / (2 * variance)
-        kl = (log_std - old_log_std + distance - 0.5).sum(-1)
+        kl = gaussian_kl(batch.old_mean, old_log_std, mean, log_std)
         outside = ((ratio - 1).abs() > config.clip).float()
     return loss, {
         "kl": (kl * weight).sum(),
@@ -98,6 +112,18 @@ class PPO:
         policy["lr"] = now
         critic["lr"] = now / start * self.config.critic_learning_rate if start else 0.0
 
+    def policy(self) -> Policy:
+        """The agent's present weights."""
+        return acting_policy(self.agent)
+
+    def collect(self, run: Run, trials: Sequence[Trial]) -> Rollout:
+        """All trials by the present weights."""
+        return run(self.policy(), trials)
+
+    def observe(self, rollout: Rollout) -> None:
+        """Renew the normaliser of observations."""
+        self.agent.encoder.normaliser.update(rollout.usable_obs())
+
     def update(
         self,
         rollout: Rollout,
@@ -116,28 +142,52 @@ class PPO:
             faults left no trial to learn from. A minibatch whose gradient is not finite is left
             out of weights and averages, counted in ``skipped_steps`` and named in a warning.
         """
-        config, device = self.config, next(self.agent.parameters()).device
         rollout = rollout.without_faults()
         if not len(rollout.task_ids):
             return {}
+        cut = self._cut(rollout, rng)
+        data, starts = self._prepare(rollout, cut)
+        metrics = _Metrics()
+        metrics.once("acting_error", data.acting_error())
+        metrics.once("target_scale", data.target_scale())
+        aside = rng.spawn(1)[0] if long_term is not None else rng  # leaves PPO's own draws alone
+        left_out: list[list[str]] = []
+        kl = 0.0
+        for epoch in range(self.config.epochs):
+            if epoch:
+                cut = self._cut(rollout, rng)
+                with torch.no_grad():
+                    starts = self._sweep(cut, data.whole.inputs, rollout.recall)[1]
+            minibatches = cut.minibatches(self.config.minibatches, rng)
+            one = _Pass(data, cut, starts, epoch, minibatches, aside)
+            kl = self._learn(one, long_term, metrics, left_out)
+            metrics.once("epochs", epoch + 1)
+            if kl > self.config.kl_stop:
+                break
+        warn_left_out(left_out)
+        metrics.once("kl_last", kl)
+        metrics.once("std", data.old_log_std.exp().mean())
+        metrics.once("learning_rate", self.optimiser.param_groups[0]["lr"])
+        return metrics.result()
+
+    @torch.no_grad()
+    def _prepare(self, rollout: Rollout, cut: Sequences) -> tuple[_Data, Tensor]:
+        """What stays the same in all passes, and the memory before each stretch of the first."""
+        config, device = self.config, next(self.agent.parameters()).device
         inputs, task_ids = rollout.inputs.to(device), rollout.task_ids.to(device)
         actions, usable = rollout.actions.to(device), rollout.usable.to(device)
-        cut = self._cut(rollout, rng)
-        with torch.no_grad():
-            hidden, starts = self._sweep(cut, inputs, rollout.recall)
-            old_mean = self.agent.head(hidden)
-            old_log_std = self.agent.head.log_std().clone()
-            critic_inputs = self._critic_inputs(rollout, inputs, hidden)
-            values = self.critic(critic_inputs, task_ids.expand(rollout.steps, -1))
-            values = self.critic.to_reward_units(values, task_ids).cpu()
-            discounts = step_discounts(
-                rollout.steps, rollout.horizon, config.gamma, config.boundary
-            )
-            advantages = gae(rollout.rewards, values, discounts, config.gae_lambda)
-            targets = (advantages + values).to(device)
-            self.critic.update_targets(targets, task_ids)
-            targets = self.critic.normalise_targets(targets, task_ids)
-            advantages = normalise_per_task(advantages, rollout.task_ids, rollout.usable)
+        hidden, starts = self._sweep(cut, inputs, rollout.recall)
+        old_mean = self.agent.head(hidden)
+        old_log_std = self.agent.head.log_std().clone()
+        critic_inputs = self._critic_inputs(rollout, inputs, hidden)
+        values = self.critic(critic_inputs, task_ids.expand(rollout.steps, -1))
+        values = self.critic.to_reward_units(values, task_ids).cpu()
+        discounts = step_discounts(rollout.steps, rollout.horizon, config.gamma, config.boundary)
+        advantages = gae(rollout.rewards, values, discounts, config.gae_lambda)
+        targets = (advantages + values).to(device)
+        self.critic.update_targets(targets, task_ids)
+        targets = self.critic.normalise_targets(targets, task_ids)
+        advantages = normalise_per_task(advantages, rollout.task_ids, rollout.usable)
         whole = Batch(
             inputs=inputs,
             actions=actions,
@@ -148,69 +198,76 @@ class PPO:
             targets=targets,
             critic_inputs=critic_inputs,
         )
-        acted = rollout.log_probs.to(device)
-        metrics = Means()
-        metrics.once("acting_error", ((acted - whole.old_log_probs).abs() * whole.mask).max())
-        variance = (targets * whole.mask).square().sum() / whole.mask.sum().clamp(min=1)
-        metrics.once("target_scale", variance.sqrt())
-        aside = rng.spawn(1)[0] if long_term is not None else rng  # leaves PPO's own draws alone
+        return _Data(rollout, task_ids, whole, old_log_std), starts
 
-        left_out: list[list[str]] = []
-        for epoch in range(config.epochs):
-            if epoch:
-                cut = self._cut(rollout, rng)
-                with torch.no_grad():
-                    starts = self._sweep(cut, inputs, rollout.recall)[1]
-            stretches = {name: cut.cut(value) for name, value in vars(whole).items()}
-            kls = []
-            minibatches = cut.minibatches(config.minibatches, rng)
-            for number, index in enumerate(minibatches):
-                batch = Batch(**{name: value[:, index] for name, value in stretches.items()})
-                trials = cut.trials_of(index)
-                outputs, _ = self.agent.unroll(batch.inputs, starts[index])
-                loss, found = policy_loss(outputs.mean, outputs.log_std, old_log_std, batch, config)
-                ids = task_ids[trials].expand(cut.length, -1)
-                error = self.critic(batch.critic_inputs, ids) - batch.targets
-                weight = batch.mask / batch.mask.sum().clamp(min=1.0)
-                value_loss = (error.square() * weight).sum()
-                loss = loss + config.value * value_loss
-                if config.belief:
-                    goals = rollout.goals[trials].to(device)
-                    believed = self.belief.errors(outputs.hidden, goals, ids[0])
-                    found["belief_loss"] = (believed * weight).sum()
-                    loss = loss + config.belief * found["belief_loss"]
-                if config.kind and self.belief.kind is not None and rollout.kinds is not None:
-                    kinds = rollout.kinds[trials].to(device)
-                    told = self.belief.kind_errors(outputs.hidden, kinds)
-                    found["kind_loss"] = (told * weight).sum()
-                    loss = loss + config.kind * found["kind_loss"]
-                pull = None
-                if long_term is not None:
-                    part = (batch.inputs, starts[index], outputs, batch.mask, index, rollout, cut)
-                    place = (epoch, number, len(minibatches), aside)
-                    view = MinibatchView(self.agent, *part, *place)
-                    pull = long_term.loss(view)
-                if epoch == 0 and not kls:
-                    metrics.once("first_ratio_error", found["ratio_error"])
-                found.pop("ratio_error")
-                found |= {"loss": loss, "value_loss": value_loss}
-                cap = 0.0 if long_term is None else long_term.cap
-                stepped = self._step(loss, pull, cap)
-                if stepped["skipped_steps"]:
-                    left_out.append(blame(found, (self.agent, self.critic, self.belief)))
-                else:
-                    metrics.add(found)
-                    kls.append(float(found["kl"]))
-                metrics.add(stepped)
-            metrics.once("epochs", epoch + 1)
-            kl = float(np.mean(kls)) if kls else 0.0
-            if kl > config.kl_stop:
-                break
-        warn_left_out(left_out)
-        metrics.once("kl_last", kl)
-        metrics.once("std", old_log_std.exp().mean())
-        metrics.once("learning_rate", self.optimiser.param_groups[0]["lr"])
-        return metrics.result()
+    def _learn(
+        self,
+        one: _Pass,
+        long_term: LongTerm | None,
+        metrics: _Metrics,
+        left_out: list[list[str]],
+    ) -> float:
+        """One pass over the data. Returns the mean KL(old || new) of its minibatches, in nats."""
+        stretches = {name: one.cut.cut(value) for name, value in vars(one.data.whole).items()}
+        kls: list[float] = []
+        for number, index in enumerate(one.minibatches):
+            batch = Batch(**{name: value[:, index] for name, value in stretches.items()})
+            outputs, _ = self.agent.unroll(batch.inputs, one.starts[index])
+            loss, found = self._loss(one.data, batch, outputs, one.cut.trials_of(index))
+            ratio_error = found.pop("ratio_error")
+            if one.epoch == 0 and not kls:
+                metrics.once("first_ratio_error", ratio_error)
+            pull = None
+            if long_term is not None:
+                pull = long_term.loss(self._view(one, number, batch, outputs))
+            stepped = self._step(loss, pull, 0.0 if long_term is None else long_term.cap)
+            if stepped["skipped_steps"]:
+                left_out.append(blame(found, (self.agent, self.critic, self.belief)))
+            else:
+                metrics.add(found)
+                kls.append(float(found["kl"]))
+            metrics.add(stepped)
+        return float(np.mean(kls)) if kls else 0.0
+
+    def _loss(
+        self, data: _Data, batch: Batch, outputs: Unrolled, trials: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """PPO's loss with those of the critic and of the belief, and all of them by name."""
+        config, rollout = self.config, data.rollout
+        device = batch.inputs.device
+        loss, found = policy_loss(outputs.mean, outputs.log_std, data.old_log_std, batch, config)
+        ids = data.task_ids[trials].expand(len(batch.mask), -1)
+        error = self.critic(batch.critic_inputs, ids) - batch.targets
+        weight = batch.mask / batch.mask.sum().clamp(min=1.0)
+        value_loss = (error.square() * weight).sum()
+        loss = loss + config.value * value_loss
+        if config.belief:
+            believed = self.belief.errors(outputs.hidden, rollout.goals[trials].to(device), ids[0])
+            found["belief_loss"] = (believed * weight).sum()
+            loss = loss + config.belief * found["belief_loss"]
+        if config.kind and self.belief.kind is not None and rollout.kinds is not None:
+            told = self.belief.kind_errors(outputs.hidden, rollout.kinds[trials].to(device))
+            found["kind_loss"] = (told * weight).sum()
+            loss = loss + config.kind * found["kind_loss"]
+        return loss, found | {"loss": loss, "value_loss": value_loss}
+
+    def _view(self, one: _Pass, number: int, batch: Batch, outputs: Unrolled) -> MinibatchView:
+        """A minibatch as long-term memory sees it."""
+        index = one.minibatches[number]
+        return MinibatchView(
+            agent=self.agent,
+            inputs=batch.inputs,
+            starts=one.starts[index],
+            outputs=outputs,
+            mask=batch.mask,
+            index=index,
+            rollout=one.data.rollout,
+            cut=one.cut,
+            epoch=one.epoch,
+            number=number,
+            count=len(one.minibatches),
+            rng=one.aside,
+        )
 
     def _cut(self, rollout: Rollout, rng: np.random.Generator) -> Sequences:
         """Where this pass truncates back-propagation: elsewhere in each, if `stagger` is set."""
@@ -272,3 +329,117 @@ class PPO:
             "skipped_steps": float(not healthy),
             **found,
         }
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Groups ``agent``, ``critic``, ``belief`` and ``optimiser``."""
+        states = self.optimiser.state_dict()["state"]
+        moments = {f"{i}.{name}": v for i, slots in states.items() for name, v in slots.items()}
+        return {
+            "agent": self.agent.state_dict(),
+            "critic": self.critic.state_dict(),
+            "belief": self.belief.state_dict(),
+            "optimiser": moments,
+        }
+
+    def restore(self, tensors: dict[str, dict[str, Tensor]]) -> None:
+        """Inverse of `tensors`."""
+        self.agent.load_state_dict(tensors["agent"])
+        self.critic.load_state_dict(tensors["critic"])
+        self.belief.load_state_dict(tensors["belief"])
+        states: dict[int, dict[str, Any]] = {}
+        for key, value in tensors["optimiser"].items():
+            index, name = key.split(".", 1)
+            states.setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
+
+
+def make_ppo(config: Config, suite: Suite) -> PPO:
+    """PPO with a new agent, critic and belief; torch's generator draws the weights."""
+    network = config.network
+    agent = RL2Agent(network)
+    goals = torch.stack([pad_goals(suite.train[task]) for task in suite.tasks])
+    mean, scale = goal_statistics(goals)
+    if config.proposal_share:  # their own outputs: the same scene may ask for the opposite
+        others = torch.tensor(practice.MEAN), 1 / torch.tensor(practice.DEVIATION)
+        mean, scale = (
+            torch.cat((own, other.expand(len(own), -1)))
+            for own, other in zip((mean, scale), others, strict=True)
+        )
+    critic = Critic(
+        len(mean),
+        goal_mean=mean,
+        goal_scale=scale,
+        memory_width=network.hidden,
+        width=network.critic,
+        privileged=network.privileged_critic,
+    )
+    told = config.proposal_share and config.ppo.kind
+    belief = Belief(
+        len(mean),
+        goal_mean=mean,
+        goal_scale=scale,
+        hidden=network.hidden,
+        kinds=1 + len(practice.PARTS) if told else 0,
+    )
+    for module in (agent, critic, belief):
+        module.to(learner_device(config.device))
+    return PPO(agent, critic, belief, config.ppo)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What one iteration is learnt from: usable trials, whole, and the policy that acted."""
+
+    rollout: Rollout
+    task_ids: Tensor
+    whole: Batch
+    old_log_std: Tensor
+
+    def acting_error(self) -> Tensor:
+        """Largest difference between the log-probabilities of workers and learner."""
+        acted = self.rollout.log_probs.to(self.whole.mask.device)
+        return ((acted - self.whole.old_log_probs).abs() * self.whole.mask).max()
+
+    def target_scale(self) -> Tensor:
+        """Root mean square of the normalised value targets."""
+        mask = self.whole.mask
+        variance = (self.whole.targets * mask).square().sum() / mask.sum().clamp(min=1)
+        return variance.sqrt()
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass over the data: how it is cut, the memory before each stretch, the minibatches."""
+
+    data: _Data
+    cut: Sequences
+    starts: Tensor
+    epoch: int
+    minibatches: list[Tensor]
+    aside: np.random.Generator
+
+
+class _Metrics:
+    """Averages each metric over the minibatches; sums ``skipped_steps``."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, list[float]] = {}
+        self._once: dict[str, float] = {}
+
+    def once(self, name: str, value: Tensor | float) -> None:
+        """Note a number of the whole iteration."""
+        self._once[name] = float(value)
+
+    def add(self, values: dict[str, Any]) -> None:
+        """Note the numbers of one minibatch."""
+        for name, value in values.items():
+            number = float(value.detach() if isinstance(value, Tensor) else value)
+            self._seen.setdefault(name, []).append(number)
+
+    def result(self) -> dict[str, float]:
+        """All of them, by name."""
+        combined = {
+            name: float(np.sum(values) if name == "skipped_steps" else np.mean(values))
+            for name, values in self._seen.items()
+        }
+        return {**combined, **self._once}

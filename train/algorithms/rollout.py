@@ -88,6 +88,16 @@ class Rollout:
             **_of_forks(batch, trials),
         )
 
+    @staticmethod
+    def join(parts: Sequence[Rollout]) -> Rollout:
+        """The trials of all parts side by side, e.g. of groups acted by different weights."""
+        timed = ("inputs", "actions", "log_probs", "rewards", "successes")
+        fixed = ("usable", "task_ids", "goals", "recall", "kinds")
+        known = [name for name in fixed if getattr(parts[0], name) is not None]
+        joined = {name: torch.cat([getattr(p, name) for p in parts], dim=1) for name in timed}
+        joined |= {name: torch.cat([getattr(p, name) for p in parts]) for name in known}
+        return dataclasses.replace(parts[0], **joined)
+
     @property
     def steps(self) -> int:
         """T, steps of each trial."""

@@ -1,19 +1,23 @@
-"""The arms: complete memory configurations that are compared with one another, as data."""
+"""The arms: complete memory configurations that are compared with one another, as data.
+
+An arm of your own is an `Arm` in your own file: ``--arm my_module:MY_ARM``.
+"""
 
 from __future__ import annotations
 
 import bisect
 import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
-from agents.rl2 import AgentConfig, parameter_count
-from memory.cascade import CascadeConfig
-
-ArmName = Literal[
-    "none", "short", "short-wide", "short+replay", "long",
-    "cascade", "cascade+replay", "episodic", "hierarchical",
-]  # fmt: skip
+from agents.rl2 import AgentConfig, RL2Agent, parameter_count
+from train.long_term.compress import ProgressAndCompress
+from train.long_term.config import MemoryConfig
+from train.long_term.contract import LongTerm
+from train.long_term.level import Level, LevelSetting
+from train.long_term.reference import L2, OnlineEWC, ReferenceConfig
+from train.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -25,95 +29,77 @@ class Arm:
         cascade: slow policies (L2, L3) that hold the fast one back.
         episodic: a store of past trials that is read (L1).
         replay: distillation on a reservoir of old trials.
-        wide: short-term memory as large as all levels of `hierarchical` together.
+        levels: functions that make further levels, consolidated after the others.
+        large_as: an arm whose number of parameters, all levels together, the agent gets.
+        reference: makes a reference learner in place of levels; on streams only.
+        tasks: how the tasks of a stream come: one after another, all at once, or one after another
+            with a new learner for each.
     """
 
     short: bool = True
     cascade: bool = False
     episodic: bool = False
     replay: bool = False
-    wide: bool = False
+    levels: tuple[Callable[[LevelSetting], Level], ...] = ()
+    large_as: Arm | None = None
+    reference: Callable[[RL2Agent, ReferenceConfig], LongTerm] | None = None
+    tasks: Literal["in turn", "at once", "alone"] = "in turn"
 
     @property
     def long_term(self) -> bool:
-        """Whether anything outlives a trial besides the policy's own weights."""
-        return self.cascade or self.episodic or self.replay
+        """Whether any level outlives a trial besides the policy's own weights."""
+        return self.cascade or self.episodic or self.replay or bool(self.levels)
+
+    @property
+    def needs_stream(self) -> bool:
+        """Whether it only makes sense where tasks come one after another."""
+        return self.reference is not None or self.tasks != "in turn"
 
 
-ARMS: dict[ArmName, Arm] = {
+HIERARCHICAL = Arm(cascade=True, replay=True, episodic=True)
+ARMS: dict[str, Arm] = {
     "none": Arm(short=False),
     "short": Arm(),
-    "short-wide": Arm(wide=True),
+    "short-wide": Arm(large_as=HIERARCHICAL),
     "short+replay": Arm(replay=True),
     "long": Arm(short=False, cascade=True, replay=True),
     "cascade": Arm(cascade=True),
     "cascade+replay": Arm(cascade=True, replay=True),
     "episodic": Arm(episodic=True),
-    "hierarchical": Arm(cascade=True, replay=True, episodic=True),
+    "hierarchical": HIERARCHICAL,
 }
+STREAM_ARMS: dict[str, Arm] = {
+    "ewc": Arm(reference=lambda agent, how: OnlineEWC(how.ewc, how.ewc_decay)),
+    "l2": Arm(reference=lambda agent, how: L2(how.l2)),
+    "progress-compress": Arm(reference=ProgressAndCompress),
+    "joint": Arm(tasks="at once"),
+    "single": Arm(tasks="alone"),
+}
+"""Reference learners and bounds of the literature on continual learning."""
 
-
-@dataclass(frozen=True)
-class MemoryConfig:
-    """How long-term memory works, in the arms that have it."""
-
-    anchor: float = 0.25
-    """Weight of the fast policy's KL to the slow one next to it (arms with a cascade)."""
-    replay: float = 1.0
-    """lambda: weight of distillation on old trials (arms with replay)."""
-    replay_share: float = 0.25
-    """Old trials in each iteration, as a share of new ones."""
-    replay_from: Literal["successful", "all"] = "successful"
-    """What enters the reservoir: trials that count by their share of successful episodes, or all
-    alike. Early trials of a task show how it is not done."""
-    reservoir: int = 192
-    """Trials of the lifelong sample; fewer where they would take more than 64 MiB."""
-    recent: int = 64
-    """Most recent trials that episodic memory holds besides."""
-    reencode_every: int = 10
-    """Iterations between renewals of the slow encoder, with which all entries are encoded anew."""
-    pull_cap: float = 0.5
-    """rho: the gradient of anchor and replay is at most so many times PPO's."""
-    memory_dropout: float = 0.25
-    """Share of training trials that may recall nothing."""
-    recent_exclusion: float = 0.5
-    """Share of the others that may not recall what is recent, which is mostly their own task."""
-    recent_iterations: int = 5
-    """Iterations for which an entry is recent."""
-    cascade: CascadeConfig = field(default_factory=CascadeConfig)
-
-    def problems(self) -> list[str]:
-        """Everything wrong with these values, each with the flag to change."""
-        checks = {
-            "--anchor must be a number from 0 to 100": 0 <= self.anchor <= 100,
-            "--replay must be a number from 0 to 100": 0 <= self.replay <= 100,
-            "--replay-share must be a number from 0 to 4": 0 <= self.replay_share <= 4,
-            "--reservoir must be from 1 to 512": 1 <= self.reservoir <= 512,
-            "--recent must be from 1 to 512": 1 <= self.recent <= 512,
-            "--reencode-every must be at least 1": self.reencode_every >= 1,
-            "--pull-cap must be a number from 0 to 100": 0 <= self.pull_cap <= 100,
-            "--memory-dropout must be a number from 0 to 1": 0 <= self.memory_dropout <= 1,
-            "--recent-exclusion must be a number from 0 to 1": 0 <= self.recent_exclusion <= 1,
-            "--recent-iterations must be at least 0": self.recent_iterations >= 0,
-        }
-        return [m for m, holds in checks.items() if not holds] + self.cascade.problems()
+ARM_REGISTRY = Registry(
+    "--arm",
+    ARMS | STREAM_ARMS,
+    fits=lambda found: isinstance(found, Arm),
+    must_be="a train.long_term.arms.Arm",
+)
 
 
 def network(arm: Arm, agent: AgentConfig, memory: MemoryConfig) -> AgentConfig:
     """The agent of an arm, from the agent that was asked for."""
     if not arm.short:
         return dataclasses.replace(agent, core="none")
-    if arm.wide:
-        return _widened(agent, memory)
+    if arm.large_as is not None:
+        return _widened(arm.large_as, agent, memory)
     if arm.episodic:
         return dataclasses.replace(agent, entries=memory.reservoir + memory.recent)
     return agent
 
 
-def _widened(agent: AgentConfig, memory: MemoryConfig) -> AgentConfig:
-    """`agent` with layers so wide that it has the parameters of all levels of `hierarchical`."""
-    slow = memory.cascade.levels - 1
-    goal = parameter_count(network(ARMS["hierarchical"], agent, memory))
+def _widened(arm: Arm, agent: AgentConfig, memory: MemoryConfig) -> AgentConfig:
+    """`agent` with layers so wide that it has the parameters of all levels of `arm`."""
+    slow = memory.cascade.levels - 1 if arm.cascade else 0
+    goal = parameter_count(network(arm, agent, memory))
     goal += slow * parameter_count(agent)
     hidden = agent.hidden
 

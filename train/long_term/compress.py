@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.rl2 import RL2Agent, Unrolled
+from memory.gaussian import gaussian_kl
 from train.algorithms.rollout import Rollout
 from train.long_term.contract import MinibatchView
 from train.long_term.reference import ReferenceConfig, Weights, fisher_diagonal, quadratic
@@ -28,10 +29,7 @@ TRIALS = 10  # of one step of distillation
 
 def policy_divergence(teacher: Unrolled, student: Unrolled) -> Float[Tensor, ""]:
     """Mean over steps and trials of KL(teacher || student) between diagonal Gaussians, in nats."""
-    variance = (2 * student.log_std).exp()
-    distance = (2 * teacher.log_std).exp() + (teacher.mean - student.mean).square()
-    kl = student.log_std - teacher.log_std + distance / (2 * variance) - 0.5
-    return kl.sum(-1).mean()
+    return gaussian_kl(teacher.mean, teacher.log_std, student.mean, student.log_std).mean()
 
 
 class ProgressAndCompress:

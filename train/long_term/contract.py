@@ -1,7 +1,7 @@
 """The contract of everything that keeps old knowledge: what it may do to learning, and when.
 
-Memory hierarchies (`train.long_term.hierarchy`) and reference learners (EWC, L2, Progress &
-Compress) are all a `LongTerm`, so one trainer runs them and none can do what another may not.
+Stacks of levels (`train.long_term.stack`) and reference learners (EWC, L2, Progress & Compress)
+are all a `LongTerm`, so one trainer runs them and none can do what another may not.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from envs.metaworld.suites import SUITES, Suite, make_suite, suite_problems
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
 from envs.pool.pool import available_cores
 from train.algorithms.ppo_config import PPOConfig
-from train.long_term.arms import ARMS, Arm, ArmName, MemoryConfig, network
+from train.long_term.arms import ARM_REGISTRY, Arm, network
+from train.long_term.config import MemoryConfig
 from train.run.command_line import spelt
 from train.run.config_io import build, flatten
 from train.run.input_error import InputError
@@ -40,9 +41,13 @@ STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 250
 class Config:
     """Train RL² on Meta-World."""
 
-    arm: ArmName = "short"
+    arm: str = "short"
     """Memory of the agent: none, short (flat RL²), short-wide, short+replay, long, cascade,
-    cascade+replay, episodic, or hierarchical (all of it); see docs/memory.md."""
+    cascade+replay, episodic, or hierarchical (all of it); see docs/memory.md. Or an arm from your
+    own file, as my_module:MY_ARM (see train/long_term/arms.py)."""
+    algorithm: str = "ppo"
+    """What learns: ppo, or a learner from your own file, as my_module:make (see
+    train/algorithms/learner.py)."""
     suite: str = "ML10"
     """ML1 (with --task), ML10, ML25, ML45, MT10, MT50, or custom (with --tasks)."""
     task: str | None = None
@@ -93,22 +98,25 @@ class Config:
     keep: int = 3
     """Checkpoints to keep besides the best one."""
     least_trials: ClassVar[int] = 40  # of an iteration, where `trials` does not say
+    in_phases: ClassVar[bool] = False  # whether tasks come one after another
 
     @property
-    def levels(self) -> Arm:
-        """The levels of memory that the arm has."""
-        return ARMS[self.arm]
+    def chosen_arm(self) -> Arm:
+        """What the arm is made of. Raises ValueError where its name is not known."""
+        return ARM_REGISTRY.find(self.arm)
 
     @property
     def network(self) -> AgentConfig:
         """The agent that the arm makes of `agent`."""
-        return network(self.levels, self.agent, self.memory)
+        return network(self.chosen_arm, self.agent, self.memory)
 
     @property
     def label(self) -> str:
         """Name of the arm, with the core where it is not the usual one."""
-        usual = self.agent.core == AgentConfig.core or not self.levels.short
-        return self.arm + ("" if usual else "-" + self.agent.core.rpartition(":")[2])
+        arm = ARM_REGISTRY.own.get(self.arm, Arm())
+        usual = self.agent.core == AgentConfig.core or not arm.short
+        name = self.arm.rpartition(":")[2]
+        return name + ("" if usual else "-" + self.agent.core.rpartition(":")[2])
 
     @property
     def run_folder(self) -> Path:
@@ -194,21 +202,25 @@ class Config:
                 f"--trials {self.trials} is one of each of {tasks} tasks, which cannot be shared "
                 f"with proposed tasks: try {2 * tasks}, or --proposals 0"
             )
-        return found + self._agent_problems() + self.ppo.problems() + self.memory.problems()
+        found += self._arm_problems()
+        return found + self.ppo.problems() + self.memory.problems()
 
-    def _agent_problems(self) -> list[str]:
-        """Everything wrong with the agent, by itself or in this arm."""
-        if found := self.agent.problems():
+
+    def _arm_problems(self) -> list[str]:
+        """Everything wrong with the arm, with the agent, or with the agent in this arm."""
+        if found := ARM_REGISTRY.problems(self.arm) or self.agent.problems():
             return found
-        name, memory = self.agent.core, blank_agent(self.agent).memory
-        if self.levels.short and not memory.state_width:
-            return [f"--core {name} has no memory for arm {self.arm}: use --arm none or long"]
-        if self.levels.episodic and memory.hidden_part.stop > memory.state_width:
-            return [
+        arm, name, memory = self.chosen_arm, self.agent.core, blank_agent(self.agent).memory
+        if arm.needs_stream and not self.in_phases:
+            found.append(f"--arm {self.arm} is for task streams: use python -m train.continual")
+        if arm.short and not memory.state_width:
+            found.append(f"--core {name} has no memory for arm {self.arm}: use --arm none or long")
+        if arm.short and arm.episodic and memory.hidden_part.stop > memory.state_width:
+            found.append(
                 f"--core {name} has too small a state for what arm {self.arm} recalls: give it "
                 "at least --hidden numbers of state, or use --arm short"
-            ]
-        return []
+            )
+        return found
 
     def resolved(self, tasks: int) -> Self:
         """The same with all defaults filled in, for `tasks` training tasks on this machine."""

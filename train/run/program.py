@@ -14,6 +14,8 @@ from envs.metaworld.suites import Suite
 from envs.pool.pool import WorkerError
 from envs.viewing.gl import GLError, backend
 from memory.cores.registry import CoreError
+from train.algorithms.registry import ALGORITHMS
+from train.long_term.arms import ARM_REGISTRY
 from train.run import checkpoint, run_folder
 from train.run.checkpoint import CheckpointError, environment_difference
 from train.run.config import Config, stop
@@ -23,6 +25,7 @@ from train.run.rollback import DivergedError
 from train.run.signals import INTERRUPTED, StopSignal
 from train.run.state import TrainState, initialise
 
+REGISTRIES = (ARM_REGISTRY, ALGORITHMS)
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
@@ -47,7 +50,10 @@ def run_program(
     with StopSignal() as stop_signal:
         config = None
         try:
-            config, origin = parse(sys.argv[1:] if argv is None else argv, kind, program)
+            argv = sys.argv[1:] if argv is None else argv
+            if problems := [p for parts in REGISTRIES for p in parts.import_typed(argv)]:
+                stop(problems)
+            config, origin = parse(argv, kind, program)
             if run(config, origin, stop_signal):
                 return 0
         except (WorkerError, DivergedError, CheckpointError, CoreError, OSError) as error:
@@ -61,7 +67,8 @@ def run_program(
 
 def refuse(config: Config, origin: Origin, program: str) -> None:
     """End with exit code 2 if this run cannot start here, naming everything that is wrong."""
-    problems = config.validate() + checkpoint.check_run_folder(config.run_folder)
+    problems = config.validate() + ALGORITHMS.problems(config.algorithm)
+    problems += checkpoint.check_run_folder(config.run_folder)
     if config.device == "cuda" and not torch.cuda.is_available():
         problems.append("--device cuda: torch sees no CUDA GPU here; use --device auto or cpu")
     if config.video_every > 0:

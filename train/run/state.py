@@ -10,28 +10,26 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from agents.belief import Belief, goal_statistics
-from agents.heads import Critic
-from agents.rl2 import RL2Agent
+from agents.rl2 import AgentConfig, RL2Agent
 from envs.metaworld.suites import Suite
-from envs.trials import practice
 from envs.trials.trial import Trial
 from memory.cascade import chosen
 from memory.cores.registry import CoreError
-from train.algorithms.ppo import PPO
-from train.algorithms.rollout import Rollout, pad_goals
-from train.long_term.compress import ProgressAndCompress
+from train.algorithms.learner import Learner
+from train.algorithms.registry import ALGORITHMS
+from train.algorithms.rollout import Rollout
 from train.long_term.contract import LongTerm
-from train.long_term.hierarchy import Hierarchy, guarded
-from train.long_term.reference import L2, OnlineEWC
+from train.long_term.episodic import with_recall
+from train.long_term.level import LevelSetting
+from train.long_term.stack import make_stack
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.config import Config
+from train.run.config_io import build
 from train.run.run_folder import identity
 from train.run.stream_config import StreamConfig, read_config
 
@@ -43,7 +41,7 @@ class TrainState:
     """What changes while a run goes on.
 
     Attributes:
-        agent, critic, belief, ppo: the learner, changed in place by `PPO.update`.
+        learner: what learns, changed in place.
         iteration: iterations done.
         steps: environment steps taken.
         best: highest smoothed training success so far.
@@ -52,10 +50,7 @@ class TrainState:
         long_term: what keeps old knowledge, in the arms that have it.
     """
 
-    agent: RL2Agent
-    critic: Critic
-    belief: Belief
-    ppo: PPO
+    learner: Learner
     iteration: int = 0
     steps: int = 0
     best: float = -1.0
@@ -63,9 +58,19 @@ class TrainState:
     success_by_task: dict[str, float] = field(default_factory=dict)
     long_term: LongTerm | None = None
 
-    def guarded(self, trials: Sequence[Trial], config: Config) -> list[Trial]:
+    @property
+    def agent(self) -> RL2Agent:
+        """The network that acts."""
+        return self.learner.agent
+
+    @property
+    def parameters(self) -> int:
+        """Learnt numbers of the network that acts."""
+        return sum(p.numel() for p in self.agent.parameters() if p.requires_grad)
+
+    def with_recall(self, trials: Sequence[Trial], config: Config) -> list[Trial]:
         """Training trials with what of episodic memory each may see."""
-        return list(trials) if self.agent.recall is None else guarded(trials, config.memory)
+        return list(trials) if self.agent.recall is None else with_recall(trials, config.memory)
 
     def consolidate(self, rollout: Rollout, seed: int) -> dict[str, float]:
         """Let long-term memory, where there is one, take in an iteration that has been learnt."""
@@ -101,10 +106,7 @@ class TrainState:
             config.run_folder / "checkpoints",
             self.steps,
             tensors={
-                "agent": self.agent.state_dict(),
-                "critic": self.critic.state_dict(),
-                "belief": self.belief.state_dict(),
-                "optimiser": _optimiser_tensors(self.ppo.optimiser),
+                **self.learner.tensors(),
                 **({"long_term": kept} if kept else {}),
             },
             state={
@@ -114,6 +116,7 @@ class TrainState:
                 "success": self.success,
                 "success_by_task": self.success_by_task,
                 "long_term": None if self.long_term is None else self.long_term.state(),
+                "network": dataclasses.asdict(self.agent.config),
             },
             config=config.to_json(),
             run=identity(config.run_folder),
@@ -123,10 +126,7 @@ class TrainState:
     def restore(self, saved: Checkpoint) -> None:
         """Become what was saved. Raises CheckpointError where it is of another architecture."""
         try:
-            self.agent.load_state_dict(saved.tensors["agent"])
-            self.critic.load_state_dict(saved.tensors["critic"])
-            self.belief.load_state_dict(saved.tensors["belief"])
-            _restore_optimiser(self.ppo.optimiser, saved.tensors["optimiser"])
+            self.learner.restore(saved.tensors)
             for name in ("iteration", "steps", "best", "success"):
                 setattr(self, name, saved.state[name])
             self.success_by_task = dict(saved.state.get("success_by_task", {}))  # older: none
@@ -147,54 +147,27 @@ def initialise(config: Config, suite: Suite) -> TrainState:
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    network = config.network
-    agent = RL2Agent(network)
-    goals = torch.stack([pad_goals(suite.train[task]) for task in suite.tasks])
-    mean, scale = goal_statistics(goals)
-    if config.proposal_share:  # their own outputs: the same scene may ask for the opposite
-        others = torch.tensor(practice.MEAN), 1 / torch.tensor(practice.DEVIATION)
-        mean, scale = (
-            torch.cat((own, other.expand(len(own), -1)))
-            for own, other in zip((mean, scale), others, strict=True)
-        )
-    critic = Critic(
-        len(mean),
-        goal_mean=mean,
-        goal_scale=scale,
-        memory_width=network.hidden,
-        width=network.critic,
-        privileged=network.privileged_critic,
-    )
-    told = config.proposal_share and config.ppo.kind
-    belief = Belief(
-        len(mean),
-        goal_mean=mean,
-        goal_scale=scale,
-        hidden=network.hidden,
-        kinds=1 + len(practice.PARTS) if told else 0,
-    )
-    for module in (agent, critic, belief):
-        module.to(learner_device(config))
-    ppo = PPO(agent, critic, belief, config.ppo)
-    return TrainState(agent, critic, belief, ppo, long_term=make_long_term(config, agent))
+    learner = ALGORITHMS.find(config.algorithm)(config, suite)
+    return TrainState(learner, long_term=make_long_term(config, learner.agent))
 
 
 def make_long_term(config: Config, agent: RL2Agent) -> LongTerm | None:
     """What keeps old knowledge in the arm of `config`; None: nothing does."""
-    arm = config.levels
-    if arm.long_term:
-        shape = {"episodes": config.episodes, "horizon": config.horizon}
-        return Hierarchy(agent, arm, config.memory, config.ppo, **shape)
-    if not isinstance(config, StreamConfig):
+    arm = config.chosen_arm
+    if arm.reference is not None:
+        assert isinstance(config, StreamConfig), "Config.validate refuses it elsewhere"
+        return arm.reference(agent, config.reference)
+    if not arm.long_term:
         return None
-    reference = config.reference
-    if config.arm == "l2":
-        return L2(reference.l2)
-    if config.arm == "ewc":
-        return OnlineEWC(reference.ewc, reference.ewc_decay)
-    if config.arm == "progress-compress":
-        return ProgressAndCompress(agent, reference)
-    return None
+    setting = LevelSetting(
+        agent,
+        config.memory,
+        learning_rate=config.ppo.learning_rate,
+        length=config.ppo.bptt,
+        episodes=config.episodes,
+        horizon=config.horizon,
+    )
+    return make_stack(arm, setting)
 
 
 def load_agent(saved: Checkpoint, *, level: int = 1) -> tuple[RL2Agent, Config]:
@@ -210,7 +183,10 @@ def load_agent(saved: Checkpoint, *, level: int = 1) -> tuple[RL2Agent, Config]:
     """
     try:
         config = read_config(saved.config)
-        network, tensors = config.network, saved.tensors["agent"]
+        # Said by the checkpoint, so that an arm from a user's file need not be imported.
+        own = saved.state.get("network")
+        network = config.network if own is None else build(AgentConfig, own)
+        tensors = saved.tensors["agent"]
         if level != 1:
             network = dataclasses.replace(network, entries=0)
             tensors = chosen(saved.tensors.get("long_term", {}), f"level{level}.")
@@ -227,26 +203,5 @@ def load_agent(saved: Checkpoint, *, level: int = 1) -> tuple[RL2Agent, Config]:
     return agent.eval(), dataclasses.replace(config, device="cpu")
 
 
-def learner_device(config: Config) -> torch.device:
-    """Where the learner runs: with ``auto`` a GPU where there is one."""
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
 def _smoothed(before: float | None, value: float, rate: float) -> float:
     return value if before is None else before + rate * (value - before)
-
-
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    states = optimiser.state_dict()["state"]
-    return {f"{i}.{name}": value for i, slots in states.items() for name, value in slots.items()}
-
-
-def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    states: dict[int, dict[str, Any]] = {}
-    for key, value in tensors.items():
-        index, name = key.split(".", 1)
-        states.setdefault(int(index), {})[name] = value
-    own = optimiser.state_dict()
-    optimiser.load_state_dict({**own, "state": states})

@@ -11,12 +11,8 @@ import tyro
 from envs.metaworld.streams import Stream, make_stream, stream_problems
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, make_suite
 from envs.metaworld.task_env import MAX_HORIZON
-from train.long_term.arms import ARMS, Arm, ArmName
 from train.long_term.reference import ReferenceConfig
 from train.run.config import Config
-
-Reference = Literal["fine-tuning", "ewc", "l2", "progress-compress", "joint", "single"]
-StreamArm = Literal[ArmName, Reference]
 
 ALIASES = {"fine-tuning": "short"}
 """Other names of arms in the literature on continual learning."""
@@ -28,7 +24,7 @@ MAX_CYCLES = 1000
 class StreamConfig(Config):
     """Train on tasks that come one after another."""
 
-    arm: StreamArm = "short"  # pyright: ignore[reportIncompatibleVariableOverride]
+    arm: str = "short"
     """What learns: a memory configuration of train.rl2, or a reference: ewc, l2, progress-compress,
     fine-tuning (another name of short), joint (all tasks at once), single (each task alone)."""
     suite: str = "CL5x2"
@@ -52,6 +48,7 @@ class StreamConfig(Config):
     """Trials of one iteration; default: the smallest multiple of the tasks that is at least 10. All
     are of one task, so fewer than on a suite make as good a batch of it."""
     least_trials: ClassVar[int] = 10
+    in_phases: ClassVar[bool] = True
     # Not the suites' length: all streams in results/ were run with this one.
     episodes: int = 2
     """Episodes of a training trial (K); memory is carried through all of them."""
@@ -66,11 +63,6 @@ class StreamConfig(Config):
     vary: tyro.conf.Suppress[bool] = False
     balance: tyro.conf.Suppress[bool] = False
     video_every: tyro.conf.Suppress[int] = 0
-
-    @property
-    def levels(self) -> Arm:
-        """The levels of memory that the arm has; references have short-term memory."""
-        return ARMS.get(self.arm, ARMS["short"])  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def suite_problems(self) -> list[str]:
         """Everything wrong with the stream that is asked for."""
@@ -93,7 +85,7 @@ class StreamConfig(Config):
             self.suite,
             tasks=self.tasks,
             # Alone, a task comes once: again it would be the same run with other trials.
-            cycles=1 if self.arm == "single" else self.cycles,
+            cycles=1 if self.chosen_arm.tasks == "alone" else self.cycles,
             phase_steps=self.phase_steps,
         )
         trials = self.trials_for(len(stream.tasks))

@@ -29,8 +29,8 @@ from envs.trials.practice import (
 )
 from envs.trials.trial import Trial, TrialRunner
 from tests.envs.pool_trials import POLICY
+from train.algorithms.ppo import make_ppo
 from train.run.config import Config
-from train.run.state import initialise
 
 SUITE = make_suite("ML10", seed=1)
 JOINTS = ("door-open-v3", "drawer-close-v3", "button-press-topdown-v3", "window-open-v3")
@@ -66,7 +66,7 @@ def test_proposals_are_a_function_of_their_seed() -> None:
 
 def test_the_critic_sees_proposals_in_units_of_their_spread() -> None:
     """As it sees goals: squeezed into a hundredth of that it is blind to them for long."""
-    critic = initialise(Config(suite="ML10"), SUITE).critic
+    critic = make_ppo(Config(suite="ML10"), SUITE).critic
     runners = {task: TrialRunner(task) for task in SUITE.tasks}
     trials = SUITE.sample_trials(200, episodes=1, horizon=1, iteration=0, seed=1, proposals=0.99)
     vectors = []

@@ -1,4 +1,4 @@
-"""The hierarchy under the trainer: who may write what, what zero means, and what is saved."""
+"""The stack of levels under the trainer: who may write what, what zero means, and what is saved."""
 
 import copy
 import dataclasses
@@ -14,13 +14,20 @@ from torch import Tensor
 
 from agents.rl2 import RL2Agent
 from envs.trials.trial import Trial
-from memory.cascade import CascadeConfig, gaussian_kl
+from memory.cascade import CascadeConfig
 from memory.episodic import summarise
+from memory.gaussian import gaussian_kl
+from memory.reservoir import TrialStore
 from train.algorithms.ppo import PPO
 from train.algorithms.rollout import Rollout
-from train.long_term.arms import ARMS, ArmName, MemoryConfig
+from train.long_term.arms import ARMS
+from train.long_term.config import MemoryConfig
 from train.long_term.contract import LongTerm
-from train.long_term.hierarchy import Hierarchy, guarded
+from train.long_term.episodic import with_recall
+from train.long_term.level import LevelSetting
+from train.long_term.replay import ReplayLevel
+from train.long_term.slow_policies import SlowPolicies
+from train.long_term.stack import Stack, make_stack
 
 LONG_TERM = [name for name, arm in ARMS.items() if arm.long_term]
 EPISODIC = [name for name, arm in ARMS.items() if arm.episodic]
@@ -28,15 +35,16 @@ SMALL: dict[str, Any] = {"reservoir": 5, "recent": 4, "reencode_every": 3, "rece
 
 
 @pytest.fixture
-def build(make_learner) -> Callable[..., tuple[PPO, Hierarchy]]:
-    def make(name: ArmName, *, seed: int = 0, rate: float = 1e-2, **memory: Any) -> tuple:
+def build(make_learner) -> Callable[..., tuple[PPO, Stack]]:
+    def make(name: str, *, seed: int = 0, rate: float = 1e-2, **memory: Any) -> tuple:
         arm = ARMS[name]
         options = {"entries": 9} if arm.episodic else {}
         core = "gru" if arm.short else "none"
         learner = make_learner(core, seed=seed, learning_rate=rate, **options)
         config = MemoryConfig(**{**SMALL, **memory})
-        long_term = Hierarchy(learner.agent, arm, config, learner.config, episodes=3, horizon=7)
-        return learner, long_term
+        ppo = learner.config
+        setting = LevelSetting(learner.agent, config, ppo.learning_rate, ppo.bptt, 3, 7)
+        return learner, make_stack(arm, setting)
 
     return make
 
@@ -51,7 +59,7 @@ def lucky(rollout: Rollout, seed: int = 0) -> Rollout:
     return dataclasses.replace(rollout, successes=found < 0.1)
 
 
-def iterate(learner: PPO, long_term: Hierarchy | None, act: Callable, times: int) -> list[dict]:
+def iterate(learner: PPO, long_term: Stack | None, act: Callable, times: int) -> list[dict]:
     metrics = []
     for iteration in range(times):
         rollout = lucky(act(learner.agent, seed=iteration), iteration)
@@ -61,6 +69,14 @@ def iterate(learner: PPO, long_term: Hierarchy | None, act: Callable, times: int
             found |= long_term.consolidate(learner.agent, rollout, rng(100 + iteration))
         metrics.append(found)
     return metrics
+
+
+def store_of(stack: Stack) -> TrialStore:
+    return next(level.store for level in stack.levels if isinstance(level, ReplayLevel))
+
+
+def slow_policies(stack: Stack) -> list[Any]:
+    return next(level.cascade.policies for level in stack.levels if isinstance(level, SlowPolicies))
 
 
 def copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -75,7 +91,7 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
     }
 
 
-def stored(learner: PPO, long_term: Hierarchy) -> dict[str, Tensor]:
+def stored(learner: PPO, long_term: Stack) -> dict[str, Tensor]:
     """Everything that only consolidation may write."""
     agent = learner.agent
     frozen = {n for n, w in agent.named_parameters() if not w.requires_grad}
@@ -86,14 +102,14 @@ def stored(learner: PPO, long_term: Hierarchy) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", LONG_TERM)
-def test_it_is_a_long_term_memory(build, name: ArmName) -> None:
+def test_it_is_a_long_term_memory(build, name: str) -> None:
     _, long_term = build(name)
     assert isinstance(long_term, LongTerm)
     assert not long_term.uses_boundaries
 
 
 @pytest.mark.parametrize("name", ["short+replay", "long", "cascade", "cascade+replay"])
-def test_zero_coefficients_give_the_flat_agent(build, make_learner, act, name: ArmName) -> None:
+def test_zero_coefficients_give_the_flat_agent(build, make_learner, act, name: str) -> None:
     """Bit for bit, over iterations in which slow policies and the reservoir live on unheard."""
     core = "gru" if ARMS[name].short else "none"
     flat = make_learner(core, learning_rate=1e-2)
@@ -108,7 +124,7 @@ def test_zero_coefficients_give_the_flat_agent(build, make_learner, act, name: A
 
 
 @pytest.mark.parametrize("name", LONG_TERM)
-def test_consolidation_is_the_only_writer(build, act, name: ArmName) -> None:
+def test_consolidation_is_the_only_writer(build, act, name: str) -> None:
     """PPO's passes read it dozens of times; no bit of it moves before the iteration's end."""
     learner, long_term = build(name)
     iterate(learner, long_term, act, 2)
@@ -129,7 +145,7 @@ def test_consolidation_is_the_only_writer(build, act, name: ArmName) -> None:
 
 
 @pytest.mark.parametrize("name", LONG_TERM)
-def test_zero_learning_rate_forgets_nothing(build, act, name: ArmName) -> None:
+def test_zero_learning_rate_forgets_nothing(build, act, name: str) -> None:
     """Nothing moves: neither the fast policy nor, where it follows it, a slow one."""
     learner, long_term = build(name, rate=0.0)
     actions = []
@@ -146,7 +162,7 @@ def test_zero_learning_rate_forgets_nothing(build, act, name: ArmName) -> None:
 
 
 @pytest.mark.parametrize("name", LONG_TERM)
-def test_learning_stays_on_policy(build, act, name: ArmName) -> None:
+def test_learning_stays_on_policy(build, act, name: str) -> None:
     """Workers and learner read one store, trial by trial what each may see."""
     learner, long_term = build(name)
     for metrics in iterate(learner, long_term, act, 4):
@@ -174,7 +190,7 @@ def test_replay_retains(build, act) -> None:
     for weight in (0.0, 50.0):
         learner, long_term = build("short+replay", replay=weight, pull_cap=5.0, replay_share=1.0)
         iterate(learner, long_term, act, 4)
-        old = long_term.store.at(long_term.store.filled)
+        old = store_of(long_term).at(store_of(long_term).filled)
         with torch.no_grad():
             now, _ = learner.agent.unroll(old.inputs, learner.agent.initial_state(old.count))
         kl = gaussian_kl(old.mean, old.log_std, now.mean, now.log_std.expand_as(old.mean[0]))
@@ -184,7 +200,7 @@ def test_replay_retains(build, act) -> None:
 
 def test_slow_policies_are_slower(build, act) -> None:
     learner, long_term = build("cascade")
-    first = [copies(level.state_dict()) for level in long_term.cascade.levels]
+    first = [copies(level.state_dict()) for level in slow_policies(long_term)]
     start = copies(learner.agent.state_dict())
     iterate(learner, long_term, act, 3)
 
@@ -193,21 +209,21 @@ def test_slow_policies_are_slower(build, act) -> None:
             float((w.detach() - before[n]).square().sum()) for n, w in policy.named_parameters()
         )
 
-    second, third = (moved(b, p) for b, p in zip(first, long_term.cascade.levels, strict=True))
+    second, third = (moved(b, p) for b, p in zip(first, slow_policies(long_term), strict=True))
     assert 0 < third < second < moved(start, learner.agent)
-    for level in long_term.cascade.levels:  # the same inputs mean the same to every level
+    for level in slow_policies(long_term):  # the same inputs mean the same to every level
         seen = learner.agent.encoder.normaliser.state_dict()
         assert differing(seen, level.encoder.normaliser.state_dict()) == set()
 
 
 @pytest.mark.parametrize("name", EPISODIC)
-def test_keys_and_values_never_go_stale(build, act, name: ArmName) -> None:
+def test_keys_and_values_never_go_stale(build, act, name: str) -> None:
     """At any moment each entry is what the reader's own encoder makes of its raw trial."""
     learner, long_term = build(name)
     encoders = []
     for times in range(7):
         iterate(learner, long_term, act, 1)
-        recall, store = learner.agent.recall, long_term.store
+        recall, store = learner.agent.recall, store_of(long_term)
         slots = store.filled
         keys, values = summarise(recall.encode(store.at(slots).inputs), 7)
         torch.testing.assert_close(recall.store.raw_keys[slots], keys, rtol=0, atol=1e-6)
@@ -233,7 +249,7 @@ def test_faulted_trials_are_not_remembered(build, act) -> None:
 
 
 @pytest.mark.parametrize("name", LONG_TERM)
-def test_restored_it_goes_on_to_the_bit(build, act, name: ArmName) -> None:
+def test_restored_it_goes_on_to_the_bit(build, act, name: str) -> None:
     one, memory = build(name)
     iterate(one, memory, act, 3)
     other, restored = build(name, seed=5)
@@ -251,23 +267,22 @@ def test_restored_it_goes_on_to_the_bit(build, act, name: ArmName) -> None:
 
 def test_averages_instead_of_kl(build, act) -> None:
     learner, long_term = build("cascade", cascade=CascadeConfig(consolidation="ema"))
-    before = copies(long_term.cascade.levels[0].state_dict())
+    before = copies(slow_policies(long_term)[0].state_dict())
     start = learner.agent.head.mean.weight.detach().clone()
     iterate(learner, long_term, act, 1)
     keep = 0.5 ** (1 / 10)
     expected = keep * start + (1 - keep) * learner.agent.head.mean.weight.detach()
-    torch.testing.assert_close(long_term.cascade.levels[0].head.mean.weight, expected)
-    assert differing(before, long_term.cascade.levels[0].state_dict())
+    torch.testing.assert_close(slow_policies(long_term)[0].head.mean.weight, expected)
+    assert differing(before, slow_policies(long_term)[0].state_dict())
 
 
 def test_guards_hide_the_store_from_some_trials() -> None:
     """A quarter may recall nothing, half of the others nothing recent; by the trial's own seed."""
     trials = [Trial("reach-v3", (0.0,), 0, "train", 1, 5, seed) for seed in range(4000)]
-    found = guarded(trials, MemoryConfig())
+    found = with_recall(trials, MemoryConfig())
     counts = Counter(trial.recall for trial in found)
     for level, share in ((0, 0.25), (1, 0.375), (2, 0.375)):
         assert counts[level] / 4000 == pytest.approx(share, abs=0.03)
-    assert [t.recall for t in guarded(trials[::-1], MemoryConfig())] == [t.recall for t in found][
-        ::-1
-    ]
+    backwards = with_recall(trials[::-1], MemoryConfig())
+    assert [t.recall for t in backwards] == [t.recall for t in found][::-1]
     assert [dataclasses.replace(t, recall=2) for t in found] == trials
