@@ -2,13 +2,23 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 
 from eval.api import evaluate
 from eval.own_agents.load import load_own_agent
+from train.long_term.arms import ARM_REGISTRY
 from train.run.origin import parse
 from train.run.stream_config import StreamConfig
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "extend.md").read_text()
+
+
+def code_with(words: str) -> str:
+    """The one block of Python on the page that has these words."""
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", PAGE, re.S) if words in block)
+    return code
 
 
 def test_the_stream_has_the_phases_that_the_page_names() -> None:
@@ -23,9 +33,7 @@ def test_the_stream_has_the_phases_that_the_page_names() -> None:
 
 
 def test_the_agent_of_ones_own_is_measured(tmp_path: Path, monkeypatch) -> None:
-    code = re.search(r"```python\n(.*?)```", PAGE, re.S)
-    assert code
-    (tmp_path / "my_module.py").write_text(code[1])
+    (tmp_path / "my_module.py").write_text(code_with("class Still"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     agent = load_own_agent("my_module:load")
@@ -35,3 +43,17 @@ def test_the_agent_of_ones_own_is_measured(tmp_path: Path, monkeypatch) -> None:
     )  # fmt: skip
     (measured,) = found.policies.values()
     assert len(measured.summary.mean.success) == 2
+
+
+def test_the_arm_with_the_level_of_ones_own_counts_trials(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "counting.py").write_text(code_with("class Counter"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert ARM_REGISTRY.import_typed(["--arm", "counting:COUNTING"]) == []
+    arm = ARM_REGISTRY.find("counting:COUNTING")
+    (make,) = arm.levels
+    level, again = make(None), make(None)
+    view = SimpleNamespace(inputs=np.zeros((5, 3, 2)))
+    assert [level.consolidate(view) for _ in range(2)] == [{"counted": 3}, {"counted": 6}]
+    again.restore({}, level.state())
+    assert again.consolidate(view) == {"counted": 9}

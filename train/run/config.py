@@ -205,7 +205,6 @@ class Config:
         found += self._arm_problems()
         return found + self.ppo.problems() + self.memory.problems()
 
-
     def _arm_problems(self) -> list[str]:
         """Everything wrong with the arm, with the agent, or with the agent in this arm."""
         if found := ARM_REGISTRY.problems(self.arm) or self.agent.problems():
