@@ -54,6 +54,14 @@ def read(kind: type[_Kind], argv: Sequence[str], program: str, **options: Any) -
         return tyro.cli(kind, args=list(argv), prog=f"python -m {program}", **options)
 
 
+def read_known(kind: type[_Kind], argv: Sequence[str], program: str) -> tuple[_Kind, list[str]]:
+    """`read`, and the options that `kind` does not have, which another reader checks."""
+    with _REGISTRY:
+        return tyro.cli(
+            kind, args=list(argv), prog=f"python -m {program}", return_unknown_args=True
+        )
+
+
 def read_some(kind: type[_Kind], argv: Sequence[str]) -> _Kind:
     """Read the options of `kind` and leave all others, which another reader checks."""
     config = (tyro.conf.FlagCreatePairsOff,)

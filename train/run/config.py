@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Self
+from typing import Any, ClassVar, Literal, NoReturn, Self, get_args
 
 from agents.rl2 import AgentConfig, blank_agent
 from envs.metaworld.streams import STREAMS
@@ -97,6 +97,7 @@ class Config:
     """Environment steps between videos of the agent in TensorBoard (0: none)."""
     keep: int = 3
     """Checkpoints to keep besides the best one."""
+    arms: ClassVar[tuple[str, ...]] = get_args(ArmName)
     least_trials: ClassVar[int] = 40  # of an iteration, where `trials` does not say
     in_phases: ClassVar[bool] = False  # whether tasks come one after another
 
@@ -171,6 +172,8 @@ class Config:
 
     def validate(self, tasks: int | None = None) -> list[str]:
         """Everything wrong with this configuration; `tasks` is the number of training tasks."""
+        if self.arm not in self.arms:
+            return [f"there is no arm {self.arm!r}: choose {', '.join(self.arms)}"]
         found = self.suite_problems()
         positive = (
             "train_goals", "total_steps", "episodes", "horizon", "trials", "lanes", "workers",

@@ -107,7 +107,7 @@ def parse(
     default = kind() if start.config is None else _from_file(start.config, kind)
     config = _read(argv, default, program)
     if start.resume_or_start:
-        return config, _found(config, kind)
+        return config, found(config, kind)
     return config, Origin()
 
 
@@ -161,8 +161,8 @@ def _continued(
     return new, Origin(saved, home)
 
 
-def _found(config: _Kind, kind: type[_Kind]) -> Origin:
-    """What the run folder of `config` holds of this very run; exit code 2 if of another one."""
+def found(config: _Kind, kind: type[_Kind]) -> Origin:
+    """What the run folder of `config` holds of this very run; InputError if of another one."""
     folder = config.run_folder
     if config.validate() or not run_folder.holds_something(folder):
         return Origin()
