@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from train.run import board
 from train.run import log as log_module
 from train.run.log import RunLog, read_metrics
 
@@ -132,7 +133,7 @@ def test_a_run_that_starts_from_nothing_drops_everything(tmp_path: Path) -> None
 def test_a_torn_last_line_is_left_out(
     tmp_path: Path, torn: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "_await_new_second", lambda _: None)  # TensorBoard's affair
+    monkeypatch.setattr(board, "_await_new_second", lambda _: None)  # TensorBoard's affair
     write_run(tmp_path, range(0, 30, 10))
     with (tmp_path / "metrics.jsonl").open("ab") as file:
         file.write(torn)

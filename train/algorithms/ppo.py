@@ -29,6 +29,7 @@ from train.algorithms.ppo_config import PPOConfig
 from train.algorithms.rollout import (
     Rollout,
     Sequences,
+    explained_variance,
     gae,
     normalise_per_task,
     pad_goals,
@@ -150,6 +151,7 @@ class PPO:
         metrics = _Metrics()
         metrics.once("acting_error", data.acting_error())
         metrics.once("target_scale", data.target_scale())
+        metrics.once("explained_variance", data.explained_variance)
         aside = rng.spawn(1)[0] if long_term is not None else rng  # leaves PPO's own draws alone
         left_out: list[list[str]] = []
         kl = 0.0
@@ -184,6 +186,7 @@ class PPO:
         values = self.critic.to_reward_units(values, task_ids).cpu()
         discounts = step_discounts(rollout.steps, rollout.horizon, config.gamma, config.boundary)
         advantages = gae(rollout.rewards, values, discounts, config.gae_lambda)
+        explained = explained_variance(advantages, values, rollout.usable)
         targets = (advantages + values).to(device)
         self.critic.update_targets(targets, task_ids)
         targets = self.critic.normalise_targets(targets, task_ids)
@@ -198,7 +201,7 @@ class PPO:
             targets=targets,
             critic_inputs=critic_inputs,
         )
-        return _Data(rollout, task_ids, whole, old_log_std), starts
+        return _Data(rollout, task_ids, whole, old_log_std, explained), starts
 
     def _learn(
         self,
@@ -394,6 +397,7 @@ class _Data:
     task_ids: Tensor
     whole: Batch
     old_log_std: Tensor
+    explained_variance: float
 
     def acting_error(self) -> Tensor:
         """Largest difference between the log-probabilities of workers and learner."""

@@ -199,6 +199,17 @@ def gae(
     return advantages
 
 
+def explained_variance(
+    advantages: Float[Tensor, "time trial"],
+    values: Float[Tensor, "time trial"],
+    usable: Bool[Tensor, " trial"],
+) -> float:
+    """Share of the returns' variance that the critic foretold: 1 all of it, 0 or less none."""
+    errors = advantages[:, usable]
+    returns = errors + values[:, usable]
+    return 1.0 - float(errors.var(correction=0) / returns.var(correction=0).clamp(min=1e-12))
+
+
 def normalise_per_task(
     advantages: Float[Tensor, "time trial"],
     task_ids: Int[Tensor, " trial"],

@@ -23,11 +23,13 @@ from train.long_term.config import MemoryConfig
 from train.run.command_line import spelt
 from train.run.config_io import build, flatten
 from train.run.input_error import InputError
+from train.run.tracking import Service
 from train.run.verified_folder import replace_file
 
 HOW_IT_ENDS = frozenset({"total_steps", "ppo.final_learning_rate", "ppo.anneal"})
 CHANGEABLE = HOW_IT_ENDS | {
-    "workers", "threads", "device", "checkpoint_every", "evaluate_every", "video_every", "keep"
+    "workers", "threads", "device", "checkpoint_every", "evaluate_every", "video_every", "keep",
+    "track",
 }  # fmt: skip
 """Fields that may differ when a run is resumed: they do not change what is learnt up to a step,
 except HOW_IT_ENDS, which says how the learning rate does."""
@@ -97,6 +99,8 @@ class Config:
     """Environment steps between videos of the agent in TensorBoard (0: none)."""
     keep: int = 3
     """Checkpoints to keep besides the best one."""
+    track: Service = "none"
+    """Service that is fed with the run's numbers too: none or wandb (WANDB_MODE=offline works)."""
     arms: ClassVar[tuple[str, ...]] = get_args(ArmName)
     least_trials: ClassVar[int] = 40  # of an iteration, where `trials` does not say
     in_phases: ClassVar[bool] = False  # whether tasks come one after another

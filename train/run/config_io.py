@@ -6,6 +6,7 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,19 @@ def flatten(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
         else:
             pairs.append((prefix + f.name, value))
     return pairs
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted names and values of nested JSON objects."""
+    return [
+        pair
+        for name, value in values.items()
+        for pair in (
+            flattened(value, f"{prefix}{name}.")
+            if isinstance(value, dict)
+            else [(prefix + name, value)]
+        )
+    ]
 
 
 def flag(name: str) -> str:

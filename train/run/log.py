@@ -1,7 +1,7 @@
 """The metrics stream of a run.
 
 `metrics.jsonl` holds what is deterministic and is the truth; `timing.jsonl` holds what the clock
-says. TensorBoard and the console are fed from the same numbers and may fail without harm.
+says. TensorBoard, trackers and the console are fed from the same numbers and may fail without harm.
 """
 
 import json
@@ -25,10 +25,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from train.run.verified_folder import replace_file
+from train.run.config_io import read_values
+from train.run.tracking import Wandb
+from train.run.verified_folder import CheckpointError, replace_file
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
+    from train.run.board import Board
 
 METRICS = "metrics.jsonl"
 TIMING = "timing.jsonl"
@@ -67,20 +69,23 @@ class RunLog:
         Raises:
             OSError: the run folder cannot be written.
         """
-        from torch.utils.tensorboard.writer import SummaryWriter  # slow, so only here
+        from train.run.board import Board  # slow, so only here
 
         first = 0 if resume_step is None else resume_step + 1
-        board_folder = run / "tensorboard"
-        board_folder.mkdir(parents=True, exist_ok=True)
+        run.mkdir(parents=True, exist_ok=True)
+        config = _config_of(run)
         self._console: _Terminal | _Plain | None = None
         with ExitStack() as stack:
             self._metrics = stack.enter_context(_open_before(run / METRICS, first))
             self._timing = stack.enter_context(_open_before(run / TIMING, first))
-            _await_new_second(board_folder)
-            self._board: SummaryWriter | None = SummaryWriter(
-                str(board_folder), purge_step=first, flush_secs=30
-            )
+            self._board: Board | None = Board(run, first)
             stack.callback(self._feed, lambda board: board.close())
+            if config and resume_step is None:
+                self._feed(lambda board: board.describe(config))
+            self._tracker: Wandb | None = None
+            if config.get("track") == "wandb":
+                self._track(lambda: setattr(self, "_tracker", Wandb(run, config)))
+                stack.callback(self._track, lambda: self._tracker and self._tracker.close())
             if console:
                 on_terminal = sys.stdout.isatty() and Console().is_interactive
                 self._console = (
@@ -109,12 +114,9 @@ class RunLog:
         _append(self._timing, step, clock)
         scalars = numbers | {f"timing/{name}": value for name, value in clock.items()}
 
-        def add_scalars(board: "SummaryWriter") -> None:
-            for name, value in scalars.items():
-                if value is not None:
-                    board.add_scalar(name, value, step)
-
-        self._feed(add_scalars)
+        finite = {name: value for name, value in scalars.items() if value is not None}
+        self._feed(lambda board: board.write(step, finite))
+        self._track(lambda: self._tracker and self._tracker.write(step, finite))
         if self._console is not None:
             self._console.show(step, numbers, clock)
 
@@ -141,21 +143,9 @@ class RunLog:
         Raises:
             ValueError: the frames have another shape or dtype.
         """
-        import imageio.v3
-        from tensorboard.compat.proto.summary_pb2 import (
-            Summary,  # pyright: ignore[reportAttributeAccessIssue] - generated at run time
-        )
-
         if frames.dtype != np.uint8 or frames.ndim != 4 or not len(frames) or frames.shape[3] != 3:
             raise ValueError(f"need uint8 frames (T, H, W, 3), not {frames.dtype} {frames.shape}")
-        # SummaryWriter.add_video needs moviepy to do just this.
-        gif = imageio.v3.imwrite("<bytes>", frames, extension=".gif", duration=1e3 / fps, loop=0)
-        _, height, width, channels = frames.shape
-        image = Summary.Image(
-            height=height, width=width, colorspace=channels, encoded_image_string=gif
-        )
-        summary = Summary(value=[Summary.Value(tag=tag, image=image)])
-        self._feed(lambda board: board._get_file_writer().add_summary(summary, step))
+        self._feed(lambda board: board.video(step, tag, frames, fps))
 
     def message(self, text: str) -> None:
         """Prints one line, above the progress display if there is one."""
@@ -181,7 +171,7 @@ class RunLog:
     ) -> None:
         self.close()
 
-    def _feed(self, action: Callable[["SummaryWriter"], object]) -> None:
+    def _feed(self, action: Callable[["Board"], object]) -> None:
         # TensorBoard repeats the truth; its failure, say of a full disk, must not stop a run.
         if self._board is None:
             return
@@ -190,6 +180,13 @@ class RunLog:
         except OSError as error:
             self._board = None
             warnings.warn(f"TensorBoard output stops ({error}); {METRICS} goes on", stacklevel=3)
+
+    def _track(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except Exception as error:  # a service may raise any
+            self._tracker = None
+            warnings.warn(f"tracking stops ({error}); {METRICS} goes on", stacklevel=3)
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -222,11 +219,12 @@ def _open_before(path: Path, first: int) -> BinaryIO:
     return path.open("ab", buffering=_BUFFER)
 
 
-def _await_new_second(board_folder: Path) -> None:
-    # TensorBoard reads event files in order of their names, which begin with the second they were
-    # made in. Unless ours comes last, `purge_step` purges the wrong events.
-    while any(board_folder.glob(f"*.tfevents.{int(time.time()):010d}.*")):
-        time.sleep(0.05)
+def _config_of(run: Path) -> dict[str, Any]:
+    """The JSON values of the run's configuration, which is written before its log; {} if none."""
+    try:
+        return read_values(run / "config.json")
+    except CheckpointError:
+        return {}
 
 
 def _numbers(values: Mapping[str, float]) -> _Numbers:

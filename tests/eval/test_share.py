@@ -1,0 +1,73 @@
+"""A shared policy is a folder that evaluates as the run does, and holds nothing else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eval import evaluate, share
+from eval.goals import config
+from train.run import checkpoint
+
+SMALL = ["--preset", "quick", "--no-repeating", "--workers", "1"]
+SMALL += ["--goals", "2", "--episodes", "2", "--horizon", "10"]
+
+
+def test_what_is_shared_measures_alike_and_cannot_be_trained_on(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = shutil.copytree(run, tmp_path / "mine")
+    assert evaluate.main([str(mine), *SMALL]) == 0
+    out = tmp_path / "new" / "shared"
+    assert share.main([str(mine), "--out", str(out)]) == 0
+    assert f"python -m eval.evaluate {out}" in capsys.readouterr().out
+    shared = checkpoint.load(out)
+    assert (shared.step, shared.policy_only) == (1000, True)
+    card = (out / "README.md").read_text()
+    assert "reach-v3, arm short" in card
+    assert "| stochastic | 0% [" in card
+    assert [path.suffix for path in (out / "results").iterdir()] == [".json"]
+    settings = [config.parse([str(folder), *SMALL]) for folder in (mine, out)]
+    ours, theirs = (evaluate.evaluate(s, config.load_subject(s)).policies for s in settings)
+    assert theirs["stochastic"].outcomes.to_json() == ours["stochastic"].outcomes.to_json()
+
+
+def test_bad_requests_write_nothing(run: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+    for arguments, says in (
+        ([str(run)], "say where to"),
+        ([str(run), "--out", str(run)], "is there already"),
+        ([str(run), "--repo", "ml10"], "write user/name"),
+        ([str(tmp_path / "absent"), "--out", str(tmp_path / "x")], "no checkpoint"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            share.main(arguments)
+        assert ended.value.code == 2
+        assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_uploading_needs_a_token_and_takes_the_folder(run: Path, tmp_path, monkeypatch) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    asked = []
+
+    class Api:
+        def create_repo(self, repo: str, **options: object) -> str:
+            asked.append((repo, options))
+            return f"https://hub/{repo}"
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path, **_: object) -> None:
+            asked.append((repo_id, sorted(path.name for path in folder_path.iterdir())))
+
+    monkeypatch.setattr(hub, "HfApi", Api)
+    monkeypatch.setattr(hub, "get_token", lambda: None)
+    with pytest.raises(SystemExit):
+        share.main([str(run), "--repo", "me/ml1"])
+    assert not asked
+    monkeypatch.setattr(hub, "get_token", lambda: "hf_x")
+    assert share.main([str(run), "--repo", "me/ml1", "--private"]) == 0
+    assert asked == [
+        ("me/ml1", {"private": True, "exist_ok": True}),
+        ("me/ml1", ["README.md", "checkpoints", "config.json"]),
+    ]
