@@ -42,9 +42,11 @@ def test_a_run_is_trained_and_gone_on_with() -> None:
 
 
 @pytest.mark.parametrize("kind", [Config, StreamConfig])
-def test_an_arm_that_is_none_is_refused_with_those_there_are(kind: type[Config]) -> None:
-    with pytest.raises(InputError, match=r"there is no arm 'shrt': choose none, short,.*cascade"):
-        train(kind(arm="shrt"))  # type: ignore[arg-type]
+def test_an_arm_or_a_core_that_is_none_is_refused_with_those_there_are(kind: type[Config]) -> None:
+    with pytest.raises(InputError, match="there is no --arm shrt: choose none, short,"):
+        train(kind(arm="shrt"))
+    with pytest.raises(InputError, match="there is no core 'grru': choose gru, lstm"):
+        train(kind(agent=AgentConfig(core="grru")))
     assert not list(Path.cwd().iterdir())
 
 

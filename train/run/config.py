@@ -10,7 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Self, get_args
+from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from agents.rl2 import AgentConfig, blank_agent
 from envs.metaworld.streams import STREAMS
@@ -23,7 +23,7 @@ from train.long_term.config import MemoryConfig
 from train.run.command_line import spelt
 from train.run.config_io import build, flatten
 from train.run.input_error import InputError
-from train.run.tracking import Service
+from train.run.tracking import Service, tracker_problems
 from train.run.verified_folder import replace_file
 
 HOW_IT_ENDS = frozenset({"total_steps", "ppo.final_learning_rate", "ppo.anneal"})
@@ -101,7 +101,6 @@ class Config:
     """Checkpoints to keep besides the best one."""
     track: Service = "none"
     """Service that is fed with the run's numbers too: none or wandb (WANDB_MODE=offline works)."""
-    arms: ClassVar[tuple[str, ...]] = get_args(ArmName)
     least_trials: ClassVar[int] = 40  # of an iteration, where `trials` does not say
     in_phases: ClassVar[bool] = False  # whether tasks come one after another
 
@@ -176,8 +175,6 @@ class Config:
 
     def validate(self, tasks: int | None = None) -> list[str]:
         """Everything wrong with this configuration; `tasks` is the number of training tasks."""
-        if self.arm not in self.arms:
-            return [f"there is no arm {self.arm!r}: choose {', '.join(self.arms)}"]
         found = self.suite_problems()
         positive = (
             "train_goals", "total_steps", "episodes", "horizon", "trials", "lanes", "workers",
@@ -210,6 +207,7 @@ class Config:
                 f"with proposed tasks: try {2 * tasks}, or --proposals 0"
             )
         found += self._arm_problems()
+        found += tracker_problems(self.track)
         return found + self.ppo.problems() + self.memory.problems()
 
     def _arm_problems(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self
 
 import tyro
 
@@ -47,7 +47,6 @@ class StreamConfig(Config):
     trials: int | None = None
     """Trials of one iteration; default: the smallest multiple of the tasks that is at least 10. All
     are of one task, so fewer than on a suite make as good a batch of it."""
-    arms: ClassVar[tuple[str, ...]] = get_args(StreamArm)
     least_trials: ClassVar[int] = 10
     in_phases: ClassVar[bool] = True
     # Not the suites' length: all streams in results/ were run with this one.
