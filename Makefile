@@ -20,10 +20,13 @@ slow:
 soak:
 	$(PYTHON) -m pytest -m slow tests/faults/test_soak.py -n 0 --timeout 0 -s
 
-# Exact versions of what is installed here; run the tests first.
+# Versions of what is installed here, with the hashes of their files; run the tests first.
 lock:
-	$(PYTHON) -m tests.lock > requirements.lock.new
-	mv requirements.lock.new requirements.lock
+	$(PYTHON) -m pip freeze --exclude-editable | grep == | sed 's/+.*//' > requirements.installed
+	$(PYTHON) -m uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-annotate \
+		--constraints requirements.installed --custom-compile-command "make lock" \
+		--output-file requirements.lock --upgrade --quiet
+	rm requirements.installed
 
 # Known vulnerabilities of the locked versions. Needs PyPI itself: a mirror without its JSON pages
 # knows of none, which --strict makes an error.

@@ -12,8 +12,7 @@ from math import inf, nan, sqrt
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import trim_mean
+from scipy.stats import binomtest, trim_mean
 
 LEVEL = 0.95
 SAMPLES = 5000  # bootstrap draws: the bounds then move by less than a point between seeds
@@ -282,14 +281,8 @@ def wilson(successes: int, count: int, level: float = LEVEL) -> Interval:
     Raises:
         ValueError: `count` < 1 or `successes` outside 0…count.
     """
-    if count < 1 or not 0 <= successes <= count:
-        raise ValueError(f"{successes} successes of {count} is no proportion")
-    z = float(ndtri(0.5 + level / 2))
-    rate, weight = successes / count, 1 + z * z / count
-    centre = (rate + z * z / (2 * count)) / weight
-    half = z * sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / weight
-    low = 0.0 if successes == 0 else centre - half
-    return Interval(rate, low, 1.0 if successes == count else centre + half)
+    found = binomtest(successes, count).proportion_ci(level, method="wilson")
+    return Interval(successes / count, float(found.low), float(found.high))
 
 
 def averaged(intervals: Sequence[Interval]) -> Interval:

@@ -62,7 +62,7 @@ def test_wilson_agrees_with_published_intervals(
 
 @pytest.mark.parametrize(("successes", "count"), [(0, 0), (-1, 5), (6, 5)])
 def test_what_is_no_proportion_is_refused(successes: int, count: int) -> None:
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match=r"^[kn] "):
         wilson(successes, count)
 
 

@@ -76,12 +76,16 @@ def test_no_network_at_run_time(tmp_path: Path) -> None:
 
 
 def locked() -> dict[str, str]:
-    """name -> exact version, of requirements.lock."""
+    """name -> exact version, of requirements.lock; every entry has hashes of its files."""
     pins = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        if line and not line.startswith("#"):
-            match = re.fullmatch(r"([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+!-]+)", line)
-            assert match, f"{line!r} is no exact pin"
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", "")
+    for line in text.splitlines():
+        if line and not line.lstrip().startswith("#"):
+            entry, *hashes = line.split("--hash=")
+            match = re.fullmatch(r"([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+!-]+)(\s*;.*)?", entry.strip())
+            assert match, f"{entry!r} is no exact pin"
+            assert hashes, f"{entry!r} has no hash: make lock"
+            assert all(re.fullmatch("sha256:[0-9a-f]{64}", found.strip()) for found in hashes)
             pins[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
     return pins
 
