@@ -79,7 +79,10 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "*batch input"]) -> Float[Tensor, "*batch features"]:
         """Features of packed inputs."""
+        return torch.tanh(self.layer(self.visible(inputs)))
+
+    def visible(self, inputs: Float[Tensor, "*batch input"]) -> Float[Tensor, "*batch visible"]:
+        """What the layer sees: the input with its observation normalised, and its slopes."""
         obs = self.normaliser(inputs[..., OBS])
         more = slopes(inputs, self.slopes) if self.slopes else []
-        rest = inputs[..., OBS_DIM : self.inputs]
-        return torch.tanh(self.layer(torch.cat((obs, rest, *more), dim=-1)))
+        return torch.cat((obs, inputs[..., OBS_DIM : self.inputs], *more), dim=-1)

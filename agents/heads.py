@@ -88,6 +88,7 @@ class Critic(nn.Module):
         memory_width: H of the memory, used only without privileges.
         width: units of each of the two hidden layers.
         privileged: whether task, goal and time are inputs.
+        targets: M, hidden targets of which it sees the true one and the aim, if privileged.
     """
 
     target_mean: Tensor
@@ -105,10 +106,11 @@ class Critic(nn.Module):
         memory_width: int,
         width: int,
         privileged: bool,
+        targets: int = 0,
     ) -> None:
         super().__init__()
         self.tasks, self.privileged = tasks, privileged
-        extra = GOAL_DIM + tasks + 2 if privileged else memory_width
+        extra = GOAL_DIM + tasks + 2 + 2 * targets if privileged else memory_width
         first, second = nn.Linear(OBS_DIM + extra, width), nn.Linear(width, width)
         for layer in (first, second):
             nn.init.orthogonal_(layer.weight, 2**0.5)
@@ -130,6 +132,7 @@ class Critic(nn.Module):
         task_ids: Int[Tensor, " trial"],
         goals: Float[Tensor, "trial goal"],
         clock: Float[Tensor, "time 2"],
+        hints: Float[Tensor, "time trial hint"] | None = None,
     ) -> Float[Tensor, "time trial critic"]:
         """Assemble the critic's input from normalised observations and either privileges or memory.
 
@@ -139,6 +142,7 @@ class Critic(nn.Module):
             task_ids: index of each trial's task.
             goals: each trial's goal, padded to 6 numbers.
             clock: fraction of the episode and of the trial gone at each step, each in [0, 1).
+            hints: true target and aim at each step, one-hot, where there are hidden targets.
         """
         time, trials = obs.shape[:2]
         if not self.privileged:
@@ -148,7 +152,8 @@ class Critic(nn.Module):
         one_hot = nn.functional.one_hot(task_ids, self.tasks).to(obs.dtype)
         constant = torch.cat((goal, one_hot), dim=-1).expand(time, -1, -1)
         times = (2 * clock - 1).unsqueeze(1).expand(-1, trials, -1)
-        return torch.cat((obs, constant, times), dim=-1)
+        more = () if hints is None else (hints,)
+        return torch.cat((obs, constant, times, *more), dim=-1)
 
     def forward(
         self, inputs: Float[Tensor, "*batch critic"], task_ids: Int[Tensor, "*batch"]

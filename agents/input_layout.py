@@ -35,6 +35,9 @@ WIDTHS = {
 """Numbers that an agent of each version reads."""
 
 INPUT_DIM = WIDTHS[LAYOUT_VERSION]
+AIM = slice(INPUT_DIM, None)
+"""What follows in the rows of an agent that acts on an aim (`agents.posterior`): one number for
+each target, 1 for the aim. The agent writes it itself while acting."""
 OBS, PREV_ACTION = SLICES["obs"], SLICES["prev_action"]
 PREV_REWARD, PREV_DONE = SLICES["prev_reward"].start, SLICES["prev_done"].start
 REWARD_CHANGE = SLICES["reward_change"].start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import tyro
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from agents.encoder import Encoder
 from agents.heads import GaussianHead
-from agents.input_layout import LAYOUT_VERSION, WIDTHS
+from agents.input_layout import INPUT_DIM, LAYOUT_VERSION, WIDTHS
+from agents.posterior import AimedBody, TargetBelief
 from agents.recall import Recall
 from memory.cores.core import Core
 from memory.cores.registry import core_problems, find_core
@@ -49,6 +51,11 @@ class AgentConfig:
     start of every later episode."""
     entries: tyro.conf.Suppress[int] = 0
     """Trials that episodic memory holds; set by the arm (`Config.network`), 0: none."""
+    act: Literal["direct", "posterior"] = "direct"
+    """What the policy acts on: the memory itself (plain RL²), or a target that is drawn from the
+    belief at the start of each attempt (suites with hidden targets; see agents/posterior.py)."""
+    targets: tyro.conf.Suppress[int] = 0
+    """Targets that the belief tells apart; set by the suite, 0: it has none."""
     inputs: tyro.conf.Suppress[int] = LAYOUT_VERSION
     """Version of the input's layout (`agents.input_layout`)."""
 
@@ -97,6 +104,10 @@ class RL2Agent(nn.Module):
         self.config = config
         self.encoder = Encoder(config.encoder, slopes=config.slopes, inputs=config.inputs)
         self.memory = find_core(config.core)(config.encoder, config.hidden)
+        self.belief = TargetBelief(config.hidden, config.targets) if config.targets else None
+        self.body: AimedBody | None = None
+        if config.act == "posterior":
+            self.body = AimedBody(self.encoder.layer.in_features, config.targets, config.hidden)
         self.head = GaussianHead(
             config.hidden,
             mean_limit=config.mean_limit,
@@ -109,6 +120,11 @@ class RL2Agent(nn.Module):
             self.recall = Recall(
                 self.encoder, self.memory, entries=config.entries, every=config.read_every
             )
+
+    @property
+    def input_width(self) -> int:
+        """Numbers of an input, with the aim where the policy acts on one."""
+        return INPUT_DIM + (self.config.targets if self.body is not None else 0)
 
     def initial_state(
         self, trials: int, recall: Int[Tensor, " trial"] | None = None
@@ -137,7 +153,15 @@ class RL2Agent(nn.Module):
             Policy outputs and the memory after the last step.
         """
         hidden, state = self.remember(inputs, state)
-        return Unrolled(self.head(hidden), self.head.log_std(), hidden), state
+        return Unrolled(self.mean(hidden, inputs), self.head.log_std(), hidden), state
+
+    def mean(
+        self, hidden: Float[Tensor, "*batch hidden"], inputs: Float[Tensor, "*batch input"]
+    ) -> Float[Tensor, "*batch action"]:
+        """Mean actions: of the memory's output, or of the input and its aim (posterior)."""
+        if self.body is not None:
+            hidden = self.body(self.encoder.visible(inputs), inputs)
+        return self.head(hidden)
 
     def remember(
         self,
@@ -164,6 +188,10 @@ def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
         "head.limit": torch.tensor([agent.head.mean_limit]),
         "head.log_std": agent.head.log_std(),
     }
+    if agent.belief is not None:
+        weights |= {"belief.weight": agent.belief.out.weight, "belief.bias": agent.belief.out.bias}
+    if agent.body is not None:
+        weights |= {f"body.{name}": w for name, w in agent.body.state_dict().items()}
     if agent.recall is not None:
         slow, store = agent.recall, agent.recall.store
         weights |= {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from agents.input_layout import INPUT_DIM
 from agents.rl2 import RL2Agent, actor_weights
 from envs.pool.pool import Policy, WorkerPool
 from envs.trials.practice import PARTS
@@ -18,7 +21,8 @@ from train.algorithms.rollout import Rollout
 def acting_policy(agent: RL2Agent, *, deterministic: bool = False, attempts: int = 0) -> Policy:
     """The agent's present weights as the workers take them."""
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-    return Policy("agent", agent.memory.stepper, weights, deterministic, attempts)
+    aims = agent.input_width - INPUT_DIM
+    return Policy("agent", agent.memory.stepper, weights, deterministic, attempts, targets=aims)
 
 
 def collect(
@@ -77,6 +81,27 @@ def _speed_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[s
         metrics[f"{split}/{name}"] = curve[-1]
         metrics[f"{split}/{name}_gain"] = curve[-1] - curve[0]
         metrics |= {f"{split}/{name}_by_episode/{e + 1}": value for e, value in enumerate(curve)}
+    return metrics
+
+
+def practising(trials: Sequence[Trial], share: float) -> list[Trial]:
+    """The same trials, a share of which shows the true target; a function of their seeds."""
+    return [
+        replace(trial, practise=bool(np.random.default_rng([trial.seed, 17]).random() < share))
+        for trial in trials
+    ]
+
+
+def practice_metrics(rollout: Rollout, practise: Tensor) -> dict[str, float]:
+    """``told/success``: of attempts that were shown the true target; ``committed/e`` of others."""
+    told = rollout.chosen(practise & rollout.usable)
+    metrics = {}
+    if len(told.task_ids):
+        metrics["told/success"] = float(told.success_by_episode().mean())
+    own = rollout.chosen(~practise & rollout.usable)
+    if own.choices is not None and len(own.task_ids):
+        shares = (own.choices >= 0).float().mean(dim=1).tolist()
+        metrics |= {f"committed/{e + 1}": share for e, share in enumerate(shares)}
     return metrics
 
 

@@ -7,12 +7,20 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy, WorkerPool
 from envs.trials.trial import Trial
 from train.algorithms.learner import learner_device
 from train.algorithms.rollout import Rollout
-from train.collect import collect, proposal_metrics, success_metrics
+from train.collect import (
+    collect,
+    practice_metrics,
+    practising,
+    proposal_metrics,
+    success_metrics,
+)
 from train.run import checkpoint
 from train.run.checkpoint import CheckpointError
 from train.run.config import Config
@@ -76,6 +84,8 @@ def iterate(
         success=state.success_by_task if config.balance else None,
     )
     trials = state.with_recall(trials, config)
+    if config.agent.act == "posterior":
+        trials = practising(trials, config.practise)
 
     def run(policy: Policy, some: Sequence[Trial]) -> Rollout:
         return collect(pool, policy, some, tasks=tasks, lanes=config.lanes)
@@ -88,7 +98,9 @@ def iterate(
     state.learner.observe(rollout)
     learnt |= rollback.check(learnt)
     kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
-    metrics = success_metrics(rollout, tasks, "train") | proposal_metrics(rollout, trials)
+    practised = torch.tensor([trial.practise for trial in trials])
+    metrics = success_metrics(rollout.chosen(~practised), tasks, "train")
+    metrics |= proposal_metrics(rollout, trials) | practice_metrics(rollout, practised)
     if config.balance:
         state.note_success_by_task({task: metrics.get(f"train/success/{task}") for task in tasks})
     metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from agents.input_layout import OBS, OBS_DIM, PREV_DONE, SLOPES, slopes
+from agents.acting.aims import AimPlan, Aims
+from agents.input_layout import AIM, OBS, OBS_DIM, PREV_DONE, SLOPES, slopes
 from memory.cores.steps import make_step, sigmoid
 
 OBS_CLIP = 5.0
@@ -28,6 +29,7 @@ class NumpyActor:
         trials: rows of the block.
         deterministic: act by the mean instead of sampling.
         recall: what of episodic memory each row may see (`memory.episodic`); None: all of it.
+        aims: how each row's aims are drawn, for an agent that acts on them (`agents.posterior`).
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class NumpyActor:
         *,
         deterministic: bool = False,
         recall: Sequence[int] | np.ndarray | None = None,
+        aims: Sequence[AimPlan | None] | None = None,
     ) -> None:
         self.core, self.trials, self.deterministic = core, trials, deterministic
         w = {name: value.copy() for name, value in weights.items()}
@@ -48,6 +51,8 @@ class NumpyActor:
         self.std = np.exp(self.log_std)
         self._log_norm = -0.5 * LOG_TWO_PI * len(self.log_std) - self.log_std.sum()
         self._recall = _Recall(core, w) if "recall.keys" in w else None
+        self._body = [_layer(w, f"body.{n}") for n in ("first", "second") if f"body.{n}.bias" in w]
+        self._aims = Aims(w, aims or [None] * trials) if self._body else None
         self._may = np.array([ALL] * trials if recall is None else recall, dtype=np.float32)
         self.reset()
 
@@ -57,14 +62,17 @@ class NumpyActor:
         self.state = np.empty((self.trials, self._net.width + extra), dtype=np.float32)
         self.restart(slice(None))
 
-    def restart(self, rows: int | slice) -> None:
+    def restart(self, rows: int | slice | np.ndarray) -> None:
         """Bring the memory of these trials alone to their start."""
         self.state[rows] = 0.0
         if self._recall:
             self.state[rows, -1] = self._may[rows]
 
     def mean(self, inputs: np.ndarray) -> np.ndarray:
-        """Mean action (B, 4) for packed inputs (B, input); advances the memory by one step."""
+        """Mean action (B, 4) for packed inputs (B, input); advances the memory by one step.
+
+        An agent that acts on aims writes them into `inputs`.
+        """
         if self._recall is None:
             hidden, self.state = self._net.step(inputs, self.state)
         else:
@@ -72,6 +80,11 @@ class NumpyActor:
             core = self._recall.read(inputs, core, rest)
             hidden, core = self._net.step(inputs, core)
             self.state = np.concatenate((core, self._recall.follow(inputs, rest)), axis=1)
+        if self._aims is not None:
+            self._aims.write(inputs, hidden)
+            hidden = np.concatenate((self._net.visible(inputs), inputs[:, AIM]), axis=1)
+            for weight, bias in self._body:
+                hidden = np.tanh(hidden @ weight + bias)
         return self._limit * np.tanh((hidden @ self._head[0] + self._head[1]) / self._limit)
 
     def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,16 +112,17 @@ class _Net:
 
     def step(self, inputs: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Output (B, H) and the next state for packed inputs (B, input)."""
+        features = self.visible(inputs) @ self._encoder[0]
+        features += self._encoder[1]
+        return self._core(np.tanh(features, out=features), state)
+
+    def visible(self, inputs: np.ndarray) -> np.ndarray:
+        """What the encoder's layer sees of packed inputs (B, input)."""
         obs = inputs[:, OBS] - self._mean
         obs *= self._scale
         np.minimum(np.maximum(obs, -OBS_CLIP, out=obs), OBS_CLIP, out=obs)  # np.clip is slower
         more = slopes(inputs, self._slopes) if self._slopes else []
-        features = (
-            np.concatenate((obs, inputs[:, OBS_DIM : self._inputs], *more), axis=1)
-            @ self._encoder[0]
-        )
-        features += self._encoder[1]
-        return self._core(np.tanh(features, out=features), state)
+        return np.concatenate((obs, inputs[:, OBS_DIM : self._inputs], *more), axis=1)
 
 
 class _Recall:

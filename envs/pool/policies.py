@@ -9,11 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.special import ndtr
 
+from agents.acting.aims import NOT_SHOWN, AimPlan
+from agents.acting.forgetting import ForgettingActor
 from agents.acting.numpy_actor import NumpyActor
 from agents.acting.repeating import RepeatingActor
 from agents.input_layout import ACTION_DIM, OBS
 from envs.trials.block import Block
-from envs.trials.trial import TrialRunner
+from envs.trials.trial import Trial, TrialRunner
 
 
 class Actor(Protocol):
@@ -80,5 +82,16 @@ def make_actor(policy: Mapping[str, Any], weights: Mapping[str, np.ndarray], blo
         len(block.trials),
         deterministic=policy["deterministic"],
         recall=[0 if trial is None else trial.recall for trial in block.trials],
+        aims=[_aim_plan(trial, policy["told"]) for trial in block.trials],
     )
+    if policy["forget"]:
+        return ForgettingActor(actor)
     return RepeatingActor(actor, policy["attempts"]) if policy["attempts"] else actor
+
+
+def _aim_plan(trial: Trial | None, told: bool) -> AimPlan | None:
+    """How the aims of a FORK trial are drawn; None where there is nothing to aim at."""
+    if trial is None or trial.fork is None:
+        return None
+    shown = trial.fork.targets if told or trial.practise else (NOT_SHOWN,) * trial.episodes
+    return AimPlan(trial.aim_draws(), np.array(shown), trial.fork.still)

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.input_layout import INPUT_DIM
 from envs.pool.shared_rollout import STARTING, SharedBuffer, Spec, TrialBatch
 from envs.pool.work_split import pieces
 from envs.trials.trial import Trial
@@ -50,6 +51,10 @@ class Policy:
         attempts: episodes of a trial after which the best is repeated
             (`agents.acting.repeating`); 0: the short-term memory is
             carried through all episodes instead.
+        targets: M of an agent that acts on aims (`agents.posterior`): so many numbers follow its
+            inputs; 0: it acts on its memory.
+        told: show the true targets as aims: what the agent would do if it knew.
+        forget: clear the short-term memory at each episode's start: a lesion.
     """
 
     kind: str = "agent"
@@ -57,10 +62,18 @@ class Policy:
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
     deterministic: bool = False
     attempts: int = 0
+    targets: int = 0
+    told: bool = False
+    forget: bool = False
+
+    @property
+    def input_width(self) -> int:
+        """Numbers of an input with its aim."""
+        return INPUT_DIM + self.targets
 
     def to_json(self) -> dict[str, Any]:
         """All but the weights, which travel in shared memory."""
-        names = ("kind", "core", "deterministic", "attempts")
+        names = ("kind", "core", "deterministic", "attempts", "targets", "told", "forget")
         return {name: getattr(self, name) for name in names}
 
 
@@ -134,14 +147,15 @@ class WorkerPool:
         if any(trial.steps != steps for trial in trials):
             raise ValueError("all trials of one run need the same episodes and horizon")
         weights: Spec = [(n, str(w.dtype), w.shape) for n, w in policy.weights.items()]
-        arrays = self.buffer.arrays([*weights, *TrialBatch.spec(steps, len(trials))])
+        shape = steps, len(trials), policy.input_width
+        arrays = self.buffer.arrays([*weights, *TrialBatch.spec(*shape)])
         for name, value in policy.weights.items():
             np.copyto(arrays[name], value)
         common = {
             "do": "run",
             "policy": policy.to_json(),
             "weights": weights,
-            "shape": [steps, len(trials)],
+            "shape": shape,
         }
         blocks = [
             {

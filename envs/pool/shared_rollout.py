@@ -30,7 +30,8 @@ class TrialBatch:
     """What happened in a batch of trials of equal length; time-major, T = K × H.
 
     Attributes:
-        inputs: packed inputs the agent saw, (T, B, input).
+        inputs: packed inputs the agent saw, (T, B, input), with its aim
+            where it acts on one.
         actions: unclipped actions, (T, B, 4).
         log_probs: log-probability of each action under the acting policy, (T, B).
         rewards: the tasks' own rewards, (T, B).
@@ -50,11 +51,11 @@ class TrialBatch:
     choices: np.ndarray
 
     @staticmethod
-    def spec(steps: int, trials: int) -> Spec:
-        """The arrays' layout for T = `steps` and B = `trials`."""
+    def spec(steps: int, trials: int, width: int = INPUT_DIM) -> Spec:
+        """The arrays' layout for T = `steps`, B = `trials` and inputs of `width` numbers."""
         t, b = steps, trials
         return (
-            ("inputs", "float32", (t, b, INPUT_DIM)),
+            ("inputs", "float32", (t, b, width)),
             ("actions", "float32", (t, b, ACTION_DIM)),
             ("log_probs", "float32", (t, b)),
             ("rewards", "float32", (t, b)),

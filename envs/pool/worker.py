@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.input_layout import INPUT_DIM
 from envs.pool.policies import make_actor
 from envs.pool.shared_rollout import SharedBuffer, TrialBatch
 from envs.trials.block import Block, Runners
@@ -74,15 +75,15 @@ class Worker:
         out = TrialBatch(**{name: arrays[name] for name in TrialBatch.__dataclass_fields__})
         columns = slice(column, column + len(trials))
         rows = slice(place[0], place[0] + len(trials))
-        block = self._start(trials, *place)
+        block = self._start(trials, *place, shape[2])
         out.targets[columns] = [runner.target for runner in block.runners[rows] if runner]
         own = {name: arrays[name] for name, _, _ in weights}
         actor, noise = make_actor(policy, own, block), block.noise()
         for t in range(shape[0]):
             if os.getppid() != self.owner:
                 raise SystemExit  # killed without a word: nobody waits for this block
-            out.inputs[t, columns] = block.inputs[rows]
             actions, log_probs = actor.act(block.inputs, noise[t])
+            out.inputs[t, columns] = block.inputs[rows]  # with the aims that the actor has written
             out.actions[t, columns], out.log_probs[t, columns] = actions[rows], log_probs[rows]
             try:
                 steps = block.step(actions)
@@ -117,12 +118,12 @@ class Worker:
         self.buffer.progress[self.index] += 1
         return {"infos": [step_info(step) if step else None for step in steps]}
 
-    def _start(self, trials: list[dict], first: int, rows: int) -> Block:
+    def _start(self, trials: list[dict], first: int, rows: int, width: int = INPUT_DIM) -> Block:
         """A block of `rows` rows that runs `trials` from row `first` on."""
         own = [Trial.from_json(trial) for trial in trials]
         whole = [None] * first + own + [None] * (rows - first - len(own))
         stepping = self.buffer.rows[self.index : self.index + 1]
-        self._block = Block(whole, self._runners, stepping=stepping)
+        self._block = Block(whole, self._runners, stepping=stepping, width=width)
         self._block.start()
         return self._block
 

@@ -52,6 +52,7 @@ class Block:
         runners: where the simulators come from.
         stepping: (1,) int64, where the block notes the row that it steps; for those who look after
             a process that died. None: nobody looks.
+        width: numbers of an input; more than INPUT_DIM for agents that add their aims to it.
     """
 
     inputs: np.ndarray
@@ -67,10 +68,11 @@ class Block:
         runners: Runners,
         *,
         stepping: np.ndarray | None = None,
+        width: int = INPUT_DIM,
     ) -> None:
         self.trials = list(trials)
         self.runners: list[TrialRunner | None] = [None] * len(self.trials)
-        self.inputs = np.zeros((len(self.trials), INPUT_DIM), dtype=np.float32)
+        self.inputs = np.zeros((len(self.trials), width), dtype=np.float32)
         self.faulted = np.zeros(len(self.trials), dtype=bool)
         self.faults = []
         self._source = runners
@@ -87,7 +89,9 @@ class Block:
         self._stepping[0] = row
         self.trials[row], self.runners[row] = trial, None
         runner = self._source.idle(trial, self.runners)
-        runner.inputs = self.inputs[row]  # a view: the block's input is always assembled
+        runner.inputs = self.inputs[
+            row, :INPUT_DIM
+        ]  # a view: the block's input is always assembled
         runner.begin(trial)
         self.runners[row], self.faulted[row] = runner, False
 

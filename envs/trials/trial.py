@@ -32,6 +32,7 @@ class Trial:
         recall: what of episodic memory the trial may see: 0 nothing, 1 what is not recent, 2 all.
         proposal: a task to practise in the place of the task's own; None: its own.
         fork: a test of memory in the task's scene (docs/memory-benchmarks.md); None: none.
+        practise: show the true target to an agent that acts on aims (`agents.posterior`).
     """
 
     task: str
@@ -45,6 +46,7 @@ class Trial:
     recall: int = 2
     proposal: Proposal | None = None
     fork: Fork | None = None
+    practise: bool = False
 
     @property
     def steps(self) -> int:
@@ -72,6 +74,10 @@ class Trial:
         """Standard normal exploration noise, (K × H, 4) float32, a function of the seed alone."""
         rng = np.random.Generator(np.random.Philox(self.seed))
         return rng.standard_normal((self.steps, ACTION_DIM), dtype=np.float32)
+
+    def aim_draws(self) -> np.ndarray:
+        """(K,) uniform numbers in [0, 1) that draw the aims, a function of the seed alone."""
+        return np.random.default_rng([self.seed, 16]).random(self.episodes)
 
 
 class TrialStep(NamedTuple):

@@ -118,7 +118,7 @@ class _WatchedBlock:
     """A block, what acts for it, and a cell for each of its rows that is watched."""
 
     def __init__(self, policy: Policy, trials: Sequence[Trial | None]) -> None:
-        self._block = Block(trials, Runners())
+        self._block = Block(trials, Runners(), width=policy.input_width)
         self._block.start()
         self.cells = [None if r is None else Cell.of(r) for r in self._block.runners]
         self.noise = self._block.noise()

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from agents.belief import Belief, goal_statistics
 from agents.heads import Critic, gaussian_entropy, gaussian_log_prob
-from agents.input_layout import OBS
+from agents.input_layout import AIM, OBS
 from agents.rl2 import RL2Agent, Unrolled
 from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy
@@ -152,6 +153,8 @@ class PPO:
         metrics.once("acting_error", data.acting_error())
         metrics.once("target_scale", data.target_scale())
         metrics.once("explained_variance", data.explained_variance)
+        for name, share in data.knew.items():
+            metrics.once(name, share)
         aside = rng.spawn(1)[0] if long_term is not None else rng  # leaves PPO's own draws alone
         left_out: list[list[str]] = []
         kl = 0.0
@@ -179,7 +182,7 @@ class PPO:
         inputs, task_ids = rollout.inputs.to(device), rollout.task_ids.to(device)
         actions, usable = rollout.actions.to(device), rollout.usable.to(device)
         hidden, starts = self._sweep(cut, inputs, rollout.recall)
-        old_mean = self.agent.head(hidden)
+        old_mean = self.agent.mean(hidden, inputs)
         old_log_std = self.agent.head.log_std().clone()
         critic_inputs = self._critic_inputs(rollout, inputs, hidden)
         values = self.critic(critic_inputs, task_ids.expand(rollout.steps, -1))
@@ -201,7 +204,10 @@ class PPO:
             targets=targets,
             critic_inputs=critic_inputs,
         )
-        return _Data(rollout, task_ids, whole, old_log_std, explained), starts
+        targets_by_step = None if rollout.targets is None else rollout.target_by_step().to(device)
+        knew = self._knew(rollout, hidden)
+        data = _Data(rollout, task_ids, whole, old_log_std, explained, targets_by_step, knew)
+        return data, starts
 
     def _learn(
         self,
@@ -212,11 +218,15 @@ class PPO:
     ) -> float:
         """One pass over the data. Returns the mean KL(old || new) of its minibatches, in nats."""
         stretches = {name: one.cut.cut(value) for name, value in vars(one.data.whole).items()}
+        counted = one.targets() if self.config.belief and self.agent.belief is not None else None
         kls: list[float] = []
         for number, index in enumerate(one.minibatches):
             batch = Batch(**{name: value[:, index] for name, value in stretches.items()})
             outputs, _ = self.agent.unroll(batch.inputs, one.starts[index])
             loss, found = self._loss(one.data, batch, outputs, one.cut.trials_of(index))
+            if counted is not None:
+                found["belief_loss"] = self._belief_loss(outputs, counted[:, index], batch.mask)
+                loss = loss + self.config.belief * found["belief_loss"]
             ratio_error = found.pop("ratio_error")
             if one.epoch == 0 and not kls:
                 metrics.once("first_ratio_error", ratio_error)
@@ -244,7 +254,7 @@ class PPO:
         weight = batch.mask / batch.mask.sum().clamp(min=1.0)
         value_loss = (error.square() * weight).sum()
         loss = loss + config.value * value_loss
-        if config.belief:
+        if config.belief and self.agent.belief is None:
             believed = self.belief.errors(outputs.hidden, rollout.goals[trials].to(device), ids[0])
             found["belief_loss"] = (believed * weight).sum()
             loss = loss + config.belief * found["belief_loss"]
@@ -253,6 +263,21 @@ class PPO:
             found["kind_loss"] = (told * weight).sum()
             loss = loss + config.kind * found["kind_loss"]
         return loss, found | {"loss": loss, "value_loss": value_loss}
+
+    def _belief_loss(self, outputs: Unrolled, targets: Tensor, mask: Tensor) -> Tensor:
+        """Cross-entropy of the hidden targets in nats, a mean over the steps that have one."""
+        assert self.agent.belief is not None
+        entropy, _ = self.agent.belief.errors(outputs.hidden, targets.clamp(min=0))
+        weight = mask * (targets >= 0)
+        return (entropy * weight).sum() / weight.sum().clamp(min=1.0)
+
+    def _knew(self, rollout: Rollout, hidden: Tensor) -> dict[str, float]:
+        """Accuracy of the belief at the end of each attempt; nothing without hidden targets."""
+        if self.agent.belief is None or rollout.targets is None:
+            return {}
+        ends = hidden[rollout.horizon - 1 :: rollout.horizon]
+        _, right = self.agent.belief.errors(ends, rollout.targets.clamp(min=0).to(hidden.device))
+        return {f"belief_right/{e + 1}": float(row.mean()) for e, row in enumerate(right)}
 
     def _view(self, one: _Pass, number: int, batch: Batch, outputs: Unrolled) -> MinibatchView:
         """A minibatch as long-term memory sees it."""
@@ -300,7 +325,18 @@ class PPO:
             rollout.task_ids.to(device),
             rollout.goals.to(device),
             rollout.clock().to(device),
+            self._hints(rollout, inputs),
         )
+
+    def _hints(self, rollout: Rollout, inputs: Tensor) -> Tensor | None:
+        """True target and aim at each step, one-hot (T, B, 2 M); None without hidden targets."""
+        if self.agent.belief is None or rollout.targets is None:
+            return None
+        targets = self.agent.config.targets
+        truth = rollout.target_by_step().to(inputs.device)
+        shown = one_hot(truth.clamp(min=0), targets) * (truth >= 0)[..., None]
+        aim = inputs[..., AIM] if self.agent.body is not None else torch.zeros_like(shown)
+        return torch.cat((shown, aim), dim=-1).to(inputs.dtype)
 
     def _step(
         self, loss: Tensor, pull: Tensor | None = None, cap: float = 0.0
@@ -375,6 +411,7 @@ def make_ppo(config: Config, suite: Suite) -> PPO:
         memory_width=network.hidden,
         width=network.critic,
         privileged=network.privileged_critic,
+        targets=network.targets,
     )
     told = config.proposal_share and config.ppo.kind
     belief = Belief(
@@ -398,6 +435,8 @@ class _Data:
     whole: Batch
     old_log_std: Tensor
     explained_variance: float
+    targets: Tensor | None
+    knew: dict[str, float]
 
     def acting_error(self) -> Tensor:
         """Largest difference between the log-probabilities of workers and learner."""
@@ -421,6 +460,10 @@ class _Pass:
     epoch: int
     minibatches: list[Tensor]
     aside: np.random.Generator
+
+    def targets(self) -> Tensor | None:
+        """The hidden target at each step of each stretch, (step, stretch); None without."""
+        return None if self.data.targets is None else self.cut.cut(self.data.targets)
 
 
 class _Metrics:

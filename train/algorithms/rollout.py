@@ -115,7 +115,10 @@ class Rollout:
 
     def without_faults(self) -> Rollout:
         """Only the usable trials. Masking the others would not do: 0 × inf is NaN."""
-        keep = self.usable
+        return self.chosen(self.usable)
+
+    def chosen(self, keep: Bool[Tensor, " trial"]) -> Rollout:
+        """Only the trials of `keep`."""
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
         fixed = ("usable", "task_ids", "goals")
         known = [name for name in ("recall", "kinds") if getattr(self, name) is not None]
@@ -130,6 +133,11 @@ class Rollout:
     def usable_obs(self) -> Float[Tensor, "n obs"]:
         """Observations of all usable trials, for the normaliser."""
         return self.inputs[:, self.usable, OBS].reshape(-1, OBS_DIM)
+
+    def target_by_step(self) -> Int[Tensor, "time trial"]:
+        """The target that counts at each step, -1 in another scene; of FORK trials alone."""
+        assert self.targets is not None
+        return self.targets.repeat_interleave(self.horizon, dim=0)
 
     def by_episode(
         self, values: Shaped[Tensor, "time trial"]
@@ -250,7 +258,7 @@ class Sequences:
         self.bounds = tuple(itertools.pairwise(cuts))
         self.count = len(self.bounds) * trials
 
-    def cut(self, values: Float[Tensor, "time trial *rest"]) -> Float[Tensor, "step n *rest"]:
+    def cut(self, values: Shaped[Tensor, "time trial *rest"]) -> Shaped[Tensor, "step n *rest"]:
         """(T, B, …) → (L, N, …), zero-padded."""
         others = (0, 0) * (values.dim() - 1)
         return torch.cat(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.input_layout import ACTION_DIM, INPUT_DIM
+from agents.input_layout import ACTION_DIM
 from agents.rl2 import RL2Agent
 from memory.episodic import ALL
 from memory.reservoir import TrialStore, capacity
@@ -127,10 +127,16 @@ def _replay(arm: Arm, setting: LevelSetting) -> ReplayLevel:
     trials, recent = capacity(
         memory.reservoir,
         memory.recent if arm.episodic else 0,
-        steps * (INPUT_DIM + ACTION_DIM),
+        steps * (setting.agent.input_width + ACTION_DIM),
     )
     return ReplayLevel(
-        TrialStore(trials, recent, steps=steps, inputs=INPUT_DIM, actions=ACTION_DIM),
+        TrialStore(
+            trials,
+            recent,
+            steps=steps,
+            inputs=setting.agent.input_width,
+            actions=ACTION_DIM,
+        ),
         weight=memory.replay if arm.replay else 0.0,
         share=memory.replay_share,
         successful=memory.replay_from == "successful",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from agents.rl2 import AgentConfig, blank_agent
+from envs.memory_tests.fork import fork_settings
 from envs.metaworld.streams import STREAMS
 from envs.metaworld.suites import SUITES, Suite, make_suite, suite_problems
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
@@ -77,6 +78,8 @@ class Config:
     """Vary the scenes of proposed tasks: where the hand starts, and where the object is seen."""
     balance: bool = True
     """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
+    practise: float = 0.5
+    """Share of training trials that show the true target to an agent of --act posterior."""
     lanes: int = 10
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -111,8 +114,15 @@ class Config:
 
     @property
     def network(self) -> AgentConfig:
-        """The agent that the arm makes of `agent`."""
-        return network(self.chosen_arm, self.agent, self.memory)
+        """The agent that the arm makes of `agent`, with a belief over the suite's targets."""
+        agent = dataclasses.replace(self.agent, targets=self.targets)
+        return network(self.chosen_arm, agent, self.memory)
+
+    @property
+    def targets(self) -> int:
+        """M, hidden targets of the suite; 0: it has none."""
+        fork = fork_settings(self.suite)
+        return 0 if fork is None else fork.options
 
     @property
     def label(self) -> str:
@@ -207,8 +217,20 @@ class Config:
                 f"with proposed tasks: try {2 * tasks}, or --proposals 0"
             )
         found += self._arm_problems()
-        found += tracker_problems(self.track)
+        found += tracker_problems(self.track) + self._target_problems()
         return found + self.ppo.problems() + self.memory.problems()
+
+    def _target_problems(self) -> list[str]:
+        """Everything wrong with how hidden targets are acted on."""
+        found = []
+        if self.agent.act == "posterior" and not self.targets:
+            found.append(
+                f"--act posterior needs hidden targets, which {self.suite} has not: use --act "
+                "direct, or a FORK suite"
+            )
+        if not 0 <= self.practise < 1:
+            found.append(f"--practise must be 0 or more and less than 1, not {self.practise}")
+        return found
 
     def _arm_problems(self) -> list[str]:
         """Everything wrong with the arm, with the agent, or with the agent in this arm."""

@@ -18,6 +18,7 @@ from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read, read_some
 from train.run.config import CHANGEABLE, Config, difference, stop
 from train.run.config_io import flag, read_values
+from train.run.recipes import recipe
 
 _Kind = TypeVar("_Kind", bound=Config)
 
@@ -33,6 +34,13 @@ class Start:
     """For schedulers: start the run, or go on with it if its folder holds this configuration."""
     config: Path | None = None
     """A config.json whose values are the defaults of all other options."""
+
+
+@dataclass(frozen=True)
+class _Suite:
+    """What the defaults of all other options depend on."""
+
+    suite: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,11 @@ def parse(
         stop(["--resume goes on with a run as it is: leave out --resume-or-start and --config"])
     if start.resume is not None:
         return _continued(start.resume, argv, kind, program)
-    default = kind() if start.config is None else _from_file(start.config, kind)
+    default = (
+        recipe(kind, read_some(_Suite, argv).suite)
+        if start.config is None
+        else _from_file(start.config, kind)
+    )
     config = _read(argv, default, program)
     if start.resume_or_start:
         return config, found(config, kind)

@@ -1,0 +1,96 @@
+"""Training on hidden targets: practice, the belief loss, and the suite's recipe."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from agents.input_layout import AIM
+from envs.memory_tests.fork import fork_settings
+from envs.metaworld.suites import make_suite
+from envs.pool.pool import WorkerPool
+from train.algorithms.ppo import make_ppo
+from train.collect import collect, practice_metrics, practising
+from train.run.config import Config
+from train.run.origin import parse
+from train.run.recipes import recipe
+
+
+@pytest.fixture(scope="module")
+def learnt():
+    """A learner after one update, what it learnt from, and the trials."""
+    torch.manual_seed(1)
+    config = recipe(Config, "FORK-reach-2")
+    config = dataclasses.replace(config, suite="FORK-reach-2", episodes=2, horizon=12, device="cpu")
+    suite = make_suite("FORK-reach-2", train_goals=4)
+    learner = make_ppo(config, suite)
+    trials = suite.sample_trials(16, episodes=2, horizon=12, iteration=0, seed=1)
+    trials = practising(trials, 0.5)
+    with WorkerPool(1) as pool:
+        rollout = collect(pool, learner.policy(), trials, tasks=suite.tasks, lanes=8)
+    metrics = learner.update(rollout, np.random.default_rng(0))
+    return learner, rollout, trials, metrics
+
+
+def test_practice_shows_the_truth_and_others_draw(learnt) -> None:
+    _, rollout, trials, _ = learnt
+    aims = rollout.inputs[-1, :, AIM].argmax(dim=-1)
+    practise = torch.tensor([trial.practise for trial in trials])
+    assert 2 < practise.sum() < 14
+    assert torch.equal(aims[practise], rollout.targets[-1][practise])
+    assert not torch.equal(aims[~practise], rollout.targets[-1][~practise])
+
+
+def test_the_learner_thinks_as_the_workers_acted(learnt) -> None:
+    _, _, _, metrics = learnt
+    assert metrics["acting_error"] < 1e-4
+    assert metrics["first_ratio_error"] < 1e-5
+
+
+def test_the_belief_starts_as_a_guess_and_its_loss_is_counted(learnt) -> None:
+    _, _, _, metrics = learnt
+    assert metrics["belief_loss"] == pytest.approx(np.log(2), abs=0.05)
+    assert {"belief_right/1", "belief_right/2"} <= metrics.keys()
+
+
+def test_practice_is_kept_out_of_what_the_agent_achieves(learnt) -> None:
+    _, rollout, trials, _ = learnt
+    practise = torch.tensor([trial.practise for trial in trials])
+    choices, successes = rollout.choices.clone(), rollout.successes.clone()
+    choices[:, practise], successes[:, practise] = 1, True
+    choices[:, ~practise], successes[:, ~practise] = -1, False
+    made_up = dataclasses.replace(rollout, choices=choices, successes=successes)
+    metrics = practice_metrics(made_up, practise)
+    assert metrics == {"told/success": 1.0, "committed/1": 0.0, "committed/2": 0.0}
+
+
+def test_a_critic_that_sees_the_target_values_a_wrong_aim_lower(learnt) -> None:
+    """It is given both: two rows that differ in the target alone differ in value."""
+    learner, rollout, _, _ = learnt
+    other = dataclasses.replace(rollout, targets=1 - rollout.targets)
+    hidden = torch.zeros(rollout.steps, len(rollout.task_ids), 64)
+    one, two = (learner._critic_inputs(some, rollout.inputs, hidden) for some in (rollout, other))
+    assert not torch.equal(one, two)
+    assert torch.equal(one[..., :-4], two[..., :-4])
+
+
+def test_a_fork_suite_has_its_own_recipe() -> None:
+    config, _ = parse(["--suite", "FORK-reach-4-delay50", "--hidden", "32"])
+    settings = fork_settings(config.suite)
+    assert settings is not None
+    assert (config.episodes, config.horizon) == (settings.episodes, settings.horizon) == (5, 100)
+    assert (config.agent.act, config.agent.hidden, config.network.targets) == ("posterior", 32, 4)
+    assert parse(["--suite", "ML10"])[0] == Config()
+
+
+def test_posterior_needs_hidden_targets() -> None:
+    config, _ = parse(["--suite", "ML10", "--act", "posterior"])
+    assert any("--act posterior needs hidden targets" in line for line in config.validate(10))
+
+
+def test_trials_practise_by_their_own_seed() -> None:
+    suite = make_suite("FORK-reach-2", train_goals=4)
+    trials = suite.sample_trials(30, episodes=2, horizon=12, iteration=0, seed=1)
+    assert practising(trials, 0.5) == practising(trials, 0.5)
+    assert not any(trial.practise for trial in practising(trials, 0.0))

@@ -1,0 +1,57 @@
+"""Defaults by suite: what a suite is trained with unless the command line says otherwise."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from agents.rl2 import AgentConfig
+from envs.memory_tests.fork import ForkSettings, fork_settings
+from envs.metaworld.suites import SUITES
+from train.algorithms.ppo_config import PPOConfig
+from train.run.command_line import spelt
+from train.run.config import Config
+
+_Kind = TypeVar("_Kind", bound=Config)
+
+FORK_STEPS = {2: 1_500_000, 4: 4_000_000, 8: 6_000_000}  # by targets, for one scene
+FORK_TRIALS = 48  # about 10,000 steps
+
+
+def recipe(kind: type[_Kind], suite: str | None) -> _Kind:
+    """The default configuration of a program for a suite; None is the program's default suite."""
+    fork = None if suite is None else fork_settings(spelt(suite, SUITES))
+    return kind() if fork is None else _fork(kind, fork)
+
+
+def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
+    """One recipe for all FORKs (docs/memory-benchmarks.md).
+
+    What matters: at least 24 optimiser steps for 10,000 samples, back-propagation through whole
+    trials, and the belief loss.
+    """
+    steps = fork.episodes * fork.horizon
+    return kind(
+        total_steps=FORK_STEPS.get(fork.options, 4_000_000) * len(fork.scenes),
+        episodes=fork.episodes,
+        horizon=fork.horizon,
+        trials=FORK_TRIALS * len(fork.scenes),
+        agent=AgentConfig(
+            act="posterior",
+            hidden=64,
+            encoder=64,
+            critic=64,
+            slopes=0.0,
+            log_std_init=-0.5,
+        ),
+        ppo=PPOConfig(
+            learning_rate=7e-4,
+            final_learning_rate=1e-4,
+            critic_learning_rate=7e-4,
+            epochs=4,
+            minibatches=8,
+            bptt=steps,
+            entropy=2e-3,
+            belief=0.5,
+            boundary="cut",
+        ),
+    )
