@@ -78,8 +78,9 @@ class Attempt:
         for row in rows[self.seen :]:
             if (value := row.get("train/success")) is not None:
                 before = value if self.success is None else self.success
-                self.success = before + SMOOTHING * (value - before)
-                self.trial.report(self.success, row["step"])
+                smoothed = before + SMOOTHING * (value - before)
+                self.trial.report(smoothed, row["step"])
+                self.success = smoothed
         self.seen = max(self.seen, len(rows))
         if prune and not self.child.asked and self.trial.should_prune():
             self.pruned = True

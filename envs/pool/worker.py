@@ -74,8 +74,9 @@ class Worker:
         arrays = self.buffer.arrays([*weights, *TrialBatch.spec(*shape)])
         out = TrialBatch(**{name: arrays[name] for name in TrialBatch.__dataclass_fields__})
         columns = slice(column, column + len(trials))
-        rows = slice(place[0], place[0] + len(trials))
-        block = self._start(trials, *place, shape[2])
+        first, count = place
+        rows = slice(first, first + len(trials))
+        block = self._start(trials, first, count, shape[2])
         out.targets[columns] = [runner.target for runner in block.runners[rows] if runner]
         own = {name: arrays[name] for name, _, _ in weights}
         actor, noise = make_actor(policy, own, block), block.noise()
