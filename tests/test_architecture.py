@@ -12,9 +12,6 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("memory", "agents", "envs", "train", "eval")  # each may import itself and those before it
 SOURCES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
 MAX_LINES = 60  # of a function, its docstring included
-LONG = {  # exact arithmetic that is one formula: cut in two it would be slower
-    "envs/metaworld/fast_step.py": {"_make_step", "step"},
-}
 
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "yaml.load", "yaml.unsafe_load"}
@@ -142,8 +139,7 @@ def long_functions(source: str) -> set[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_functions_fit_a_readers_head(path: Path) -> None:
     """A function that is longer than a screen wants to be two."""
-    excused = LONG.get(path.relative_to(ROOT).as_posix(), set())
-    assert long_functions(path.read_text()) == excused
+    assert long_functions(path.read_text()) == set()
 
 
 def test_a_long_function_would_be_found() -> None:

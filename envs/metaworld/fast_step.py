@@ -175,44 +175,34 @@ def _recording(fast: type[SawyerXYZEnv]) -> type[SawyerXYZEnv]:
 def _make_step(
     env: SawyerXYZEnv, frame: np.ndarray, settled: list[bytes | None]
 ) -> Callable[[np.ndarray, Judge | None], StepResult]:
-    """The step of one environment, as a closure: its forty names are then cells, not look-ups."""
-    model, data = env.model, env.data
-    forward, step2, mj_step = mujoco.mj_forward, mujoco.mj_step2, mujoco.mj_step
-    make_constraint, reference_constraint = mujoco.mj_makeConstraint, mujoco.mj_referenceConstraint
-    substeps = env.frame_skip
-    qpos, qvel, ctrl = data.qpos, data.qvel, data.ctrl
-    mocap_pos, mocap_quat = data.mocap_pos[0], data.mocap_quat[0]
-    mocap_xpos = data.xpos[int(np.flatnonzero(model.body_mocapid == 0)[0])]
-    (low_x, low_y, low_z), (high_x, high_y, high_z) = (
-        env.mocap_low.tolist(),
-        env.mocap_high.tolist(),
-    )
-    hand, right, left = (data.body(name).xpos for name in ("hand", "rightclaw", "leftclaw"))
-    low, high = env._HAND_SPACE.low.tolist(), env._HAND_SPACE.high.tolist()
-    (floor_x, floor_y, floor_z), (top_x, top_y, top_z) = low, high
-    evaluate, positions, quaternions = (
-        env.evaluate_state,
-        env._get_pos_objects,
-        env._get_quat_objects,
-    )
-    layout = len(positions()), len(quaternions())
-    if layout not in ((3, 4), (6, 8)):
-        raise NotImplementedError(f"{env.task_name}: objects of {layout} numbers")
-    two_objects = layout == (6, 8)
-    visible = not env._partially_observable
-    space = env.sawyer_observation_space
-    goal_low, goal_high = space.low[2 * _FLAT :], space.high[2 * _FLAT :]
-    warnings = data.warning.number
-    quiet = warnings.tolist()
+    """The step of one environment, of closures: their names are then cells, not look-ups."""
+    steer, simulate = _make_steer(env), _make_simulate(env, settled)
+    observe, evaluate = _make_observe(env, frame), env.evaluate_state
+    new = tuple.__new__
+
+    def step(action: np.ndarray, judge: Judge | None) -> StepResult:
+        mocap = steer(action)
+        env.curr_path_length += 1
+        fault = simulate(mocap)
+        obs = observe()
+        reward, info = evaluate(obs, action) if judge is None else judged(judge, obs, action)
+        success = bool(info["success"] == 1)
+        return new(StepResult, (obs, float(reward), success, fault, info))
+
+    return step
+
+
+def _make_steer(env: SawyerXYZEnv) -> Callable[[np.ndarray], tuple[float, float, float]]:
+    """A function that sets the controls and moves the mocap body; it returns where that is now."""
+    mocap_pos, ctrl = env.data.mocap_pos[0], env.data.ctrl
+    low_x, low_y, low_z = env.mocap_low.tolist()
+    high_x, high_y, high_z = env.mocap_high.tolist()
     scale = np.float32(env.action_scale)
     reach = float(scale)
     scaled = np.empty(4, np.float32)
     multiply, ndarray, float32 = np.multiply, np.ndarray, np.dtype(np.float32)
-    sqrt, norm = math.sqrt, exact_scalars.substitutes()["norm"]
-    in_scalars = norm is exact_scalars.scalar_norm
-    new = tuple.__new__
 
-    def step(action: np.ndarray, judge: Judge | None) -> StepResult:
+    def steer(action: np.ndarray) -> tuple[float, float, float]:
         if type(action) is ndarray and action.dtype is float32 and action.shape == (4,):
             # Clipping after the float32 product is the same as before it: rounding is monotone.
             multiply(action, scale, scaled)
@@ -230,18 +220,35 @@ def _make_step(
         x = low_x if x < low_x else high_x if x > high_x else x
         y = low_y if y < low_y else high_y if y > high_y else y
         z = low_z if z < low_z else high_z if z > high_z else z
-        mocap_pos[:] = x, y, z
+        mocap = x, y, z
+        mocap_pos[:] = mocap
         ctrl[0] = grip
         ctrl[1] = -grip
+        return mocap
 
-        env.curr_path_length += 1
+    return steer
+
+
+def _make_simulate(
+    env: SawyerXYZEnv, settled: list[bytes | None]
+) -> Callable[[tuple[float, float, float]], bool]:
+    """A function that advances the physics to the mocap body; it returns whether that failed."""
+    model, data, substeps = env.model, env.data, env.frame_skip
+    forward, step2, mj_step = mujoco.mj_forward, mujoco.mj_step2, mujoco.mj_step
+    make_constraint, reference_constraint = mujoco.mj_makeConstraint, mujoco.mj_referenceConstraint
+    qpos, qvel, mocap_quat = data.qpos, data.qvel, data.mocap_quat[0]
+    mocap_xpos = data.xpos[int(np.flatnonzero(model.body_mocapid == 0)[0])]
+    warnings = data.warning.number
+    quiet = warnings.tolist()
+
+    def simulate(mocap: tuple[float, float, float]) -> bool:
         if (
             qpos.tobytes() == settled[0]
             and qvel.tobytes() == settled[1]
             and qpos.dot(qpos) < _TAME
             and qvel.dot(qvel) < _TAME
         ):
-            mocap_xpos[:] = x, y, z
+            mocap_xpos[:] = mocap
             make_constraint(model, data)
             reference_constraint(model, data)
             step2(model, data)
@@ -256,7 +263,28 @@ def _make_step(
             settled[0] = None  # MuJoCo has reset the mocap body with the rest
         else:
             settled[:] = qpos.tobytes(), qvel.tobytes()
+        return fault
 
+    return simulate
+
+
+def _make_observe(env: SawyerXYZEnv, frame: np.ndarray) -> Callable[[], np.ndarray]:
+    """A function that moves `frame` on and returns the observation (39,), the caller's own."""
+    hand, right, left = (env.data.body(name).xpos for name in ("hand", "rightclaw", "leftclaw"))
+    floor_x, floor_y, floor_z = env._HAND_SPACE.low.tolist()
+    top_x, top_y, top_z = env._HAND_SPACE.high.tolist()
+    positions, quaternions = env._get_pos_objects, env._get_quat_objects
+    layout = len(positions()), len(quaternions())
+    if layout not in ((3, 4), (6, 8)):
+        raise NotImplementedError(f"{env.task_name}: objects of {layout} numbers")
+    two_objects = layout == (6, 8)
+    visible = not env._partially_observable
+    space = env.sawyer_observation_space
+    goal_low, goal_high = space.low[2 * _FLAT :], space.high[2 * _FLAT :]
+    sqrt, norm = math.sqrt, exact_scalars.substitutes()["norm"]
+    in_scalars = norm is exact_scalars.scalar_norm
+
+    def observe() -> np.ndarray:
         frame[18:36] = frame[:18]
         x, y, z = hand.tolist()
         x = floor_x if x < floor_x else top_x if x > top_x else x
@@ -283,9 +311,6 @@ def _make_step(
             frame[7:11] = quaternions()
         if visible:
             frame[36:] = np.clip(env._get_pos_goal(), goal_low, goal_high)
-        obs = frame.copy()
-        reward, info = evaluate(obs, action) if judge is None else judged(judge, obs, action)
-        success = bool(info["success"] == 1)
-        return new(StepResult, (obs, float(reward), success, fault, info))
+        return frame.copy()
 
-    return step
+    return observe
