@@ -1,8 +1,8 @@
 """The agent's forward in NumPy, for workers: no torch, no per-step message, the same arithmetic.
 
 Rows of one block are always computed together in one matrix product of fixed shape, so a trial's
-bits do not depend on how many workers there are. `tests/agents/test_acting.py` holds this path to
-`RL2Agent.unroll` within float32 round-off.
+bits do not depend on how many workers there are. `tests/agents/acting/test_acting.py` holds this
+path to `RL2Agent.unroll` within float32 round-off.
 """
 
 from __future__ import annotations

@@ -194,7 +194,7 @@ def load_subject(settings: Settings) -> Subject:
     """Open the checkpoint and build its suite. Raises InputError, which lists every problem."""
     problems = settings.problems() + imported_core(settings.core)
     try:
-        saved = checkpoint.load(_chosen_path(settings))
+        saved = checkpoint.load(chosen_path(settings.source, settings.which))
         agent, config = load_agent(saved, level=max(settings.level, 1))
     except CheckpointError as error:
         told = [line.strip() for line in str(error).splitlines()]
@@ -226,9 +226,9 @@ def imported_core(name: str | None) -> list[str]:
     return []
 
 
-def _chosen_path(settings: Settings) -> Path:
-    source = settings.source
-    if settings.which == "newest":
+def chosen_path(source: Path, which: Literal["newest", "best"]) -> Path:
+    """The place to load from; raises CheckpointError where no best checkpoint is named."""
+    if which == "newest":
         return source
     folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source
     chosen = checkpoint.best(folder)

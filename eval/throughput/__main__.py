@@ -12,7 +12,6 @@ interrupted.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 import platform
@@ -36,7 +35,7 @@ from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.signals import INTERRUPTED, interrupt_on_signals
-from train.run.verified_folder import environment, replace_file
+from train.run.verified_folder import environment, replace_file, versions
 
 ENTRIES: dict[str, Entry] = {**STEPPING, **TRAINING}
 REFERENCE = {**dict.fromkeys(STEPPING, "gym-async"), **dict.fromkeys(TRAINING, "rppo-tuned")}
@@ -196,15 +195,9 @@ def table(lines: Sequence[Line]) -> str:
 def machine() -> dict[str, Any]:
     """What the numbers depend on: cores really available, load of others, versions."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    packages = ("gymnasium", "stable-baselines3", "sb3-contrib", "envpool")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "absent"
     cores = {"available": available_cores(), "present": os.cpu_count()}
-    known = {"system": platform.platform(), **environment(), **versions}
+    others = versions("gymnasium", "stable-baselines3", "sb3-contrib", "envpool")
+    known = {"system": platform.platform(), **environment(), **others}
     return {"cores": cores, "load_before": load, **known}
 
 

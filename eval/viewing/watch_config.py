@@ -18,7 +18,7 @@ from envs.trials.trial import Trial
 from envs.viewing import gl  # before what needs MuJoCo: see there
 from envs.viewing.captions import Layout
 from envs.viewing.render import MAX_SIZE, MIN_SIZE, Camera, GLError
-from eval.goals.config import MAX_EPISODES, half_of, imported_core, nearest_folder
+from eval.goals.config import MAX_EPISODES, chosen_path, half_of, imported_core, nearest_folder
 from eval.goals.measure import LANES
 from eval.viewing.viewer import display_problems
 from train.collect import acting_policy
@@ -175,7 +175,7 @@ def prepare(settings: Settings) -> Program:
     saved = agent = config = None
     if settings.source is not None:
         try:
-            saved = checkpoint.load(_chosen_path(settings.source, settings.which))
+            saved = checkpoint.load(chosen_path(settings.source, settings.which))
             agent, config = load_agent(saved)
             invalid = config.validate()
             problems += [f"{saved.path / 'config.json'}: {problem}" for problem in invalid]
@@ -221,19 +221,6 @@ def prepare(settings: Settings) -> Program:
         columns=columns,
         notes=notes,
     )
-
-
-def _chosen_path(source: Path, which: str) -> Path:
-    if which == "newest":
-        return source
-    inside = source / "checkpoints"
-    chosen = checkpoint.best(inside if inside.is_dir() else source)
-    if chosen is None:
-        raise CheckpointError(
-            f"--which best: {source} names no best checkpoint; give a run folder, or use "
-            "--which newest"
-        )
-    return chosen[0]
 
 
 def _tasks(settings: Settings, suite: Suite | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

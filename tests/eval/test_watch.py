@@ -16,22 +16,11 @@ from eval import watch
 from eval.viewing import watch_config
 from eval.viewing.viewer import display_problems
 from eval.viewing.watch_config import Settings, prepare
+from tests.envs.viewing.scenes import drawing
 from train.run.signals import INTERRUPTED
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ["--horizon", "60", "--size", "96", "--every", "20"]
-
-
-def why_not() -> str:
-    try:
-        gl.backend()
-    except gl.GLError as error:
-        return f"nothing can be rendered here: {error}"
-    return ""
-
-
-NO_GL = why_not()
-drawing = pytest.mark.skipif(bool(NO_GL), reason=NO_GL)
 
 
 @pytest.fixture

@@ -137,6 +137,6 @@ def test_a_damaged_pointer_is_only_a_hint(tmp_path: Path, text: str) -> None:
 
 def test_a_damaged_old_one_does_not_stop_saving(tmp_path: Path) -> None:
     for step in (10, 20):
-        empty(put(tmp_path, step, milestone=True) / "MANIFEST.json")
+        empty(put(tmp_path, step) / "MANIFEST.json")
     put(tmp_path, 30, 3, keep=1)
     assert serial_of(load(tmp_path)) == 3

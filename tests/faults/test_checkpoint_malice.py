@@ -24,7 +24,7 @@ def forge(path: Path, *, contents: dict[str, bytes] | None = None, **facts: Any)
     """Gives the checkpoint other contents or facts, with sizes and hashes that fit."""
     files = {name: (path / name).read_bytes() for name in FILES[:3]} | (contents or {})
     shutil.rmtree(path)
-    verified_folder.seal(path, {"step": 1, "milestone": False}, files)
+    verified_folder.seal(path, {"step": 1}, files)
     if facts:
         manifest = json.loads((path / "MANIFEST.json").read_text())
         manifest |= facts
@@ -148,7 +148,7 @@ def test_names_in_the_manifest_cannot_lead_elsewhere(tmp_path: Path, name: str) 
     "facts",
     [
         {"schema": 2}, {"schema": None}, {"step": "10"}, {"step": True}, {"step": None},
-        {"milestone": 1}, {"files": []}, {"files": {}}, {"files": None}, {"environment": None},
+        {"files": []}, {"files": {}}, {"files": None}, {"environment": None},
         {"files": {"state.json": None}}, {"files": {"state.json": {"size": 0}}},
         {"files": {"state.json": {"size": -1, "sha256": DIGEST}}},
         {"files": {"state.json": {"size": 1e300, "sha256": DIGEST}}},

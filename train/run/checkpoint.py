@@ -26,7 +26,6 @@ from train.run.verified_folder import (
     environment_difference,
     from_json,
     read_file,
-    read_manifest,
     replace_file,
     seal,
     sync_folder,
@@ -55,7 +54,7 @@ class Checkpoint:
         tensors: group -> name -> CPU tensor, e.g. "agent", "critic", "optimiser", "memory".
         state: counters and other JSON values.
         config: the resolved config of the run.
-        manifest: schema, step, milestone, run, files, environment and git commit.
+        manifest: schema, step, run, files, environment and git commit.
     """
 
     path: Path
@@ -80,11 +79,10 @@ def save(
     config: dict[str, Any],
     run: str | None = None,
     keep: int = 3,
-    milestone: bool = False,
 ) -> Path:
     """Writes `folder/<step>`; a crash at any moment leaves the previous or the new checkpoint.
 
-    Afterwards the newest `keep` checkpoints, all milestones and the best one remain. An existing
+    Afterwards the newest `keep` checkpoints and the best one remain. An existing
     checkpoint of the same step is replaced.
 
     Args:
@@ -96,7 +94,6 @@ def save(
         config: the resolved config, likewise.
         run: identity of the run; None: it has none.
         keep: how many of the newest to keep, >= 1.
-        milestone: never prune this one.
 
     Returns:
         The folder of the new checkpoint.
@@ -113,7 +110,7 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        facts = {"step": step, "milestone": milestone, "run": run}
+        facts = {"step": step, "run": run}
         seal(temporary, facts, contents, {"threads": str(torch.get_num_threads())})
         _read(temporary)  # what cannot be read back must not push out what can
         _move_into_place(temporary, target)
@@ -238,8 +235,8 @@ def _read(path: Path) -> Checkpoint:
     except KeyError as error:
         raise damaged(path / MANIFEST, f"does not list {error}") from error
     step = manifest.get("step")
-    if type(step) is not int or type(manifest.get("milestone")) is not bool:
-        raise damaged(path / MANIFEST, "lacks the step or the milestone")
+    if type(step) is not int:
+        raise damaged(path / MANIFEST, "lacks the step")
     tensors = {
         name.removesuffix(".safetensors"): _decode(data, path / name)
         for name, data in contents.items()
@@ -312,9 +309,6 @@ def _prune(folder: Path, keep: int) -> None:
     for path in _newest_first(folder)[keep:]:
         if chosen is not None and path == chosen[0]:
             continue
-        with suppress(CheckpointError):  # an unreadable one is no milestone
-            if read_manifest(path).get("milestone"):
-                continue
         # Renamed first, so that a half removed one never looks like a checkpoint.
         doomed = folder / f".tmp-{os.getpid()}-{path.name}"
         os.replace(path, doomed)

@@ -14,6 +14,7 @@ import re
 import stat
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -238,15 +239,18 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions by package, "absent" where one is not installed."""
+    found = dict.fromkeys(packages, "absent")
+    for package in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
 @functools.cache
 def environment() -> dict[str, str]:
     """What bit-exactness depends on: versions, and CPU features that MuJoCo and torch use."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "absent"
     try:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:  # not Linux
@@ -255,7 +259,7 @@ def environment() -> dict[str, str]:
     cpu = [platform.machine(), *(flag for flag in ("avx2", "avx512f") if flag in flags)]
     return {
         "python": platform.python_version(),
-        **versions,
+        **versions(*_PACKAGES),
         "cpu": " ".join(cpu),
         "cpu model": model[1] if model else platform.processor(),
     }

@@ -14,7 +14,7 @@ from train.run.config import CHANGEABLE, Config, difference
 from train.run.config_io import flatten
 from train.run.stream_config import StreamConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 REACH = ("--suite", "ML1", "--task", "reach-v3")
 RICH = Config(
     suite="custom",

@@ -150,7 +150,7 @@ def test_unstorable_tensors_are_refused(tmp_path: Path) -> None:
 
 
 def test_layout(tmp_path: Path) -> None:
-    path = put(tmp_path / "checkpoints", 1_200_000, milestone=True)
+    path = put(tmp_path / "checkpoints", 1_200_000)
     assert path == tmp_path / "checkpoints" / "000001200000"
     names = {"MANIFEST.json", "agent.safetensors", "state.json", "config.json"}
     assert {entry.name for entry in path.iterdir()} == names
@@ -158,7 +158,7 @@ def test_layout(tmp_path: Path) -> None:
     assert (path.parent / "latest").read_text() == f"{path.name}\n"
     manifest = json.loads((path / "MANIFEST.json").read_text())
     assert manifest == load(path).manifest
-    assert (manifest["schema"], manifest["step"], manifest["milestone"]) == (1, 1_200_000, True)
+    assert (manifest["schema"], manifest["step"]) == (1, 1_200_000)
     assert manifest["files"].keys() == names - {"MANIFEST.json"}
     assert manifest["environment"].keys() == {
         "python", "torch", "numpy", "mujoco", "metaworld", "cpu", "cpu model",
@@ -205,18 +205,18 @@ def test_same_step_is_replaced(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_pruning_keeps_the_newest_the_best_and_milestones(tmp_path: Path) -> None:
+def test_pruning_keeps_the_newest_and_the_best(tmp_path: Path) -> None:
     for step in range(10, 90, 10):
-        put(tmp_path, step, keep=2, milestone=step == 30)
+        put(tmp_path, step, keep=2)
         if step == 20:
             mark_best(tmp_path, 20, 0.5)
-    assert steps(tmp_path) == [20, 30, 70, 80]
+    assert steps(tmp_path) == [20, 70, 80]
     assert best(tmp_path) == (tmp_path / "000000000020", 0.5)
     mark_best(tmp_path, 80, 0.75)
     put(tmp_path, 90, keep=2)
-    assert steps(tmp_path) == [30, 80, 90]
+    assert steps(tmp_path) == [80, 90]
     put(tmp_path, 100, keep=1)
-    assert steps(tmp_path) == [30, 80, 100]
+    assert steps(tmp_path) == [80, 100]
 
 
 def test_best_is_exact_and_must_exist(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from train.run.console import ForgivingStream, forgiving_console
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EVERY_PROGRAM = (
     "train.rl2", "train.continual", "eval.evaluate", "eval.watch", "eval.report", "eval.curves",
     "eval.continual", "eval.throughput",

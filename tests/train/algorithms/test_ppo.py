@@ -9,7 +9,7 @@ import torch
 
 from agents.input_layout import INPUT_DIM
 from memory.cores.registry import CORES
-from tests.train.learners import Pull, changed, rng, weights_of
+from tests.train.algorithms.learners import Pull, changed, rng, weights_of
 from train.algorithms.ppo import Batch, policy_loss
 from train.algorithms.ppo_config import PPOConfig
 from train.algorithms.rollout import Sequences

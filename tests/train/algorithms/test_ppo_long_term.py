@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.train.learners import Pull, changed, rng, weights_of
+from tests.train.algorithms.learners import Pull, changed, rng, weights_of
 
 
 def test_a_pull_is_learnt_from(make_learner, act) -> None:

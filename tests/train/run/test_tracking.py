@@ -18,7 +18,7 @@ from train.run.config import Config, write_config
 from train.run.log import RunLog, read_metrics
 from train.run.tracking import tracker_problems
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def config_in(run: Path, **changes: object) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.train.learners import Pull, changed, rng, weights_of
+from tests.train.algorithms.learners import Pull, changed, rng, weights_of
 from train.algorithms.rollout import Rollout
 
 

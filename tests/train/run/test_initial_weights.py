@@ -13,13 +13,13 @@ from envs.metaworld.suites import Suite
 from train.run.config import Config
 from train.run.state import TrainState, initialise
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
 ELSEWHERE = """
 import os, sys
 if sys.argv[1] == "one core":
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from tests.train.test_initial_weights import digest
+from tests.train.run.test_initial_weights import digest
 print(digest())
 """
 

@@ -19,7 +19,7 @@ from eval.official.meta_evaluation import (
     official_evaluation,
     official_plan,
 )
-from tests.eval.test_protocol import CUSTOM, HORIZON, make_agent
+from tests.eval.official.test_protocol import CUSTOM, HORIZON, make_agent
 from train.collect import acting_policy
 
 
