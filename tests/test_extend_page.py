@@ -1,18 +1,28 @@
 """The worked examples of docs/extend.md do what the page says."""
 
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from eval.api import evaluate
 from eval.own_agents.load import load_own_agent
+from train import rl2
 from train.long_term.arms import ARM_REGISTRY
+from train.run import checkpoint
 from train.run.origin import parse
 from train.run.stream_config import StreamConfig
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "extend.md").read_text()
+
+TINY = [
+    *("--trials", "2", "--episodes", "2", "--horizon", "5", "--total-steps", "20"),
+    *("--hidden", "8", "--encoder", "8", "--critic", "8", "--evaluate-every", "0"),
+    *("--workers", "1", "--train-goals", "50", "--run", "own"),
+]
 
 
 def code_with(words: str) -> str:
@@ -57,3 +67,29 @@ def test_the_arm_with_the_level_of_ones_own_counts_trials(tmp_path: Path, monkey
     assert [level.consolidate(view) for _ in range(2)] == [{"counted": 3}, {"counted": 6}]
     again.restore({}, level.state())
     assert again.consolidate(view) == {"counted": 9}
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        ("class LeakyAverage", "my_core"),
+        ("class Counter", "counting"),
+        ("class Idle", "my_algorithm"),
+    ],
+)
+def test_the_command_trains_with_the_part_of_ones_own(
+    words: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code and the command of the page, for one iteration."""
+    if file == "my_core":
+        pytest.importorskip("onnxruntime")
+    (tmp_path / f"{file}.py").write_text(code_with(words))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    command = re.search(rf"python -m train\.rl2 (.* {file}:.*)", PAGE)
+    assert command
+    try:
+        assert rl2.main([*command[1].split(), *TINY]) == 0
+    finally:
+        sys.modules.pop(file, None)
+    assert checkpoint.load(Path("own")).step == 20
