@@ -18,9 +18,10 @@ from typing import Any
 from agents.acting.own import OwnAgent
 from eval import evaluate as _evaluate
 from eval import watch as _watch
-from eval.goals.config import PRESETS, Settings, load_subject
+from eval.goals.config import PRESETS, Settings, defaults, fork_of, load_subject
 from eval.goals.results import Evaluation
-from eval.own_agents.program import AgentSettings, evaluate_agent
+from eval.memory_tests.fork_results import ForkEvaluation
+from eval.own_agents.program import AgentSettings, evaluate_agent, own_defaults
 from eval.viewing.watch_config import Settings as WatchSettings
 from eval.viewing.watch_config import prepare
 from train.run.input_error import InputError
@@ -42,15 +43,23 @@ def evaluate(run: Path | str | OwnAgent, *, preset: str = "full", **options: Any
         InputError: an option is wrong, or there is no usable checkpoint; it lists every problem.
         WorkerError: a worker failed for good.
     """
-    if preset not in PRESETS:
-        raise InputError([f"preset {preset!r} is none of {', '.join(PRESETS)}"])
-    if isinstance(run, OwnAgent):
-        defaults = {n: v for n, v in PRESETS[preset].items() if n in ("goals", "episodes")}
-        options = {"agent": type(run).__name__, **defaults, **options}
-        return evaluate_agent(run, _settings(AgentSettings, preset=preset, **options))
-    options = {**PRESETS[preset], **options}
-    settings = _settings(Settings, source=Path(run), preset=preset, **options)
-    return _evaluate.evaluate(settings, load_subject(settings))
+    found = _evaluated(run, preset, options)
+    if not isinstance(found, Evaluation):
+        raise InputError(["a FORK suite is measured by evaluate_fork"])
+    return found
+
+
+def evaluate_fork(
+    run: Path | str | OwnAgent, *, preset: str = "full", **options: Any
+) -> ForkEvaluation:
+    """Measure memory on a FORK suite (docs/memory-benchmarks.md); nothing is written.
+
+    Arguments and errors are those of `evaluate`; defaults are the suite's own.
+    """
+    found = _evaluated(run, preset, options)
+    if not isinstance(found, ForkEvaluation):
+        raise InputError(["evaluate_fork measures FORK suites: use evaluate"])
+    return found
 
 
 def watch(run: Path | str | None = None, **options: Any) -> list[Path]:
@@ -83,3 +92,17 @@ def _settings(kind: Any, **options: Any) -> Any:
         names = ", ".join(sorted(kind.__dataclass_fields__))
         raise InputError([f"there is no option {name}" for name in unknown], f"there are: {names}")
     return kind(**options)
+
+
+def _evaluated(
+    run: Path | str | OwnAgent, preset: str, options: dict[str, Any]
+) -> Evaluation | ForkEvaluation:
+    if preset not in PRESETS:
+        raise InputError([f"preset {preset!r} is none of {', '.join(PRESETS)}"])
+    if isinstance(run, OwnAgent):
+        values = own_defaults(preset, options.get("suite", AgentSettings.suite))
+        options = {"agent": type(run).__name__, **values, **options}
+        return evaluate_agent(run, _settings(AgentSettings, preset=preset, **options))
+    options = {**defaults(preset, fork_of(Path(run))), **options}
+    settings = _settings(Settings, source=Path(run), preset=preset, **options)
+    return _evaluate.evaluate(settings, load_subject(settings))

@@ -5,6 +5,8 @@
     python -m eval.evaluate RUN --split train       on the goals that were trained on
     python -m eval.evaluate --agent my_module:load --suite ML10    an agent of your own
 
+A run on a FORK suite gets the measures of memory instead (docs/memory-benchmarks.md).
+
 Headline figures come from a fixed number of episodes per (task, goal); Meta-World's own figure
 stands beside them, labelled. Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 75
 interrupted.
@@ -14,20 +16,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from agents.rl2 import RL2Agent
 from envs.pool.pool import Policy, WorkerError, WorkerPool, available_cores
 from eval.goals.config import Settings, Subject, load_subject, nearest_folder, parse
+from eval.goals.floors import untrained
 from eval.goals.measure import LANES, measure, watch
 from eval.goals.metrics import summarise
+from eval.goals.progress import progress
 from eval.goals.results import REPEATING, Evaluation, Measured, table_console
+from eval.memory_tests.fork_evaluation import evaluate_fork, fork_policies
+from eval.memory_tests.fork_results import ForkEvaluation
 from eval.official.meta_evaluation import (
     ADAPTATION_EPISODES,
     OfficialResult,
@@ -36,18 +35,20 @@ from eval.official.meta_evaluation import (
     official_plan,
 )
 from train.collect import acting_policy
-from train.run.checkpoint import Checkpoint, environment_difference
+from train.run.checkpoint import environment_difference
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 
 
-def evaluate(settings: Settings, subject: Subject) -> Evaluation:
+def evaluate(settings: Settings, subject: Subject) -> Evaluation | ForkEvaluation:
     """Measure the agent, the floors and the ceiling that are asked for, and the official figure.
 
     Raises:
         WorkerError: a worker failed for good.
     """
+    if subject.suite.fork is not None:
+        return evaluate_fork(settings, subject)
     suite, split = subject.suite, settings.split
     measured = {}
     with WorkerPool(settings.workers) as pool:
@@ -79,11 +80,7 @@ def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
     if settings.deterministic:
         chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)
     if settings.untrained:
-        with torch.random.fork_rng(devices=[]):
-            # As the run began: train.run.state.initialise.
-            torch.set_num_threads(subject.config.threads)
-            torch.manual_seed(subject.config.seed)
-            chosen["untrained"] = acting_policy(RL2Agent(subject.agent.config))
+        chosen["untrained"] = acting_policy(untrained(subject))
     if settings.random:
         chosen["random"] = Policy(kind="random")
     if settings.scripted:
@@ -127,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = parse(argv)
     try:
         subject = load_subject(settings)
-        path = result_path(settings, subject.saved)
+        path = result_path(settings, subject)
         banner(settings, subject)
         evaluation = evaluate(settings, subject)
     except WorkerError as error:
@@ -143,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     return written
 
 
-def write(evaluation: Evaluation, path: Path) -> int:
+def write(evaluation: Evaluation | ForkEvaluation, path: Path) -> int:
     """Write the JSON, before anything is shown. Returns the exit code."""
     try:
         evaluation.write(path)
@@ -153,18 +150,19 @@ def write(evaluation: Evaluation, path: Path) -> int:
     return 0
 
 
-def result_path(settings: Settings, saved: Checkpoint) -> Path | None:
+def result_path(settings: Settings, subject: Subject) -> Path | None:
     """Where the JSON goes; None, with a note, where the run folder cannot take it.
 
     Its name says what was measured, so that a smaller evaluation never replaces a full one.
     """
     if settings.out is not None:
         return settings.out
+    saved = subject.saved
     if saved.path.parent.name != "checkpoints":
         print(f"note: {saved.path} is in no run folder: keep the result with --out FILE")
         return None
     path = saved.path.parent.parent / "results"
-    path /= f"eval-{settings.split}-{saved.step:012d}{settings.variant}.json"
+    path /= f"eval-{settings.split}-{saved.step:012d}{settings.variant(subject.suite.fork)}.json"
     if nearest_folder(path) is None:
         print(f"note: {path.parent} cannot be written: keep the result with --out FILE")
         return None
@@ -173,40 +171,21 @@ def result_path(settings: Settings, saved: Checkpoint) -> Path | None:
 
 def banner(settings: Settings, subject: Subject) -> None:
     """Say what is about to be measured, and what is not."""
-    tasks, saved = len(subject.suite.split(settings.split)), subject.saved
+    suite, saved = subject.suite, subject.saved
+    tasks = len(suite.split(settings.split))
     label = subject.config.label + (f", level {settings.level}" if settings.level > 1 else "")
     print(
         f"Strata evaluation of {saved.path} ({label}, step {saved.step:,})\n"
-        f"  {subject.suite.name} {settings.split}: {tasks} {'task' if tasks == 1 else 'tasks'} × "
-        f"{settings.goals} goals × {settings.episodes} episodes × {settings.horizon} steps; "
-        + ", ".join(policies(settings, subject)),
+        f"  {suite.name} {settings.split}: {tasks} {'task' if tasks == 1 else 'tasks'} × "
+        f"{settings.goals} {'goals' if suite.fork is None else 'trials'} × {settings.episodes} "
+        f"{'episodes' if suite.fork is None else 'attempts'} × {settings.horizon} steps; "
+        + ", ".join((policies if suite.fork is None else fork_policies)(settings, subject)),
         flush=True,
     )
     for change in environment_difference(saved.manifest):
         print(f"  note: {change}")
-    if settings.official and not subject.suite.goal_hidden:
+    if settings.official and not suite.goal_hidden:
         print("  note: Meta-World's meta-evaluation is for the ML suites; it is left out")
-
-
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show steps done on stderr, beside the tables: a bar in a terminal, else a line every 10 s."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = TextColumn("{task.description:>13}"), BarColumn(), MofNCompleteColumn()
-        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-            task = bar.add_task(label, total=total)
-            yield lambda done: bar.update(task, completed=min(done, total))
-        return
-    shown = time.monotonic()
-
-    def line(done: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= 10:
-            shown = time.monotonic()
-            print(f"{label} {min(done, total):,}/{total:,} steps", file=sys.stderr, flush=True)
-
-    yield line
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""A lesion: the short-term memory is cleared at the start of every episode of a trial."""
+"""A lesion for FORK: the agent acts in each attempt as if it were the first of its trial."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from agents.acting.numpy_actor import NumpyActor
-from agents.input_layout import PREV_DONE
+from agents.input_layout import PREV_DONE, PREV_REWARD
 
 
 class ForgettingActor:
-    """Acts as `actor` does, without what it remembers of earlier episodes.
+    """Acts as `actor` does, without what it remembers of earlier attempts.
 
-    It still sees the end of the episode before, in its first input.
+    The outcome of the last one is hidden too: an agent whose first choice is always the same would
+    know from the outcome alone what it tried.
     """
 
     def __init__(self, actor: NumpyActor) -> None:
@@ -20,4 +21,5 @@ class ForgettingActor:
     def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions (B, 4), unclipped, and log-probabilities (B,), from noise (B, 4)."""
         self._actor.restart(np.flatnonzero(inputs[:, PREV_DONE] > 0.5))
+        inputs[:, PREV_REWARD] = 0.0
         return self._actor.act(inputs, noise)

@@ -54,7 +54,8 @@ class Policy:
         targets: M of an agent that acts on aims (`agents.posterior`): so many numbers follow its
             inputs; 0: it acts on its memory.
         told: show the true targets as aims: what the agent would do if it knew.
-        forget: clear the short-term memory at each episode's start: a lesion.
+        forget: clear the short-term memory at each attempt's start and hide the outcome of the
+            last one (`agents.acting.forgetting`): a lesion.
     """
 
     kind: str = "agent"

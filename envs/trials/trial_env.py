@@ -26,13 +26,14 @@ def reset_info(trial: Trial) -> dict[str, Any]:
     return {"task": trial.task, "goal_index": trial.goal_index}
 
 
-def step_info(step: TrialStep) -> dict[str, bool]:
+def step_info(step: TrialStep) -> dict[str, bool | int]:
     """What an environment's ``info`` says of a step; stable-baselines3 logs ``is_success``."""
     return {
         "success": bool(step.success),
         "is_success": bool(step.success),
         "episode_done": bool(step.done),
         "physics_fault": bool(step.fault),
+        "choice": int(step.choice),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import tyro
 
 from agents.rl2 import RL2Agent
+from envs.memory_tests.fork import STILL, ForkSettings, fork_settings
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError
 from envs.metaworld.task_env import MAX_HORIZON
 from envs.pool.shared_rollout import MAX_WORKERS
@@ -21,7 +22,9 @@ from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read, read_some
 from train.run.config import Config, stop
 from train.run.state import load_agent
+from train.run.verified_folder import from_json, read_file
 
+CONFIG_LIMIT = 2**20  # bytes
 MAX_EPISODES = 100  # a trial is held in memory as a whole
 _COUNTS = ("goals", "episodes", "horizon", "attempts", "official_rounds", "workers", "level")
 
@@ -46,7 +49,7 @@ class Settings:
     preset: Literal["full", "quick"] = "full"
     """Defaults of all options below: full is for results, quick for a look on the way."""
     goals: int = 40
-    """Goals of each task, the first of the split's; a test split has 50."""
+    """Goals of each task, the first of the split's; a test split has 50. In FORK trials: 200."""
     episodes: int = 10
     """Episodes of a trial; memory is carried through them."""
     horizon: int = MAX_HORIZON
@@ -62,7 +65,12 @@ class Settings:
     random: bool = True
     """Floor: uniformly random actions."""
     scripted: bool = True
-    """Ceiling: Meta-World's scripted experts, which see the goal."""
+    """Ceiling: Meta-World's scripted experts, which see the goal; in FORK a script that remembers
+    what it tried."""
+    told: bool = True
+    """FORK: the agent as it is shown the true target, where it acts on one; the oracle."""
+    forgetting: bool = True
+    """FORK: the agent with its memory cleared at each attempt; the lesion."""
     official: bool = True
     """Meta-World's own evaluation too, which over-reports; for published tables."""
     official_rounds: int | None = None
@@ -114,13 +122,15 @@ class Settings:
         """Environment steps of one policy's evaluation."""
         return len(suite.split(self.split)) * self.goals * self.episodes * self.horizon
 
-    @property
-    def variant(self) -> str:
+    def variant(self, fork: ForkSettings | None = None) -> str:
         """What is asked for unlike the full protocol, as the end of a file's name: ``-goals20``.
 
         So an evaluation replaces none of another kind. The quick protocol is called ``-quick``.
+
+        Args:
+            fork: of the suite that is measured.
         """
-        default = {**PROTOCOL, **PRESETS[self.preset]}
+        default = {**PROTOCOL, **defaults(self.preset, fork)}
         parts = [f"level{self.level}"] * (self.level > 1) + ["quick"] * (self.preset == "quick")
         for name in PROTOCOL:
             value, option = getattr(self, name), name.replace("_", "-")
@@ -148,6 +158,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "official_rounds": 1,
     },
 }
+
+
+FORK_TRIALS = {"full": 200, "quick": 40}  # of all scenes together
+
+
+def defaults(preset: str, fork: ForkSettings | None) -> dict[str, Any]:
+    """Options that a preset sets, for suites of tasks or for a FORK suite."""
+    if fork is None:
+        return PRESETS[preset]
+    quick = preset == "quick"
+    return {
+        "goals": FORK_TRIALS[preset] // len(fork.scenes),
+        "episodes": fork.episodes,
+        "horizon": fork.horizon,
+        **dict.fromkeys(("untrained", "random", "scripted", "told", "forgetting"), not quick),
+        **dict.fromkeys(("repeating", "deterministic", "official"), False),
+    }
 
 
 PROTOCOL = {
@@ -186,8 +213,38 @@ def chosen_preset(argv: Sequence[str]) -> Literal["full", "quick"]:
 def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; the preset's values are the defaults of the other options."""
     preset = chosen_preset(argv)
-    default = Settings(tyro.MISSING, preset=preset, **PRESETS[preset])
-    return read(Settings, argv, "eval.evaluate", default=default)
+
+    def with_defaults(fork: ForkSettings | None) -> Settings:
+        default = Settings(tyro.MISSING, preset=preset, **defaults(preset, fork))
+        return read(Settings, argv, "eval.evaluate", default=default)
+
+    settings = with_defaults(None)
+    fork = fork_of(settings.source)
+    return settings if fork is None else with_defaults(fork)
+
+
+def fork_of(source: Path) -> ForkSettings | None:
+    """The FORK suite of a run folder or checkpoint; None where there is none, or no run."""
+    try:
+        name = from_json(read_file(source / "config.json", CONFIG_LIMIT), source).get("suite")
+    except (CheckpointError, ValueError):  # told by who opens the run
+        return None
+    return fork_settings(name) if isinstance(name, str) else None
+
+
+def fork_problems(settings: Settings, fork: ForkSettings) -> list[str]:
+    """Everything wrong with these values on a FORK suite."""
+    found = []
+    if settings.official:
+        found.append("--official: Meta-World's own figure is not defined on FORK: leave it out")
+    if settings.repeating or settings.attempts:
+        found.append("--repeating and --attempts do not apply to FORK: leave them out")
+    least = 3 if fork.interference else 2
+    if settings.episodes < least:
+        found.append(f"--episodes must be at least {least} on FORK: memory shows in the second")
+    if settings.horizon <= STILL + fork.delay:
+        found.append(f"--horizon must be above {STILL + fork.delay}, the steps without movement")
+    return found
 
 
 def load_subject(settings: Settings) -> Subject:
@@ -201,6 +258,8 @@ def load_subject(settings: Settings) -> Subject:
         stop(problems + told, "name a run folder or a checkpoint that this Strata has written")
     if invalid := config.validate():
         stop(problems + [f"{saved.path / 'config.json'}: {problem}" for problem in invalid])
+    if (fork := fork_settings(config.suite)) is not None:
+        problems += fork_problems(settings, fork)
     try:
         goals = max(GOALS_PER_TASK, settings.train_goals)
         suite = config.make_suite(min(config.train_goals, goals))

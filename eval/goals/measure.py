@@ -69,7 +69,7 @@ def measure(
         split, goals=goals, episodes=episodes, horizon=horizon, seed=seed
     )
     outcomes = Outcomes.empty(tasks, goals, episodes, horizon)
-    size = _chunk(trials[0].steps, len(trials), pool.workers)
+    size = chunk_size(trials[0].steps, len(trials), pool.workers)
     for first in range(0, len(trials), size):
         chunk = trials[first : first + size]
         batch = pool.run(chunk, policy, lanes=LANES)
@@ -109,7 +109,7 @@ def watch(pool: WorkerPool, report: Callable[[int], None]) -> Iterator[None]:
         thread.join()
 
 
-def _chunk(steps: int, trials: int, workers: int) -> int:
+def chunk_size(steps: int, trials: int, workers: int) -> int:
     """Trials run at once, in equal chunks: within `CHUNK_BYTES`, or one block for each worker.
 
     A multiple of `LANES`, so that blocks, and with them the last digits, do not depend on it.

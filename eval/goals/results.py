@@ -103,13 +103,13 @@ class Evaluation:
         for name in self.policies:
             if name not in BOUNDS:
                 summary = self.policies[name].summary
-                self._print(console, f"agent, {name}", self._detail(summary))
-                self._print(console, f"agent, {name}: how soon", self._speed(summary))
+                print_table(console, f"agent, {name}", self._detail(summary))
+                print_table(console, f"agent, {name}: how soon", self._speed(summary))
         if len(self.policies) > 1 or self.official:
-            self._print(console, "any-step success in the last episode, %", self._comparison())
+            print_table(console, "any-step success in the last episode, %", self._comparison())
         for title, measure, gain, show, show_gain in BY_EPISODE:
             table = self._by_episode(measure, gain, show, show_gain)
-            self._print(console, f"{title} by episode of the trial, mean over tasks", table)
+            print_table(console, f"{title} by episode of the trial, mean over tasks", table)
         for note in self._notes():
             console.print(textwrap.fill(note, min(console.width, 100)), markup=False)
 
@@ -224,18 +224,21 @@ class Evaluation:
             )
         return notes
 
-    def _print(self, console: Console, title: str, columns: dict[str, list[str]]) -> None:
-        style = box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN
-        table = Table(box=style)
-        for name in columns:
-            table.add_column(name.strip(), justify="left" if name == "task" else "right")
-        rows = list(zip(*columns.values(), strict=True))
-        for row in rows:
-            if row[0] == "mean" and console.is_terminal:
-                table.add_section()
-            table.add_row(*row, style="bold" if row[0] == "mean" else None)
-        console.print(f"\n{title}", style="bold", markup=False, highlight=False)
-        console.print(table)
+
+def print_table(console: Console, title: str, columns: dict[str, list[str]]) -> None:
+    """A table under its title; columns by name, all of one length. A row "mean" is bold."""
+    style = box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN
+    table = Table(box=style)
+    for name in columns:
+        left = name in ("task", "policy")
+        table.add_column(name.strip(), justify="left" if left else "right")
+    rows = list(zip(*columns.values(), strict=True))
+    for row in rows:
+        if row[0] == "mean" and console.is_terminal:
+            table.add_section()
+        table.add_row(*row, style="bold" if row[0] == "mean" else None)
+    console.print(f"\n{title}", style="bold", markup=False, highlight=False)
+    console.print(table)
 
 
 def table_console() -> Console:

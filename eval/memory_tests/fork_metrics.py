@@ -7,11 +7,13 @@ success, never in its place: an agent that gives up after a failure has it at 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from envs.memory_tests.ceilings import bayes
+from envs.memory_tests.ceilings import bayes, win_stay_lose_shift
 from envs.memory_tests.fork import UNCOMMITTED, UNRELATED
 from eval.goals.metrics import Interval, stratified_bootstrap, wilson
 
@@ -39,6 +41,40 @@ class ForkSummary:
     win_stay: Interval
     lose_shift: Interval
     perseveration: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        """Every interval as [value, low, high]."""
+        return {
+            name: value.to_json() if isinstance(value, Interval) else [i.to_json() for i in value]
+            for name, value in vars(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What is exact of a suite: success by attempt of agents that move perfectly.
+
+    Attributes:
+        bayes: of a perfect memory.
+        win_stay_lose_shift: of a memory of the last attempt alone; empty where the target moves.
+        memoryless: the most without memory, 1/M.
+    """
+
+    bayes: tuple[float, ...]
+    win_stay_lose_shift: tuple[float, ...]
+    memoryless: float
+
+    @classmethod
+    def of(cls, options: int, attempts: int, switch: float) -> Ceilings:
+        """Those of M targets, K attempts and the chance h that the target moves."""
+        simple = () if switch else tuple(win_stay_lose_shift(options, attempts).tolist())
+        return cls(tuple(bayes(options, attempts, switch).tolist()), simple, 1 / options)
+
+    def index(self, success: Sequence[float]) -> float:
+        """Memory index of a curve of success by attempt."""
+        later, ceiling = sum(success[1:]), sum(self.bayes[1:])
+        chance = self.memoryless * (len(success) - 1)
+        return (later - chance) / (ceiling - chance)
 
 
 def attempts_only(choices: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,9 +108,9 @@ def summarise_fork(
     asked = committed & failed.any(axis=2)
     again = np.take_along_axis(failed, np.maximum(choices, 0)[..., None], axis=2)[..., 0]
     return ForkSummary(
-        success=tuple(_share(column) for column in right.T),
+        success=shares(right),
         memory_index=memory_index(right, options, switch=switch, seed=seed),
-        committed=tuple(_share(column) for column in committed.T),
+        committed=shares(committed),
         right_if_committed=tuple(
             _share(right[:, e][committed[:, e]]) for e in range(choices.shape[1])
         ),
@@ -111,6 +147,11 @@ def known_to_fail(choices: np.ndarray, targets: np.ndarray, options: int) -> np.
         rows = np.flatnonzero(last != UNCOMMITTED)
         failed[rows, attempt, last[rows]] = (last != targets[:, attempt - 1])[rows]
     return failed
+
+
+def shares(hits: np.ndarray) -> tuple[Interval, ...]:
+    """Share of trials by attempt, of (N, K) bool."""
+    return tuple(_share(column) for column in hits.T)
 
 
 def _share(hits: np.ndarray) -> Interval:

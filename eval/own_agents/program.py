@@ -16,22 +16,29 @@ from typing import Any, Literal
 import tyro
 
 from agents.acting.own import OwnAgent
+from envs.memory_tests.fork import fork_settings
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
 from envs.pool.pool import Policy, WorkerError, WorkerPool
-from eval.evaluate import progress
-from eval.goals.config import PRESETS, Settings, chosen_preset, nearest_folder
+from eval.goals.config import Settings, chosen_preset, defaults, fork_problems, nearest_folder
 from eval.goals.measure import measure, watch
 from eval.goals.metrics import Outcomes, summarise
+from eval.goals.progress import progress
 from eval.goals.results import Evaluation, Measured, table_console
+from eval.memory_tests.fork_evaluation import evaluate_own_on_fork
+from eval.memory_tests.fork_results import ForkEvaluation
 from eval.own_agents.load import load_own_agent
 from eval.own_agents.runner import OwnAgentRunner
 from train.run.checkpoint import Checkpoint
+from train.run.command_line import read_some
 from train.run.input_error import InputError
 from train.run.signals import INTERRUPTED
 from train.run.verified_folder import environment
 
 Hidden = tyro.conf.Suppress
-_OURS = ("deterministic", "untrained", "official", "official_rounds")  # of a preset
+_OURS = (
+    "repeating", "deterministic", "untrained", "told", "forgetting", "official", "official_rounds"
+)  # fmt: skip
+"""Options of a preset that only agents of ours have."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class AgentSettings(Settings):
     agent: str = "my_module:load"
     """Module and function that gives the agent; see eval/own_agents and agents/acting/own.py."""
     suite: str = "ML10"
-    """ML1 (with --task), ML10, ML25, ML45, MT10, MT50, or custom (with --tasks)."""
+    """ML1 (with --task), ML10, ML25, ML45, MT10, MT50, a FORK suite such as FORK-reach-2, or custom
+    (with --tasks)."""
     task: str | None = None
     """The task of ML1, e.g. reach-v3."""
     tasks: tuple[str, ...] = ()
@@ -58,6 +66,8 @@ class AgentSettings(Settings):
     attempts: Hidden[int | None] = None
     deterministic: Hidden[bool] = False
     untrained: Hidden[bool] = False
+    told: Hidden[bool] = False
+    forgetting: Hidden[bool] = False
     official: Hidden[bool] = False
     official_rounds: Hidden[int | None] = None
 
@@ -70,6 +80,8 @@ class AgentSettings(Settings):
         """Tasks and goals. Raises InputError, which lists every problem."""
         kind = {"task": self.task, "tasks": self.tasks, "test_tasks": self.test_tasks}
         problems = self.problems() + suite_problems(self.suite, **kind)
+        if (fork := fork_settings(self.suite)) is not None:
+            problems += fork_problems(self, fork)
         if problems:
             raise InputError(problems)
         goals = max(GOALS_PER_TASK, self.train_goals)
@@ -85,7 +97,7 @@ class AgentSettings(Settings):
         return suite
 
 
-def evaluate_agent(agent: OwnAgent, settings: AgentSettings) -> Evaluation:
+def evaluate_agent(agent: OwnAgent, settings: AgentSettings) -> Evaluation | ForkEvaluation:
     """Measure `agent`, and the floor and the ceiling that are asked for, on the same trials.
 
     Raises:
@@ -94,14 +106,16 @@ def evaluate_agent(agent: OwnAgent, settings: AgentSettings) -> Evaluation:
         WorkerError: a worker failed for good.
     """
     suite = settings.make_suite()
-    measured = {settings.agent: _timed(_outcomes_of_agent, agent, settings, suite)}
-    for kind in ("random", "scripted"):
-        if getattr(settings, kind):
-            measured[kind] = _timed(_outcomes_of_kind, kind, settings, suite)
     how = {"suite": suite.name, "seed": suite.seed, "agent": settings.agent}
     subject = Checkpoint(
         Path(settings.agent), 0, {}, {}, how, {"environment": environment(), "git_commit": None}
     )
+    if suite.fork is not None:
+        return evaluate_own_on_fork(agent, settings.name, subject, settings, suite)
+    measured = {settings.agent: _timed(_outcomes_of_agent, agent, settings, suite)}
+    for kind in ("random", "scripted"):
+        if getattr(settings, kind):
+            measured[kind] = _timed(_outcomes_of_kind, kind, settings, suite)
     record = {**settings.to_json(), "attempts": 0}
     return Evaluation(subject, suite, settings.split, record, measured, {})
 
@@ -138,11 +152,26 @@ def _how(settings: AgentSettings) -> dict[str, int]:
     return {name: getattr(settings, name) for name in names}
 
 
+def chosen_suite(argv: Sequence[str]) -> str:
+    """The suite that the command line asks for."""
+
+    @dataclass(frozen=True)
+    class Chosen:
+        suite: str = AgentSettings.suite
+
+    return read_some(Chosen, argv).suite
+
+
+def own_defaults(preset: str, suite: str) -> dict[str, Any]:
+    """Options that a preset sets on a suite, of those that an agent of one's own has."""
+    values = defaults(preset, fork_settings(suite))
+    return {name: value for name, value in values.items() if name not in _OURS}
+
+
 def parse(argv: Sequence[str]) -> AgentSettings:
     """Read the command line; the preset's values are the defaults of the other options."""
-    preset = chosen_preset(argv)
-    values = {n: v for n, v in PRESETS[preset].items() if n not in _OURS}
-    default = AgentSettings(preset=preset, **values)
+    preset, suite = chosen_preset(argv), chosen_suite(argv)
+    default = AgentSettings(preset=preset, suite=suite, **own_defaults(preset, suite))
     return tyro.cli(
         AgentSettings, args=argv, default=default, prog="python -m eval.evaluate --agent"
     )
@@ -155,7 +184,7 @@ def main(argv: Sequence[str]) -> int:
     agent = load_own_agent(settings.agent)
     path = settings.out or Path("runs") / settings.name / "results"
     if settings.out is None:
-        path /= f"eval-{suite.name}-{settings.split}{settings.variant}.json"
+        path /= f"eval-{suite.name}-{settings.split}{settings.variant(suite.fork)}.json"
     if nearest_folder(path) is None:
         raise InputError([f"{path} cannot be written: name a file elsewhere with --out FILE"])
     try:

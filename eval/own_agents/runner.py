@@ -81,6 +81,7 @@ class OwnAgentRunner:
             faulted |= infos["physics_fault"]
             out.rewards[t, columns] = np.where(faulted, 0.0, rewards)
             out.successes[t, columns] = infos["success"] & ~faulted
+            out.choices[t, columns] = infos["choice"]
             out.faults[t, columns] = faulted
             self._steps += len(inputs)
             self._report(self._steps)

@@ -7,7 +7,7 @@ import torch
 from agents.acting.aims import NOT_SHOWN, AimPlan
 from agents.acting.forgetting import ForgettingActor
 from agents.acting.numpy_actor import NumpyActor
-from agents.input_layout import AIM, INPUT_DIM, OBS_DIM, PREV_DONE
+from agents.input_layout import AIM, INPUT_DIM, OBS_DIM, PREV_DONE, PREV_REWARD
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
 
 TARGETS, STILL, HORIZON, ATTEMPTS, TRIALS = 3, 2, 6, 3, 40
@@ -28,7 +28,7 @@ def plans(shown: int = NOT_SHOWN) -> list[AimPlan]:
     return [AimPlan(rng.random(ATTEMPTS), np.full(ATTEMPTS, shown), STILL) for _ in range(TRIALS)]
 
 
-def run(agent: RL2Agent, aims: list[AimPlan], *, forget: bool = False):
+def run(agent: RL2Agent, aims: list[AimPlan], *, forget: bool = False, outcome: float = 0.0):
     """Inputs with their aims (T, B, input), actions' means (T, B, 4)."""
     rng = np.random.default_rng(7)
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
@@ -39,6 +39,7 @@ def run(agent: RL2Agent, aims: list[AimPlan], *, forget: bool = False):
         inputs = np.zeros((TRIALS, agent.input_width), dtype=np.float32)
         inputs[:, :OBS_DIM] = rng.standard_normal((TRIALS, OBS_DIM))
         inputs[:, PREV_DONE] = t > 0 and t % HORIZON == 0
+        inputs[:, PREV_REWARD] = outcome * (t >= HORIZON and t % HORIZON < STILL)
         means.append(acting.act(inputs, np.zeros((TRIALS, 4), np.float32))[0])
         seen.append(inputs)
     return np.stack(seen), np.stack(means)
@@ -110,6 +111,14 @@ def test_a_forgetting_agent_starts_each_attempt_anew(agent) -> None:
     draws = np.array([plan.draws[1] for plan in plans()])
     drawn = (chances < draws[:, None]).sum(axis=-1)
     assert (forgotten[2 * HORIZON - 1, :, AIM].argmax(axis=-1) == drawn).mean() > 0.97
+
+
+def test_a_forgetting_agent_is_told_no_outcome(agent) -> None:
+    """An agent that always tries the same first would know from it what it tried."""
+    _, won = run(agent, plans(), forget=True, outcome=1.0)
+    _, lost = run(agent, plans(), forget=True, outcome=-1.0)
+    assert np.array_equal(won, lost)
+    assert not np.array_equal(run(agent, plans(), outcome=1.0)[1], lost)
 
 
 def test_the_belief_is_read_even_where_the_memory_acts_itself() -> None:

@@ -86,7 +86,7 @@ def test_from_checkpoint_to_table_and_json(run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_result_is_named_by_what_was_measured(options: list[str], variant: str) -> None:
-    assert config.parse(["run", *options]).variant == variant
+    assert config.parse(["run", *options]).variant() == variant
 
 
 def test_results_lie_in_the_run_and_smaller_ones_replace_no_full_ones(
