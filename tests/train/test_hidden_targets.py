@@ -75,6 +75,17 @@ def test_a_critic_that_sees_the_target_values_a_wrong_aim_lower(learnt) -> None:
     assert torch.equal(one[..., :-4], two[..., :-4])
 
 
+def test_advantages_are_normalised_per_hidden_target(learnt) -> None:
+    """Trials of one task with different targets are of different kinds; volatile ones by their
+    first target."""
+    _, rollout, _, _ = learnt
+    kinds = rollout.kinds_of_task()
+    same = rollout.targets[0][:, None] == rollout.targets[0][None]
+    assert torch.equal(kinds[:, None] == kinds[None], same)
+    plain = dataclasses.replace(rollout, targets=None, choices=None)
+    assert torch.equal(plain.kinds_of_task(), rollout.task_ids)
+
+
 def test_a_fork_suite_has_its_own_recipe() -> None:
     config, _ = parse(["--suite", "FORK-reach-4-delay50", "--hidden", "32"])
     settings = fork_settings(config.suite)

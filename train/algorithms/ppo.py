@@ -193,7 +193,7 @@ class PPO:
         targets = (advantages + values).to(device)
         self.critic.update_targets(targets, task_ids)
         targets = self.critic.normalise_targets(targets, task_ids)
-        advantages = normalise_per_task(advantages, rollout.task_ids, rollout.usable)
+        advantages = normalise_per_task(advantages, rollout.kinds_of_task(), rollout.usable)
         whole = Batch(
             inputs=inputs,
             actions=actions,

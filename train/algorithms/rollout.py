@@ -134,6 +134,16 @@ class Rollout:
         """Observations of all usable trials, for the normaliser."""
         return self.inputs[:, self.usable, OBS].reshape(-1, OBS_DIM)
 
+    def kinds_of_task(self) -> Int[Tensor, " trial"]:
+        """A number for each task, in FORK for each task and (first) hidden target.
+
+        Rewards of one kind are alike in scale. A far target's progress is small beside the bonus
+        for a near one; normalised together, the policy takes 5 times as long to pass the near one.
+        """
+        if self.targets is None:
+            return self.task_ids
+        return self.task_ids * (int(self.targets.max()) + 2) + self.targets[0] + 1
+
     def target_by_step(self) -> Int[Tensor, "time trial"]:
         """The target that counts at each step, -1 in another scene; of FORK trials alone."""
         assert self.targets is not None

@@ -13,7 +13,7 @@ from train.run.config import Config
 
 _Kind = TypeVar("_Kind", bound=Config)
 
-FORK_STEPS = {2: 1_500_000, 4: 4_000_000, 8: 6_000_000}  # by targets, for one scene
+FORK_STEPS = {2: 500_000, 4: 1_500_000, 8: 4_000_000}  # by targets, for one scene
 FORK_TRIALS = 48  # about 10,000 steps
 
 
@@ -27,11 +27,11 @@ def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
     """One recipe for all FORKs (docs/memory-benchmarks.md).
 
     What matters: at least 24 optimiser steps for 10,000 samples, back-propagation through whole
-    trials, and the belief loss.
+    trials, the belief loss, and advantages that are normalised per hidden target.
     """
     steps = fork.episodes * fork.horizon
     return kind(
-        total_steps=FORK_STEPS.get(fork.options, 4_000_000) * len(fork.scenes),
+        total_steps=FORK_STEPS[fork.options] * len(fork.scenes),
         episodes=fork.episodes,
         horizon=fork.horizon,
         trials=FORK_TRIALS * len(fork.scenes),
