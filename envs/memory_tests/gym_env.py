@@ -1,10 +1,10 @@
 """FORK as Gymnasium environments, so that anyone's agent can be put on it.
 
-    import gymnasium
-    env = gymnasium.make("envs.memory_tests.gym_env:Strata/FORK-reach-2")
+    import envs
+    env = gymnasium.make("Strata/FORK-reach-2")
 
-The part before the colon has Gymnasium import this module, which registers the ids. One Gymnasium
-episode is one trial: an agent's memory is to be cleared by its reset and by nothing else.
+One Gymnasium episode is one trial: an agent's memory is to be cleared by its reset and by nothing
+else.
 """
 
 from __future__ import annotations
@@ -96,7 +96,3 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
         for runner in self._runners.values():
             runner.close()
         self._runners.clear()
-
-
-for _name in FORKS:
-    gym.register(id=f"Strata/{_name}", entry_point=f"{__name__}:ForkEnv", kwargs={"suite": _name})

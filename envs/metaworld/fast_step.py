@@ -15,15 +15,13 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
+from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from envs.metaworld import exact_scalars
-
-if TYPE_CHECKING:
-    from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 MEMO_GOALS = 1024  # of 5 KB each: all of a training task's
 Judge = Callable[[np.ndarray], tuple[float, bool]]
@@ -124,7 +122,7 @@ class FastStepper:
         env.__class__ = self._recording
         self._recording.written.clear()  # type: ignore[attr-defined]
         try:
-            obs, _ = env.reset()
+            obs, _ = SawyerXYZEnv.reset(env)
         finally:
             object.__setattr__(env, "__class__", self._fast)  # not recorded
         written = {name: vars(env)[name] for name in self._recording.written}  # type: ignore[attr-defined]

@@ -60,7 +60,30 @@ def unverified() -> str:
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def steps_fast(wanted: bool | None = None) -> bool:
+    """Whether to step fast, with one warning where that was to be but cannot be.
+
+    Args:
+        wanted: None: on verified versions.
+
+    Raises:
+        RuntimeError: `wanted` on versions that were not verified.
+    """
+    if wanted is False:
+        return False
+    if refusal := unverified():
+        if wanted:
+            raise RuntimeError(refusal)
+        _warn_once(f"{refusal}; stepping officially, at about a third of the speed")
+        return False
+    if exact_scalars.differences():
+        _warn_once(
+            f"not bit-equal on this machine and left official: {exact_scalars.differences()}"
+        )
+    return True
 
 
 class TaskEnv:
@@ -93,17 +116,8 @@ class TaskEnv:
             raise ValueError(f"unknown task {task!r}; known are {', '.join(TASKS)}")
         if reward_version not in ("v1", "v2"):
             raise ValueError(f"reward_version must be 'v1' or 'v2', not {reward_version!r}")
-        refusal = "" if fast is False else unverified()
-        if fast and refusal:
-            raise RuntimeError(refusal)
-        if refusal:
-            _warn_once(f"{refusal}; stepping officially, at about a third of the speed")
         self.task = task
-        self.fast = fast is not False and not refusal
-        if self.fast and exact_scalars.differences():
-            _warn_once(
-                f"not bit-equal on this machine and left official: {exact_scalars.differences()}"
-            )
+        self.fast = steps_fast(fast)
         official = ALL_V3_ENVIRONMENTS[task]
         cls = fast_class(official) if self.fast else official
         self._env: SawyerXYZEnv = cls(reward_function_version=reward_version)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,9 +18,11 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from agents.rl2 import AgentConfig, RL2Agent
+from envs.metaworld.gym_task import TaskMaker
 from envs.metaworld.suites import Suite
 from envs.metaworld.task_env import ACTION_DIM, MAX_HORIZON, TaskEnv
 from envs.pool.pool import Policy, WorkerPool, available_cores
+from envs.pool.vector_env import TrialVectorEnv
 from eval.official.meta_evaluation import OfficialPlan, official_makers
 from eval.throughput.physics import Physics
 from train.collect import acting_policy
@@ -36,19 +38,30 @@ class Setup:
         suite: the tasks.
         envs: environments stepped together, a multiple of the number of tasks.
         seed: seed of actions, goals and weights.
+        fast: whether `makers` are those of our Gymnasium ids.
     """
 
     suite: Suite
     envs: int
     seed: int = 1
+    fast: bool = False
 
     @property
     def makers(self) -> list[Callable[[], gym.Env]]:
-        """What `gym.make_vec("Meta-World/ML10-train")` gives to its vector environment."""
+        """What `gym.make_vec("Meta-World/ML10-train")` gives to its vector environment.
+
+        With `fast`, what `gym.make_vec("Strata/ML10-train")` gives.
+        """
         per_task = self.envs // len(self.suite.tasks)
         goals = min(map(len, self.suite.train.values())) // per_task * per_task
         plan = OfficialPlan(1, self.envs, goals, MAX_HORIZON)
-        return [partial(_with_a_task, make) for make in official_makers(self.suite, "train", plan)]
+        official = official_makers(self.suite, "train", plan)
+        return [partial(_with_a_task, _fast(make) if self.fast else make) for make in official]
+
+
+def _fast(make: partial[gym.Env]) -> partial[gym.Env]:
+    """The same as our ids make it: Meta-World's wrappers on our environment."""
+    return partial(make, env_cls=TaskMaker(make.keywords["tasks"][0].env_name))
 
 
 def _with_a_task(make: Callable[[], gym.Env]) -> gym.Env:
@@ -148,6 +161,17 @@ class GymVector(_Vector):
         envs = kind(setup.makers, autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[call-arg]
         super().__init__(envs, setup)
         self._envs.reset(seed=setup.seed)
+
+
+class TrialVector(_Vector):
+    """What `gym.make_vec("Strata/Trials")` makes: trials of four episodes in the worker pool."""
+
+    def __init__(self, setup: Setup) -> None:
+        trials = setup.suite.sample_trials(
+            setup.envs, episodes=4, horizon=MAX_HORIZON, iteration=0, seed=setup.seed
+        )
+        super().__init__(TrialVectorEnv(trials), setup)
+        self._envs.reset()
 
 
 class Subproc(_Vector):
@@ -272,6 +296,15 @@ STEPPING: dict[str, Entry] = {
     "official": Entry("official environment, one process", Single),
     "gym-sync": Entry("gym.make_vec, sync", lambda setup: GymVector(setup, SyncVectorEnv)),
     "gym-async": Entry("gym.make_vec, async", lambda setup: GymVector(setup, AsyncVectorEnv)),
+    "strata-sync": Entry(
+        "gym.make_vec of Strata's ids, sync",
+        lambda setup: GymVector(replace(setup, fast=True), SyncVectorEnv),
+    ),
+    "strata-async": Entry(
+        "gym.make_vec of Strata's ids, async",
+        lambda setup: GymVector(replace(setup, fast=True), AsyncVectorEnv),
+    ),
+    "strata-trials": Entry("Strata/Trials, a message per step", TrialVector),
     "sb3-subproc": Entry("SB3 SubprocVecEnv", Subproc),
     "envpool": Entry(
         "EnvPool, C++ (other physics, no trials)", EnvPool, lambda: missing("envpool")

@@ -12,7 +12,7 @@ from envs.memory_tests.skills import skill
 
 @pytest.fixture(scope="module")
 def env():
-    env = gym.make("envs.memory_tests.gym_env:Strata/FORK-reach-2")
+    env = gym.make("envs:Strata/FORK-reach-2")
     yield env
     env.close()
 
