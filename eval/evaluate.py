@@ -52,9 +52,10 @@ def evaluate(settings: Settings, subject: Subject) -> Evaluation | ForkEvaluatio
     suite, split = subject.suite, settings.split
     measured = {}
     with WorkerPool(settings.workers) as pool:
-        for name, policy in policies(settings, subject).items():
-            began = time.perf_counter()
-            with progress(name, settings.steps(suite)) as report, watch(pool, report):
+        chosen = policies(settings, subject)
+        for part, (name, policy) in enumerate(chosen.items(), start=1):
+            began, steps = time.perf_counter(), settings.steps(suite)
+            with progress(name, steps, part, len(chosen)) as report, watch(pool, report):
                 outcomes = measure(
                     policy,
                     suite,

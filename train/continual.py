@@ -54,6 +54,7 @@ def train(
     with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1
         if record.due(state.steps):
+            log.message(evaluating(config, stream, state.steps))
             record.add(evaluate(pool, config, suite, stream, state), stored(state))
         while state.steps < stream.total_steps and not stop_signal.requested:
             began = time.perf_counter()
@@ -64,6 +65,7 @@ def train(
             done = iterate_phase(pool, config, suite, state, rollback, phase)
             learned, metrics = time.perf_counter(), done.metrics
             if record.due(state.steps):
+                log.message(evaluating(config, stream, state.steps))
                 evaluation = evaluate(pool, config, suite, stream, state)
                 record.add(evaluation, stored(state))
                 metrics |= evaluation.metrics(suite.tasks)
@@ -139,6 +141,12 @@ def start_afresh(config: StreamConfig, suite: Suite, state: TrainState) -> None:
 def scheduled(config: StreamConfig, phase: Phase, steps: int) -> float:
     """How much of the learning-rate schedule is gone."""
     return (steps - phase.start) / (phase.end - phase.start) if config.schedule == "phase" else 0.0
+
+
+def evaluating(config: StreamConfig, stream: Stream, steps: int) -> str:
+    """One line while an evaluation keeps the progress display still."""
+    trials = len(stream.tasks) * config.eval_goals
+    return f"evaluating all {len(stream.tasks)} tasks at {steps:,}: {trials} trials"
 
 
 def told(evaluation: Evaluation, stream: Stream) -> str:

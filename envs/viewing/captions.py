@@ -126,7 +126,8 @@ def _label(draw: ImageDraw.ImageDraw, cell: Cell, layout: Layout, left: int, top
         x, y = first + episode * (side + 2), head + (line - side) // 2 + 1
         box = (x, y, x + side - 1, y + side - 1)
         solved = episode < cell.episode and cell.succeeded_at[episode] is not None
-        if solved or episode + 1 < cell.episode:
+        ended = episode + 1 < cell.episode + (cell.step == cell.trial.horizon)
+        if solved or ended:
             draw.rectangle(box, GREEN if solved else RED)
         else:
             draw.rectangle(box, outline=WHITE if episode + 1 == cell.episode else GREY)

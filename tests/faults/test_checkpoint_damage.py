@@ -117,6 +117,13 @@ def test_several_damaged_ones_are_all_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    for run in ("short/seed1", "none-seed1"):
+        (tmp_path / run / "checkpoints").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"2 runs: add one of none-seed1, short/seed1$"):
+        load(tmp_path)
+
+
 def test_the_loss_of_the_latest_does_not_go_unnoticed(tmp_path: Path) -> None:
     put(tmp_path, 10, 1)
     shutil.rmtree(put(tmp_path, 20, 2))

@@ -119,7 +119,10 @@ def check_three_and_three(arm: str, stop_after: Callable[[int], None]) -> None:
 )
 def test_six_iterations_are_three_and_three(no_simulator, stop_after, capfd, arm) -> None:
     check_three_and_three(arm, stop_after)
-    assert "python -m train.continual --resume parts" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "python -m train.continual --resume parts" in said
+    assert f"evaluating all {len(TASKS)} tasks at 0:" in said
+    assert f"evaluating all {len(TASKS)} tasks at 30:" in said
 
 
 def test_so_they_are_in_the_simulator(stop_after, monkeypatch) -> None:

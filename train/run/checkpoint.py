@@ -38,6 +38,7 @@ __all__ = [
     "mark_best", "save",
 ]  # fmt: skip
 
+_NAMED = 8  # runs, at most, in an error message
 _STEP = re.compile(r"(?:\.old-)?(\d{12,})")
 _GROUP = re.compile(r"[A-Za-z0-9_-]+")
 _POINTER_LIMIT = 100  # bytes of `latest` and `best`
@@ -155,7 +156,18 @@ def load(path: Path) -> Checkpoint:
         for defect in defects:
             warnings.warn(f"{defect} FALLING BACK to {candidate}", stacklevel=2)
         return checkpoint
+    if not defects and (runs := _runs_below(path)):
+        more = ", …" if len(runs) > _NAMED else ""
+        raise CheckpointError(
+            f"{path} holds {len(runs)} runs: add one of {', '.join(runs[:_NAMED])}{more}"
+        )
     raise CheckpointError("\n".join([f"no good checkpoint in {path}; start a new run", *defects]))
+
+
+def _runs_below(path: Path) -> list[str]:
+    """Run folders with checkpoints in `path` and in its folders, as they are named from there."""
+    found = [*path.glob("*/checkpoints"), *path.glob("*/*/checkpoints")]
+    return sorted(str(folder.parent.relative_to(path)) for folder in found)
 
 
 def mark_best(folder: Path, step: int, score: float) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs.trials.trial import TrialRunner
-from envs.viewing.captions import Layout, badge, compose, lines
+from envs.viewing.captions import RED, Layout, badge, compose, lines
 from envs.viewing.playback import Cell
 from tests.envs.viewing.scenes import REACH
 
@@ -38,3 +38,12 @@ def test_what_is_written_stays_in_its_cell(size: int) -> None:
     assert frame.shape == (*layout.shape, 3)
     gaps = [layout.place(1)[0] - 2, layout.place(1)[0] + size + 2]
     assert (frame[layout.line + 6 :, gaps] == frame[-1, -1]).all()
+
+
+@pytest.mark.parametrize(("step", "red"), [(59, 1), (60, 2)])
+def test_an_episode_that_failed_is_red_from_its_last_step(step: int, red: int) -> None:
+    """The trial's last one, too, after which no other episode begins."""
+    cell = cell_at(episode=2, step=step, succeeded_at=[None, None])
+    frame = compose([cell], [np.zeros((240, 240, 3), np.uint8)], Layout(240, 1, 1))
+    row = (frame == RED).all(-1).any(0)
+    assert (np.diff(row.astype(int)) == 1).sum() == red
