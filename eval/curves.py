@@ -2,7 +2,8 @@
 
 Of one run the raw curves and their moving averages are drawn; of several, arms by colour: mean and
 95 % interval over seeds, thin lines are seeds. Success is any-step success at the last episode of a
-training trial unless the label says otherwise.
+training trial unless the label says otherwise. Of runs on a FORK suite each attempt is drawn, with
+the ceilings of a perfect memory.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from matplotlib.figure import Figure
 
 from eval.goals.config import nearest_folder
 from eval.reporting import figures
+from eval.reporting.fork_figures import by_attempt
+from eval.reporting.fork_tables import suite_of
 from eval.reporting.loading import load_runs
 from eval.reporting.runs import Run
 from train.run.config import stop
@@ -45,6 +49,15 @@ def by_label(runs: list[Run]) -> dict[str, list[Run]]:
     return groups
 
 
+def drawn(runs: list[Run], window: int) -> Figure:
+    """The figure of one run, of several, or of runs on one FORK suite."""
+    groups = by_label(runs)
+    fork = suite_of(groups)
+    if fork is not None and len({run.config.suite for run in runs}) == 1:
+        return by_attempt(groups, fork, window)
+    return figures.one_run(runs[0], window) if len(runs) == 1 else figures.training(groups, window)
+
+
 @forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
@@ -67,11 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     runs, left_out = load_runs(arguments.runs)
     for line in left_out:
         print(f"note: {line}", file=sys.stderr)
-    figure = (
-        figures.one_run(runs[0], arguments.window)
-        if len(runs) == 1
-        else figures.training(by_label(runs), arguments.window)
-    )
+    figure = drawn(runs, arguments.window)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)

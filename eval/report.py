@@ -2,6 +2,7 @@
 
     python -m eval.report runs/CL5x2-* --out results/cl5x2     arms and seeds of a stream
     python -m eval.report runs/ML10-* --out report             arms and seeds of a suite
+    python -m eval.report runs/FORK-reach-2-* --out report     memory index and its ceilings
 
 Writes report.html (pictures inside), report.md with figures/, and report.json. Exit codes: 0 done,
 1 not written, 2 bad input (nothing written).
@@ -18,8 +19,9 @@ from typing import Annotated
 
 import tyro
 
+from envs.memory_tests.fork import ForkSettings
 from eval.goals.config import nearest_folder
-from eval.reporting import figures, suite_tables, summary, tables
+from eval.reporting import figures, fork_figures, fork_tables, suite_tables, summary, tables
 from eval.reporting.loading import load_runs, stream_groups
 from eval.reporting.profiles import enough
 from eval.reporting.report_writer import Lines, Page, Part, Picture
@@ -45,6 +47,12 @@ DECLARED = (
 PAIRED = (
     "Differences are paired by seed; their intervals are each at 95 % and not corrected for there "
     "being several. A null is a result."
+)
+FORK_NOTE = (
+    "Mean and Student's 95 % interval over training seeds, of the newest checkpoint's largest "
+    "evaluation. Memory index: (mean success after the first attempt - 1/M) / (Bayes' mean - 1/M). "
+    "told: the agent is shown the true target. forgetting: its memory is cleared at each attempt. "
+    "untrained and random are floors, scripted is a script that remembers what it tried."
 )
 SPEED_NOTE = (
     "Steps to success: an episode without any counts with its whole length. Gains are the last "
@@ -184,6 +192,28 @@ def training_page(
     return page
 
 
+def fork_page(groups: dict[str, list[Run]], fork: ForkSettings, title: str, window: int) -> Page:
+    """The report of runs on a FORK suite."""
+    page = Page(title)
+    page.add(Lines(fork_tables.headline(groups)), FORK_NOTE)
+    for split, told in (("test", "Unseen trials"), ("train", "Training trials")):
+        if (table := fork_tables.memory_table(groups, split, fork)) is not None:
+            page.add(f"# {told}", table)
+    page.add(
+        "# Learning curves",
+        Picture(
+            "learning",
+            f"Training success by attempt (moving average of {window} iterations): mean and 95 % "
+            "interval over seeds, thin lines are seeds. Dashed: Bayes' ceiling of each attempt; "
+            "dotted: 1/M, the most without memory.",
+            fork_figures.by_attempt(groups, fork, window),
+        ),
+        "# Arms",
+        tables.cost_table(groups),
+    )
+    return page
+
+
 def _evaluated(
     groups: dict[str, list[Run]], split: str, told: str, contrasts: Contrasts
 ) -> list[Part]:
@@ -240,8 +270,13 @@ def make_page(
         by_label, problems = group_runs(runs)
         if problems:
             stop(problems)
-        page = training_page(by_label, title, window, contrasts)
-        numbers = suite_tables.to_json(by_label)
+        fork = fork_tables.suite_of(by_label)
+        if fork is not None:
+            page = fork_page(by_label, fork, title, window)
+            numbers = fork_tables.to_json(by_label, fork)
+        else:
+            page = training_page(by_label, title, window, contrasts)
+            numbers = suite_tables.to_json(by_label)
     if left_out:
         page.parts.insert(1, Lines(left_out))
         print("\n".join(f"note: {line}" for line in left_out), file=sys.stderr)

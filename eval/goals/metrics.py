@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest, trim_mean
+from scipy.stats import t as student
 
 LEVEL = 0.95
 SAMPLES = 5000  # bootstrap draws: the bounds then move by less than a point between seeds
@@ -283,6 +284,19 @@ def wilson(successes: int, count: int, level: float = LEVEL) -> Interval:
     """
     found = binomtest(successes, count).proportion_ci(level, method="wilson")
     return Interval(successes / count, float(found.low), float(found.high))
+
+
+def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Mean of seeds with Student's interval; NaN are left out, one value has no bounds."""
+    known = np.array([value for value in values if value == value], dtype=float)
+    if not len(known):
+        return Interval(nan)
+    value = float(known.mean())
+    if len(known) == 1:
+        return Interval(value)
+    quantile = float(student.ppf(0.5 + level / 2, len(known) - 1))
+    half = quantile * float(known.std(ddof=1)) / sqrt(len(known))
+    return Interval(value, value - half, value + half)
 
 
 def averaged(intervals: Sequence[Interval]) -> Interval:

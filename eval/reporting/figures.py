@@ -106,7 +106,8 @@ def short_name(task: str) -> str:
     return task.removesuffix("-v3")
 
 
-def _panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+def make_panels(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+    """A figure of `count` panels of success over steps, `columns` in a row; sizes in inches."""
     columns = min(columns, count)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
@@ -149,7 +150,7 @@ def training(runs: Mapping[str, Sequence[Run]], window: int) -> Figure:
     panels = [("train/success", "mean over training tasks"), *((n, n[14:]) for n in names)]
     if "test/success" in logged:
         panels.insert(1, ("test/success", "held out (quick evaluation)"))
-    figure, axes = _panels(len(panels), 4, 2.9, 2.1)
+    figure, axes = make_panels(len(panels), 4, 2.9, 2.1)
     palette = colours(list(runs))
     for axis, (name, title) in zip(axes, panels, strict=True):
         groups = {arm: [run.curve(name) for run in runs[arm]] for arm in ordered(list(runs))}
@@ -168,7 +169,7 @@ def one_run(run: Run, window: int) -> Figure:
         shown.append(("test/success", "held-out, last episode"))
     panels = [("all tasks", shown)]
     panels += [(n[14:], [(n, "")]) for n in names if n.startswith("train/success/")]
-    figure, axes = _panels(len(panels), 4, 3.6, 2.6)
+    figure, axes = make_panels(len(panels), 4, 3.6, 2.6)
     for axis, (title, lines) in zip(axes, panels, strict=True):
         for number, (name, label) in enumerate(lines):
             steps, values = run.curve(name)
@@ -220,7 +221,7 @@ def retention(runs: Mapping[str, Sequence[StreamRun]]) -> Figure:
     groups = {arm: group for arm, group in runs.items() if arm != "single"} or dict(runs)
     first = next(iter(groups.values()))[0]
     tasks, length = first.matrix.tasks, first.phase_steps
-    figure, axes = _panels(len(tasks), 3, 3.5, 2.3)
+    figure, axes = make_panels(len(tasks), 3, 3.5, 2.3)
     palette = colours(list(runs))
     for index, axis in enumerate(axes):
         for number, task in enumerate(first.matrix.phases):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from eval.memory_tests.fork_results import KIND as FORK_KIND
 from eval.reporting.run_files import (
     CONFIG_LIMIT,
     MOST_STEPS,
@@ -44,6 +45,7 @@ class Run:
         seconds: of collecting, learning and evaluating, as far as timing.jsonl tells.
         record: results/retention.json of a stream, else None.
         evaluations: other evaluations in results/, by file name (see `eval.evaluate`).
+        forks: likewise those on a FORK suite (see `eval.memory_tests.fork_results`).
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Run:
     seconds: float
     record: dict[str, Any] | None
     evaluations: dict[str, dict[str, Any]]
+    forks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def arm(self) -> str:
@@ -150,15 +153,17 @@ def load_run(folder: Path) -> Run:
     rows = read_lines(folder / METRICS) if (folder / METRICS).exists() else []
     if not rows:
         raise NotStartedError(f"{folder} has logged nothing yet: let it train an iteration")
-    record, evaluations = None, {}
+    record, evaluations, forks = None, {}, {}
     for path in sorted((folder / "results").glob("*.json")):
         found = read_object(path, RESULT_LIMIT)
         if found.value.get("kind") == KIND:
             record = checked_record(found, config)
         elif found.value.get("kind") == "strata evaluation":
             evaluations[path.name] = checked_evaluation(found)
+        elif found.value.get("kind") == FORK_KIND:
+            forks[path.name] = checked_fork(found)
     parameters = record["parameters"] if record else _parameters(folder)
-    return Run(folder, config, rows, parameters, _seconds(folder), record, evaluations)
+    return Run(folder, config, rows, parameters, _seconds(folder), record, evaluations, forks)
 
 
 def _config(path: Path) -> Config:
@@ -225,14 +230,39 @@ def checked_evaluation(found: Field) -> dict[str, Any]:
     return found.value
 
 
+def checked_fork(found: Field) -> dict[str, Any]:
+    """A result of `eval.evaluate` on a FORK suite, checked likewise."""
+    found["checkpoint"]["step"].whole()
+    how = found["settings"]
+    how["split"].text()
+    how["goals"].whole(1)
+    for _, policy in found["policies"].items():
+        summary = policy["summary"]
+        for name in ("memory_index", "win_stay", "lose_shift", "perseveration"):
+            _check_interval(summary[name])
+        for _, interval in summary["success"].items():
+            _check_interval(interval)
+    return found.value
+
+
+def _check_interval(interval: Field) -> None:
+    """A value and its two bounds, each of which may be unknown."""
+    numbers = list(interval.items())
+    if len(numbers) != 3:
+        raise interval.wrong("a value and its two bounds")
+    for _, bound in numbers:
+        if bound.value is not None:
+            bound.number()
+
+
 def _check_row(row: Field) -> None:
     """One row of a summary: intervals, one an episode or, of a gain, a single one."""
     for name in ("success", "last_step_success"):
         if not row[name].value:
             raise row[name].wrong("an interval for each episode")
-    for name, field in row.items():
+    for name, values in row.items():
         single = name in GAINS
-        for _, interval in [(name, field)] if single else field.items():
+        for _, interval in [(name, values)] if single else values.items():
             numbers = list(interval.items())
             if len(numbers) != 3:
                 raise interval.wrong("a value and its two bounds")

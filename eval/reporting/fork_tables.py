@@ -1,0 +1,153 @@
+"""Runs on a FORK suite, as the seeds of arms: one table of memory, with floors and ceilings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from envs.memory_tests.fork import UNRELATED, ForkSettings, fork_settings
+from eval.goals.metrics import Interval, t_interval
+from eval.memory_tests.fork_metrics import Ceilings
+from eval.memory_tests.fork_results import AGENT, BAYES, NONE, SIMPLE
+from eval.reporting.figures import ordered
+from eval.reporting.report_writer import Table
+from eval.reporting.runs import Run
+from eval.reporting.tables import UNKNOWN, every_seed, number, span
+
+Groups = Mapping[str, Sequence[Run]]
+SINGLE = ("memory_index", "win_stay", "lose_shift", "perseveration")
+BESIDE = ("told", "forgetting", "untrained", "deterministic")  # of an arm
+BOUNDS = ("random", "scripted")  # of the suite
+
+
+def suite_of(groups: Groups) -> ForkSettings | None:
+    """The FORK suite of runs that share one; None where it is none."""
+    return fork_settings(next(iter(groups.values()))[0].config.suite)
+
+
+def attempts_of(run: Run, fork: ForkSettings) -> tuple[int, ...]:
+    """Episodes of its training trials that are attempts in the trial's own scene."""
+    targets = fork.draw(fork.tasks[0], 0, run.config.episodes, split="train").targets
+    return tuple(e for e, target in enumerate(targets) if target != UNRELATED)
+
+
+def ceilings(groups: Groups, fork: ForkSettings) -> Ceilings:
+    """What is exact of the suite."""
+    attempts = attempts_of(next(iter(groups.values()))[0], fork)
+    return Ceilings.of(fork.options, len(attempts), fork.switch)
+
+
+def newest(run: Run, split: str, policy: str) -> dict[str, Any] | None:
+    """A policy's summary in the latest checkpoint's largest evaluation of a split."""
+    found: tuple[tuple[int, int], dict[str, Any]] | None = None
+    for values in run.forks.values():
+        how, measured = values["settings"], values["policies"].get(policy)
+        if how["split"] != split or measured is None:
+            continue
+        rank = values["checkpoint"]["step"], how["goals"]
+        if found is None or rank > found[0]:
+            found = rank, measured["summary"]
+    return found and found[1]
+
+
+def rows_of(groups: Groups, split: str) -> dict[str, list[dict[str, Any]]]:
+    """Summaries of the seeds by row: each arm, what stands beside it, then floor and ceiling."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for arm in ordered(list(groups)):
+        for policy in (AGENT, *BESIDE):
+            name = arm if policy == AGENT else f"{arm}, {policy}"
+            rows[name] = _seeds(groups[arm], split, policy)
+    every = [run for group in groups.values() for run in group]
+    rows |= {policy: _seeds(every, split, policy) for policy in BOUNDS}
+    return {name: found for name, found in rows.items() if found}
+
+
+def _seeds(runs: Sequence[Run], split: str, policy: str) -> list[dict[str, Any]]:
+    found = [newest(run, split, policy) for run in runs]
+    return [summary for summary in found if summary is not None]
+
+
+def results(groups: Groups, split: str) -> dict[str, dict[str, list[list[float]]]]:
+    """Every measure by row: for each attempt, or once, the values of the seeds; NaN is unknown."""
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for name, seeds in rows_of(groups, split).items():
+        attempts = min(len(seed["success"]) for seed in seeds)
+        found[name] = {"success": [[_value(s["success"][e]) for s in seeds]
+                                   for e in range(attempts)]}  # fmt: skip
+        found[name] |= {m: [[_value(seed[m]) for seed in seeds]] for m in SINGLE}
+    return found
+
+
+def _value(interval: Sequence[float | None]) -> float:
+    return float("nan") if interval[0] is None else float(interval[0])
+
+
+def memory_table(groups: Groups, split: str, fork: ForkSettings) -> Table | None:
+    """Arms × measures, mean and interval over seeds; None where nothing was evaluated."""
+    found, exact = results(groups, split), ceilings(groups, fork)
+    if not found:
+        return None
+    columns: dict[str, list[str]] = {"arm": [], "seeds": [], "memory index [95 %]": []}
+    columns["every seed"] = []
+    attempts = len(exact.bayes)
+    columns |= {f"attempt {e + 1}": [] for e in range(attempts)}
+    columns |= {name.replace("_", "–"): [] for name in SINGLE[1:]}
+    for name, measures in found.items():
+        index, success = measures["memory_index"][0], measures["success"]
+        cells = [name, str(len(index)), span(t_interval(index)), every_seed(index)]
+        cells += [
+            span(t_interval(success[e])) if e < len(success) else UNKNOWN for e in range(attempts)
+        ]
+        cells += [span(t_interval(measures[measure][0])) for measure in SINGLE[1:]]
+        _append(columns, cells)
+    for name, curve in exact_curves(exact).items():
+        shown = [number(exact.index(curve)), UNKNOWN, *(number(rate) for rate in curve)]
+        _append(columns, [name, UNKNOWN, *shown, *[UNKNOWN] * (len(SINGLE) - 1)])
+    return Table({name: cells for name, cells in columns.items()})
+
+
+def exact_curves(exact: Ceilings) -> dict[str, tuple[float, ...]]:
+    """Success by attempt that is known without a run."""
+    curves = {BAYES: exact.bayes, SIMPLE: exact.win_stay_lose_shift}
+    curves[NONE] = (exact.memoryless,) * len(exact.bayes)
+    return {name: curve for name, curve in curves.items() if curve}
+
+
+def _append(columns: dict[str, list[str]], cells: Sequence[str]) -> None:
+    for column, cell in zip(columns.values(), cells, strict=True):
+        column.append(cell)
+
+
+def headline(groups: Groups) -> list[str]:
+    """Two sentences on top of the page."""
+    counts = ", ".join(f"{arm} ({len(group)})" for arm, group in groups.items())
+    lines = [f"Arms (seeds): {counts}."]
+    found = results(groups, "test")
+    indices = [
+        f"{arm} {span(t_interval(found[arm]['memory_index'][0]))}"
+        for arm in ordered(list(groups))
+        if arm in found
+    ]
+    told = f"Memory index on unseen trials: {', '.join(indices)}."
+    return [*lines, told if indices else "Nothing was evaluated yet: python -m eval.evaluate RUN."]
+
+
+def to_json(groups: Groups, fork: ForkSettings) -> dict[str, Any]:
+    """All measures of both splits as JSON values."""
+
+    def plain(seeds: Sequence[float]) -> dict[str, Any]:
+        interval: Interval = t_interval(seeds)
+        return {"mean": interval.to_json(), "seeds": [None if x != x else x for x in seeds]}
+
+    return {
+        "seeds": {arm: [run.seed for run in group] for arm, group in groups.items()},
+        "ceilings": asdict(ceilings(groups, fork)),
+        "measures": {
+            split: {
+                row: {name: [plain(seeds) for seeds in values] for name, values in found.items()}
+                for row, found in results(groups, split).items()
+            }
+            for split in ("test", "train")
+        },
+    }
