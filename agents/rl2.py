@@ -19,6 +19,16 @@ from agents.recall import Recall
 from memory.cores.core import Core
 from memory.cores.registry import core_problems, find_core
 
+SIZES = {
+    "hidden": (1, 4096),
+    "encoder": (1, 4096),
+    "critic": (1, 4096),
+    "read_every": (1, 50_000),
+    "entries": (0, 1024),
+    "targets": (0, 64),
+}
+"""Least and most of each size of an agent: a file may ask for any."""
+
 
 @dataclass(frozen=True)
 class AgentConfig:
@@ -62,9 +72,9 @@ class AgentConfig:
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
         found = [
-            f"--{name.replace('_', '-')} must be at least 1"
-            for name in ("hidden", "encoder", "critic", "read_every")
-            if getattr(self, name) < 1
+            f"--{name.replace('_', '-')} must be from {least} to {most}, not {getattr(self, name)}"
+            for name, (least, most) in SIZES.items()
+            if not least <= getattr(self, name) <= most
         ]
         if not 0 <= self.slopes <= 100:
             found.append("--slopes must be from 0 (not at all) to 100")

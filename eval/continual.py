@@ -34,6 +34,7 @@ from eval.reporting.tables import (
     task_table,
     to_json,
 )
+from train.run.command_line import read
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.verified_folder import environment, replace_file
@@ -65,9 +66,7 @@ def show(console: Console, title: str, table: Table) -> None:
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Read, check, write, print. Returns the exit code."""
-    arguments = tyro.cli(
-        Arguments, args=sys.argv[1:] if argv is None else argv, prog="python -m eval.continual"
-    )
+    arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.continual")
     runs, left_out = load_runs(arguments.runs)
     for line in left_out:
         print(f"note: {line}", file=sys.stderr)

@@ -22,6 +22,7 @@ from eval.reporting.fork_figures import by_attempt
 from eval.reporting.fork_tables import suite_of
 from eval.reporting.loading import load_runs
 from eval.reporting.runs import Run
+from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
@@ -62,9 +63,7 @@ def drawn(runs: list[Run], window: int) -> Figure:
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Read, check, draw. Returns the exit code."""
-    arguments = tyro.cli(
-        Arguments, args=sys.argv[1:] if argv is None else argv, prog="python -m eval.curves"
-    )
+    arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.curves")
     problems = []
     if not arguments.runs:
         problems.append("name at least one run folder, e.g. runs/ML10-short-seed1")

@@ -3,6 +3,7 @@
     python -m eval.evaluate RUN                     everything, on the test split
     python -m eval.evaluate RUN --preset quick      a first look in a minute or two
     python -m eval.evaluate RUN --split train       on the goals that were trained on
+    python -m eval.evaluate RUN --task push-v3      on a task that it was not trained on
     python -m eval.evaluate --agent my_module:load --suite ML10    an agent of your own
 
 A run on a FORK suite gets the measures of memory instead (docs/memory-benchmarks.md).
@@ -38,6 +39,7 @@ from train.collect import acting_policy
 from train.run.checkpoint import environment_difference
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
+from train.run.run_folder import results_folder
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 
 
@@ -159,11 +161,12 @@ def result_path(settings: Settings, subject: Subject) -> Path | None:
     if settings.out is not None:
         return settings.out
     saved = subject.saved
-    if saved.path.parent.name != "checkpoints":
-        print(f"note: {saved.path} is in no run folder: keep the result with --out FILE")
+    folder = results_folder(saved)
+    if folder is None:
+        print(f"note: {saved.path} is in no folder of its run: keep the result with --out FILE")
         return None
-    path = saved.path.parent.parent / "results"
-    path /= f"eval-{settings.split}-{saved.step:012d}{settings.variant(subject.suite.fork)}.json"
+    what = f"{settings.elsewhere.label}{settings.variant(subject.suite.fork)}"
+    path = folder / f"eval-{settings.split}-{saved.step:012d}{what}.json"
     if nearest_folder(path) is None:
         print(f"note: {path.parent} cannot be written: keep the result with --out FILE")
         return None

@@ -25,13 +25,14 @@ from eval.reporting import figures, fork_figures, fork_tables, suite_tables, sum
 from eval.reporting.loading import load_runs, stream_groups
 from eval.reporting.profiles import enough
 from eval.reporting.report_writer import Lines, Page, Part, Picture
-from eval.reporting.run_files import printable
 from eval.reporting.runs import Run, StreamRun, mixed_recipes
 from eval.reporting.tables import Contrasts
 from eval.streams.compare import CONTRASTS
+from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
+from train.run.printable import printable
 from train.run.verified_folder import environment, replace_file
 
 INTERVALS = (
@@ -295,9 +296,7 @@ def parse_contrasts(texts: Sequence[str]) -> tuple[Contrasts, list[str]]:
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Read, check, draw, write. Returns the exit code."""
-    arguments = tyro.cli(
-        Arguments, args=sys.argv[1:] if argv is None else argv, prog="python -m eval.report"
-    )
+    arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.report")
     contrasts, problems = parse_contrasts(arguments.contrast)
     if arguments.window < 1:
         problems.append(f"--window must be at least 1, not {arguments.window}")

@@ -92,7 +92,6 @@ def write(settings: Settings, program: Program) -> list[Path]:
         )
         wanted = (0, (total - 1) // 2, total - 1)
         write_video(out, picked(shown, wanted, kept), fps=fps)
-        report(play.cells)
     finally:
         play.close()
     written = [out]
@@ -102,6 +101,7 @@ def write(settings: Settings, program: Program) -> list[Path]:
     if settings.still:
         written.append(out.with_suffix(".png"))
         write_still(written[-1], kept)
+    report(play.cells)
     print(
         f"{total} frames, {total / fps:.1f} s at {every * fps / STEPS_PER_SECOND:.2g} × real time"
     )

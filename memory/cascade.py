@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from memory.gaussian import gaussian_kl
 from memory.reservoir import Replay, distillation
+from memory.restored import check_tensors, restore_adam
 
 Unroll = Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """(policy, inputs (T, B, I), state (B, S)) → mean (T, B, A), log σ (A,), state (B, S)."""
@@ -58,10 +59,11 @@ class CascadeConfig:
             "--levels must be from 2 to 8": 2 <= self.levels <= 8,
             "--omega must be a number from 1 to 100": 1 <= self.omega <= 100,
             "--inertia must be a number from 0 to 100": 0 <= self.inertia <= 100,
-            "--half-lives must be positive numbers": min(self.half_lives, default=0) > 0,
+            "--half-lives must be positive numbers, at most 1e9": bool(self.half_lives)
+            and all(0 < life <= 1e9 for life in self.half_lives),
             "--half-lives must be one number per slow level": self.consolidation == "kl"
             or len(self.half_lives) == self.levels - 1,
-            "--slow-minibatches must be at least 1": self.slow_minibatches >= 1,
+            "--slow-minibatches must be from 1 to 10000": 1 <= self.slow_minibatches <= 10_000,
         }
         return [message for message, holds in checks.items() if not holds]
 
@@ -247,12 +249,10 @@ class Cascade:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of `tensors`."""
         for k, (level, optimiser) in enumerate(zip(self.policies, self.optimisers, strict=True), 2):
-            level.load_state_dict(chosen(tensors, f"level{k}."))
-            slots: dict[int, dict[str, Tensor]] = {}
-            for key, value in chosen(tensors, f"optimiser{k}.").items():
-                index, name = key.split(".", 1)
-                slots.setdefault(int(index), {})[name] = value.clone()  # steps are in place
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+            own = chosen(tensors, f"level{k}.")
+            check_tensors(own, level.state_dict())
+            level.load_state_dict(own)
+            restore_adam(optimiser, chosen(tensors, f"optimiser{k}."))
 
 
 def minibatches(

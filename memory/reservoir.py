@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memory.gaussian import gaussian_kl
+from memory.restored import check_tensors, whole
 
 BUDGET = 64 * 2**20  # bytes of inputs and means that one store may take, in memory and on disk
 
@@ -145,13 +146,26 @@ class TrialStore:
         return {"offered": self.offered, "passed": self.passed}
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, int]) -> None:
-        """Inverse of `tensors` and `state`."""
+        """Inverse of `tensors` and `state`.
+
+        Raises:
+            KeyError, ValueError: they are of a store of another size, or damaged.
+        """
+        names = ("inputs", "mean", "log_std", "weight", "written")
         slots = tensors["slots"]
-        for name in ("inputs", "mean", "log_std", "weight", "written"):
+        size = len(self.written)
+        fits = slots.dtype == torch.int64 and slots.dim() == 1 and len(slots.unique()) == len(slots)
+        if not fits or not bool(((slots >= 0) & (slots < size)).all()):
+            raise ValueError(f"slots must be different whole numbers from 0 to {size - 1}")
+        blank = {name: getattr(self, name)[: len(slots)] for name in names}
+        check_tensors(tensors, {"slots": slots, **blank})
+        if bool((tensors["written"] < 0).any()):
+            raise ValueError("written must not be negative")
+        for name in names:
             own = getattr(self, name)
             own.zero_()
             own[slots] = tensors[name]
         empty = torch.ones(len(self.written), dtype=torch.bool)
         empty[slots] = False
         self.written[empty] = -1
-        self.offered, self.passed = int(state["offered"]), int(state["passed"])
+        self.offered, self.passed = whole(state, "offered"), whole(state, "passed")

@@ -137,9 +137,11 @@ def run_lines(config: Config, suite: Suite, state: TrainState) -> list[str]:
     """The lines of a program's first message that say who learns, how much at once, and where."""
     trials = config.trials_for(len(suite.tasks))
     steps = trials * config.episodes * config.horizon
+    begun = [] if config.init_from is None else [f"  weights    begun as {config.init_from}"]
     return [
         f"  agent      {config.label}, {state.parameters:,} parameters, learner on "
         f"{learner_device(config.device)}, {config.threads} thread(s)",
+        *begun,
         f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
         f"{steps:,} steps, {config.workers} workers",
         f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",

@@ -122,13 +122,18 @@ def run(config: Config, origin: Origin, stop_signal: StopSignal) -> bool:
         resumed = origin.saved is not None
         if not train(config, suite, state, stop_signal, resumed=resumed):
             return False
+    print(last_words(config, suite, state.steps))
+    return True
+
+
+def last_words(config: Config, suite: Suite, steps: int) -> str:
+    """What was done, and the commands that look at it."""
     split = "test" if suite.test else "train"
-    print(
-        f"finished: {state.steps:,} steps in {config.run_folder}\n"
+    return (
+        f"finished: {steps:,} steps in {config.run_folder}\n"
         f"evaluate: {command('eval.evaluate', config.run_folder, '--split', split)}\n"
         f"watch:    {command('eval.watch', config.run_folder)}"
     )
-    return True
 
 
 @forgiving_console()

@@ -26,7 +26,14 @@ from typing import Any
 import numpy as np
 
 from agents.input_layout import INPUT_DIM
-from envs.pool.shared_rollout import STARTING, SharedBuffer, Spec, TrialBatch
+from envs.pool.shared_rollout import (
+    MAX_WORKERS,
+    STARTING,
+    SharedBuffer,
+    Spec,
+    TrialBatch,
+    worker_problems,
+)
 from envs.pool.work_split import pieces
 from envs.trials.trial import Trial
 
@@ -90,7 +97,7 @@ class _Process:
 def available_cores() -> int:
     """Cores this process may use: those it is bound to, at most those that Slurm gave its task."""
     bound = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if bound else os.cpu_count() or 1
+    cores = min(len(os.sched_getaffinity(0)) if bound else os.cpu_count() or 1, MAX_WORKERS)
     given = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return max(1, min(cores, int(given))) if given.isdecimal() else cores
 
@@ -110,7 +117,7 @@ class WorkerPool:
     """Runs trials on all cores.
 
     Args:
-        workers: processes; None: one per available core.
+        workers: processes, at most `MAX_WORKERS`; None: one per available core.
         stall_seconds: a worker that takes no step for so long is replaced. It must exceed the
             time to compile a task's model (about a second).
         tries: how often one block may fail before `WorkerError`.
@@ -119,6 +126,8 @@ class WorkerPool:
     def __init__(
         self, workers: int | None = None, *, stall_seconds: float = 120.0, tries: int = 3
     ) -> None:
+        if problems := worker_problems(workers):
+            raise ValueError(problems[0])
         self.workers = workers or available_cores()
         self.stall_seconds, self.tries = stall_seconds, tries
         self.buffer = SharedBuffer()

@@ -25,6 +25,13 @@ Spec = Sequence[tuple[str, str, tuple[int, ...]]]
 """Arrays in order: name, NumPy dtype, shape."""
 
 
+def worker_problems(workers: int | None) -> list[str]:
+    """What is wrong with a number of workers, for which shared memory has its room."""
+    if workers is None or 1 <= workers <= MAX_WORKERS:
+        return []
+    return [f"--workers must be from 1 to {MAX_WORKERS}, not {workers}"]
+
+
 @dataclass(frozen=True)
 class TrialBatch:
     """What happened in a batch of trials of equal length; time-major, T = K × H.

@@ -15,7 +15,8 @@ from agents.rl2 import RL2Agent
 from envs.memory_tests.fork import STILL, ForkSettings, fork_settings
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError
 from envs.metaworld.task_env import MAX_HORIZON
-from envs.pool.shared_rollout import MAX_WORKERS
+from envs.pool.shared_rollout import worker_problems
+from eval.goals.elsewhere import Elsewhere
 from memory.cores.registry import CoreError, import_core
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
@@ -26,7 +27,7 @@ from train.run.verified_folder import from_json, read_file
 
 CONFIG_LIMIT = 2**20  # bytes
 MAX_EPISODES = 100  # a trial is held in memory as a whole
-_COUNTS = ("goals", "episodes", "horizon", "attempts", "official_rounds", "workers", "level")
+_COUNTS = ("goals", "episodes", "horizon", "attempts", "official_rounds", "level")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Settings:
     """Held-out tasks or goals, or those trained on."""
     which: Literal["newest", "best"] = "newest"
     """Checkpoint of a run folder: the newest good one, or the best by training success."""
+    suite: str | None = None
+    """Evaluate on this suite instead of the run's own: ML10, ML25, ML45, MT10, MT50, or ML1 and
+    custom, which --task and --tasks mean by themselves."""
+    task: str | None = None
+    """One task instead of the run's own, e.g. reach-v3."""
+    tasks: tuple[str, ...] = ()
+    """Tasks instead of the run's own, on unseen goals."""
     core: str | None = None
     """Your own core, my_module:MyCore, where the agent was trained with one."""
     level: int = 1
@@ -91,9 +99,10 @@ class Settings:
         ]
         found += [
             f"--{name} is at most {most}, not {getattr(self, name)}"
-            for name, most in (("episodes", MAX_EPISODES), ("workers", MAX_WORKERS))
-            if (getattr(self, name) or 0) > most
+            for name, most in (("episodes", MAX_EPISODES),)
+            if getattr(self, name) > most
         ]
+        found += worker_problems(self.workers)
         if self.horizon > MAX_HORIZON:
             found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
         if (self.attempts or 0) > self.episodes:
@@ -105,6 +114,11 @@ class Settings:
         elif self.out is not None and nearest_folder(self.out) is None:
             found.append(f"--out {self.out} cannot be written: name a file elsewhere")
         return found
+
+    @property
+    def elsewhere(self) -> Elsewhere:
+        """Other tasks than the run's own, if they are asked for."""
+        return Elsewhere(self.suite, self.task, self.tasks)
 
     @property
     def train_goals(self) -> int:
@@ -180,7 +194,9 @@ def defaults(preset: str, fork: ForkSettings | None) -> dict[str, Any]:
 PROTOCOL = {
     field.name: field.default
     for field in dataclasses.fields(Settings)
-    if field.name not in {"source", "split", "which", "core", "level", "preset", "workers", "out"}
+    if field.name
+    not in {"source", "split", "which", "suite", "task", "tasks", "core", "level", "preset"}
+    | {"workers", "out"}
 }
 """What is measured, and how, by default."""
 
@@ -258,11 +274,17 @@ def load_subject(settings: Settings) -> Subject:
         stop(problems + told, "name a run folder or a checkpoint that this Strata has written")
     if invalid := config.validate():
         stop(problems + [f"{saved.path / 'config.json'}: {problem}" for problem in invalid])
+    elsewhere = settings.elsewhere
+    if wrong := elsewhere.problems(config):
+        stop(problems + wrong)
     if (fork := fork_settings(config.suite)) is not None:
         problems += fork_problems(settings, fork)
     try:
         goals = max(GOALS_PER_TASK, settings.train_goals)
-        suite = config.make_suite(min(config.train_goals, goals))
+        if elsewhere:
+            suite = elsewhere.make_suite(config.seed, goals)
+        else:
+            suite = config.make_suite(min(config.train_goals, goals))
         available = min(map(len, suite.split(settings.split).values()))
         if settings.goals > available:
             problems.append(

@@ -29,7 +29,7 @@ from eval.memory_tests.fork_results import ForkEvaluation
 from eval.own_agents.load import load_own_agent
 from eval.own_agents.runner import OwnAgentRunner
 from train.run.checkpoint import Checkpoint
-from train.run.command_line import read_some
+from train.run.command_line import read, read_some
 from train.run.input_error import InputError
 from train.run.signals import INTERRUPTED
 from train.run.verified_folder import environment
@@ -172,9 +172,7 @@ def parse(argv: Sequence[str]) -> AgentSettings:
     """Read the command line; the preset's values are the defaults of the other options."""
     preset, suite = chosen_preset(argv), chosen_suite(argv)
     default = AgentSettings(preset=preset, suite=suite, **own_defaults(preset, suite))
-    return tyro.cli(
-        AgentSettings, args=argv, default=default, prog="python -m eval.evaluate --agent"
-    )
+    return read(AgentSettings, argv, "eval.evaluate --agent", default=default)
 
 
 def main(argv: Sequence[str]) -> int:

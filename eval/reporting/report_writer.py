@@ -17,7 +17,7 @@ import jinja2
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from eval.reporting.run_files import printable
+from train.run.printable import printable
 from train.run.verified_folder import replace_file
 
 _NUMBER = re.compile(r"[−+-]?[\d,.]+%?( .*)?|–|\?")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from train.run.printable import printable
 from train.run.verified_folder import CheckpointError, from_json, read_file
 
 CONFIG_LIMIT = 2**20  # bytes
@@ -33,11 +34,6 @@ class RunError(ValueError):
 
 class NotStartedError(RunError):
     """A run folder that is sound but has logged nothing yet."""
-
-
-def printable(text: str) -> str:
-    """Text that a terminal shows as it is: control characters and the like as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True)

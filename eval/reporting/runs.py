@@ -158,7 +158,7 @@ def load_run(folder: Path) -> Run:
         found = read_object(path, RESULT_LIMIT)
         if found.value.get("kind") == KIND:
             record = checked_record(found, config)
-        elif found.value.get("kind") == "strata evaluation":
+        elif found.value.get("kind") == "strata evaluation" and not _elsewhere(found):
             evaluations[path.name] = checked_evaluation(found)
         elif found.value.get("kind") == FORK_KIND:
             forks[path.name] = checked_fork(found)
@@ -212,6 +212,12 @@ def checked_record(found: Field, config: Config) -> dict[str, Any]:
             if point.value.get(name) is not None:
                 point[name].array(*shape, least=0, most=most)
     return found.value
+
+
+def _elsewhere(found: Field) -> bool:
+    """Whether an evaluation is of other tasks than the run's own (`eval.evaluate --task`)."""
+    how = found["settings"].value
+    return isinstance(how, dict) and any(how.get(name) for name in ("suite", "task", "tasks"))
 
 
 def checked_evaluation(found: Field) -> dict[str, Any]:

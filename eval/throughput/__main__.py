@@ -24,13 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from envs.metaworld.suites import Suite, make_suite, suite_problems
 from envs.pool.pool import available_cores
 from eval.goals.config import nearest_folder
 from eval.throughput.rivals import STEPPING, Contender, Entry, Setup
 from eval.throughput.training import TRAINING
+from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
@@ -121,7 +120,7 @@ def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; ends with exit code 2 listing every problem."""
     quick = "--quick" in argv
     default = Settings(quick=quick, **QUICK) if quick else Settings()  # type: ignore[arg-type]
-    settings = tyro.cli(Settings, args=argv, default=default, prog="python -m eval.throughput")
+    settings = read(Settings, argv, "eval.throughput", default=default)
     if quick and settings.tasks != default.tasks and settings.envs == default.envs:
         settings = dataclasses.replace(settings, envs=None)
     if problems := settings.problems():

@@ -26,6 +26,7 @@ from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read, spelt
 from train.run.config import Config, stop
+from train.run.run_folder import results_folder
 from train.run.state import load_agent
 
 MAX_CELLS = 40
@@ -75,7 +76,7 @@ class Settings:
     camera: Camera = "corner4"
     """One of Meta-World's cameras; corner2 shows the whole table."""
     out: Path | None = None
-    """The mp4; default: RUN/results/watch-<tasks>-<step>.mp4."""
+    """The mp4; default: RUN/results/watch-<tasks>-<step>.mp4, here if there is no such RUN."""
     gif: bool = False
     """A small GIF beside it."""
     still: bool = False
@@ -290,5 +291,4 @@ def _default_path(settings: Settings, saved: Checkpoint | None, tasks: Sequence[
     parts += [] if settings.random or settings.scripted else [f"{saved.step:012d}"]
     parts += [] if settings.who == "stochastic" else [settings.who]
     name = "-".join(parts) + ".mp4"
-    inside = saved.path.parent.name == "checkpoints"  # a checkpoint's own folder is sealed
-    return (saved.path.parent.parent if inside else saved.path.parent) / "results" / name
+    return (results_folder(saved) or Path()) / name

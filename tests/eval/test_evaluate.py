@@ -17,6 +17,7 @@ from eval import evaluate
 from eval.goals import config, measure
 from eval.goals.measure import LANES
 from eval.goals.metrics import Outcomes, summarise
+from eval.reporting.runs import load_run
 from train.collect import acting_policy, collect, success_metrics
 from train.run import checkpoint
 
@@ -157,9 +158,21 @@ def test_a_run_that_cannot_take_results_is_still_evaluated(
     bare.symlink_to(run / "checkpoints" / "000000000080")
     assert evaluate.main([str(bare), "--preset", "quick", *SMALL]) == 0
     shown = capsys.readouterr().out
-    assert "is in no run folder: keep the result with --out FILE" in shown
+    assert "is in no folder of its run: keep the result with --out FILE" in shown
     assert "success ep. 1, %" in shown
     assert list(tmp_path.iterdir()) == [bare]
+
+
+def test_the_untrained_floor_is_the_runs_own_start(run: Path) -> None:
+    """Its weights hung on how many threads the evaluating process happened to have."""
+    settings = config.parse([str(run), *SMALL])
+    subject, found = config.load_subject(settings), []
+    for threads in (2, 1):
+        torch.set_num_threads(threads)
+        found.append(evaluate.policies(settings, subject)["untrained"].weights)
+        assert torch.get_num_threads() == subject.config.threads
+    for name, weight in found[0].items():
+        np.testing.assert_array_equal(weight, found[1][name])
 
 
 def copy_of(run: Path, folder: Path, **changes: Any) -> Path:
@@ -189,7 +202,7 @@ def test_every_bad_number_is_named_on_its_own_line(
     assert lines == [
         "error: --episodes must be at least 1, not 0",
         "error: --official-rounds must be at least 1, not 0",
-        "error: --workers must be at least 1, not 0",
+        "error: --workers must be from 1 to 1024, not 0",
         "error: --horizon is at most 500, Meta-World's own limit",
         "error: --seed must be 0 or more, not -1",
         f"error: --out {tmp_path} is a folder: name a file in it, e.g. result.json",
@@ -299,3 +312,48 @@ def test_a_repeating_agent_ends_with_its_best_attempt(run: Path) -> None:
     best = returns[..., :2].max(axis=-1)
     assert returns[..., 2].tolist() == returns[..., 3].tolist() == best.tolist()
     assert (returns[..., 0] != returns[..., 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "tasks"),
+    [
+        (["--task", "Push-v3"], "-on-ML1-push-v3", ["push-v3"]),
+        (
+            ["--tasks", "push-v3", "reach-v3"],
+            "-on-custom-push-v3+reach-v3",
+            ["push-v3", "reach-v3"],
+        ),
+        (["--suite", "ml1", "--task", "door-close-v3"], "-on-ML1-door-close-v3", ["door-close-v3"]),
+    ],
+)
+def test_an_agent_is_measured_on_other_tasks(
+    run: Path, options: list[str], label: str, tasks: list[str] | None
+) -> None:
+    """With goals of the run's own seed, in a file of its own that no report takes for the run's."""
+    settings = config.parse([str(run), *options, "--goals", "3"])
+    subject = config.load_subject(settings)
+    assert list(subject.suite.split("test")) == (tasks or options[1:])
+    assert subject.suite.seed == subject.config.seed
+    path = evaluate.result_path(settings, subject)
+    assert path == run / "results" / f"eval-test-000000000080{label}-goals3.json"
+
+
+def test_results_of_other_tasks_are_not_the_runs_in_a_report(run: Path) -> None:
+    argv = [str(run), "--preset", "quick", *SMALL, "--task", "push-v3"]
+    assert evaluate.main(argv) == 0
+    found = list((run / "results").glob("*-on-ML1-push-v3-*.json"))
+    assert len(found) == 1
+    assert list(json.loads(found[0].read_text())["suite"]["goals"]) == ["push-v3"]
+    assert found[0].name not in load_run(run).evaluations
+
+
+def test_tasks_that_cannot_be_measured_are_told(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options, says in (
+        (["--suite", "ML11"], "unknown suite 'ML11'"),
+        (["--task", "rech-v3"], "did you mean reach-v3"),
+        (["--suite", "ML1"], "suite ML1 needs one task"),
+        (["--suite", "FORK-reach-2"], "FORK is for runs that were trained on it"),
+    ):
+        assert says in " ".join(refused([str(run), *options], capsys))

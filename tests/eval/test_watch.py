@@ -1,6 +1,7 @@
 """Watching from the command line: what is shown is what is measured; mistakes cost nothing."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,33 @@ def test_a_video_of_chosen_tasks(run: Path, capsys: pytest.CaptureFixture) -> No
     said = capsys.readouterr().out
     assert f"written: {run / stem}.mp4\n" in said
     assert "every 20 steps" in said
+
+
+@drawing
+def test_all_is_written_before_anything_is_told(
+    anywhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A console that breaks at the table must not cost the GIF and the still."""
+    seen: set[str] = set()
+    monkeypatch.setattr(watch, "report", lambda cells: seen.update(files(anywhere)))
+    argv = ["--random", "--task", "reach-v3", "--goals", "1", "--episodes", "1", *SHORT]
+    assert watch.main([*argv, "--gif", "--still", "--out", "x.mp4"]) == 0
+    assert seen == {"x.mp4", "x.gif", "x.png"}
+
+
+def test_capitals_do_not_matter() -> None:
+    assert watch_config.parse(["--random", "--task", "REACH-v3"]).task == ("reach-v3",)
+
+
+def test_a_checkpoint_in_no_folder_of_its_run_is_filmed_here(
+    run: Path, anywhere: Path, no_need_to_draw: None
+) -> None:
+    """The video went beside the checkpoints of another run."""
+    saved = run / "checkpoints" / "000000001000"
+    (anywhere / "checkpoints").mkdir()
+    (anywhere / "RUN").write_text("another\n")
+    copy = shutil.copytree(saved, anywhere / "checkpoints" / saved.name)
+    assert prepare(Settings(copy)).out == Path("watch-reach-v3-000000001000.mp4")
 
 
 @drawing

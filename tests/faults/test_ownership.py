@@ -14,6 +14,7 @@ from train.run import checkpoint, run_folder
 from train.run.input_error import InputError
 from train.run.origin import Origin
 from train.run.run_folder import claimed, holder, identity, locked
+from train.run.verified_folder import CheckpointError
 
 pytestmark = pytest.mark.usefixtures("few_goals")
 TOTAL = ["--total-steps", str(4 * PER_ITERATION), "--workers", "1"]
@@ -85,6 +86,12 @@ def test_a_new_folder_gets_the_history(unfaulted: Path) -> None:
     assert identity(Path("fork")) != identity(Path("whole"))
     assert checkpoint.load(Path("fork")).manifest["run"] == identity(Path("fork"))
     assert main(["--resume", "fork"]) == 0
+    (best, score), (before_fork, same) = (
+        checkpoint.best(Path(run, "checkpoints")) or (None, None) for run in ("fork", "whole")
+    )
+    assert before_fork == Path("whole", "checkpoints", f"{PER_ITERATION:012d}")
+    assert (best, score) == (Path("fork", "checkpoints", before_fork.name), same)
+    assert checkpoint.load(best).manifest["run"] == identity(Path("fork"))
 
 
 def test_a_checkpoint_copied_by_itself(mine: Path, capsys) -> None:
@@ -103,6 +110,32 @@ def test_a_checkpoint_copied_by_itself(mine: Path, capsys) -> None:
     assert main(["--resume", f"safe/checkpoints/{step}", *more, "--run", "new"]) == 0
     assert files(Path("safe")) == before
     assert [line["step"] for line in lines("new")] == [5 * PER_ITERATION]
+
+
+def test_a_later_best_is_of_another_future(mine: Path) -> None:
+    """A fork from before the best checkpoint starts without one; a damaged one is told."""
+    newest = checkpoint.load(mine)
+    checkpoint.mark_best(mine / "checkpoints", newest.step, 0.5)
+    checkpoint.carry_best(
+        mine / "checkpoints", Path("new", "checkpoints"), until=newest.step - 1, run="x"
+    )
+    assert not Path("new").exists()
+    (newest.path / "state.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"state\.json"):
+        checkpoint.carry_best(
+            mine / "checkpoints", Path("new", "checkpoints"), until=newest.step, run="x"
+        )
+
+
+def test_results_go_to_the_run_that_was_measured(mine: Path) -> None:
+    """A checkpoint copied among those of another run left its results there."""
+    assert main([*TINY, *TOTAL, "--run", "other", "--seed", "2"]) == 0
+    own = checkpoint.load(mine)
+    assert run_folder.results_folder(own) == mine / "results"
+    copy = shutil.copytree(own.path, Path("other", "checkpoints", "000000009999"))
+    assert run_folder.results_folder(checkpoint.load(copy)) is None
+    alone = shutil.copytree(own.path, Path("000000009999"))
+    assert run_folder.results_folder(checkpoint.load(alone)) is None
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "results", "tensorboard"])

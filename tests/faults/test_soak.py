@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from scipy.stats import theilslopes
 
 from tests.faults.runs import (
     PER_ITERATION,
@@ -34,6 +35,7 @@ from train.run import checkpoint
 MINUTES = float(os.environ.get("STRATA_SOAK_MINUTES", "30"))
 KINDS = ["kill", "raise", "blow up", "nan reward", "kill all"]
 WORKERS = 2
+MOST_GROWTH = 32.0  # KiB an iteration, once what is kept of resets is complete
 
 
 @dataclass
@@ -41,20 +43,32 @@ class Readings:
     """What one program took, sampled while it ran."""
 
     memory: list[float] = field(default_factory=list)  # MiB, of the program itself
+    workers: list[float] = field(default_factory=list)  # MiB, of all its workers
+    iterations: int = 0
     files: list[int] = field(default_factory=list)
     processes: list[int] = field(default_factory=list)
 
     def take(self, pid: int) -> None:
+        own, all_of_them = resident(pid), session(pid)
         try:
-            status = Path(f"/proc/{pid}/status").read_text()
             files = len(os.listdir(f"/proc/{pid}/fd"))
         except (FileNotFoundError, ProcessLookupError):
             return
-        if "VmRSS:" not in status:
+        if not own:
             return
-        self.memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+        self.memory.append(own)
+        self.workers.append(sum(resident(one) for one in all_of_them if one != pid))
         self.files.append(files)
-        self.processes.append(len(session(pid)))
+        self.processes.append(len(all_of_them))
+
+
+def resident(pid: int) -> float:
+    """MiB of memory that a process has; 0 if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024 if "VmRSS:" in status else 0.0
 
 
 def damage(run: Path, dice: random.Random) -> bool:
@@ -90,6 +104,29 @@ def flat(values: list[float]) -> bool:
     return last <= 1.05 * middle + 8
 
 
+def growth(values: list[float], iterations: int) -> float:
+    """KiB an iteration by which the last two thirds of a life rise: the median of all slopes.
+
+    A worker that is replaced drops out of the sum for a moment, which moves no median.
+    """
+    late = values[len(values) // 3 :]
+    return 1024 * theilslopes(late)[0] * len(values) / max(iterations, 1)
+
+
+def logged(run: Path) -> int:
+    """Iterations in the log, whole lines only."""
+    file = run / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def test_growth_is_a_slope() -> None:
+    """A leak that stays within the noise of the range is seen all the same."""
+    leak = [100 + 0.05 * i + (i % 2) for i in range(90)]
+    assert flat(leak)
+    assert growth(leak, 90) == pytest.approx(0.05 * 1024, rel=0.1)
+    assert abs(growth([100.0 + i % 2 for i in range(90)], 90)) < 2
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_soak(tmp_path: Path) -> None:
@@ -110,7 +147,7 @@ def test_soak(tmp_path: Path) -> None:
     while time.monotonic() < deadline:
         saved = (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("[0-9]*"))
         argv = ["--resume", str(run)] if saved else first
-        readings = Readings()
+        readings, before = Readings(), logged(run)
         with nothing_left() as programs, (tmp_path / "out").open("w+") as out:
             program = start(*argv, cwd=tmp_path, stdout=out, **environment)
             programs.append(program)
@@ -125,6 +162,7 @@ def test_soak(tmp_path: Path) -> None:
         assert "Traceback" not in said or "sabotage number 7" in said, said
         for words in told:
             told[words] += said.count(words)
+        readings.iterations = logged(run) - before
         lives.append(readings)
         if dice.random() < 0.5 and codes[-1] != 1:
             damaged += damage(run, dice)
@@ -141,6 +179,9 @@ def test_soak(tmp_path: Path) -> None:
     if len(longest.memory) >= 60:
         assert flat(longest.memory), longest.memory
         assert flat([float(count) for count in longest.files]), longest.files
+        rises = [growth(of, longest.iterations) for of in (longest.memory, longest.workers)]
+        print(f"an iteration takes {rises[0]:.1f} KiB more, and {rises[1]:.1f} in the workers")
+        assert max(rises) < MOST_GROWTH, (longest.memory, longest.workers)
     # Some last a moment (git when it saves, a worker that is just being replaced): none stays.
     ends = [count for one in lives for count in one.processes[-max(1, len(one.processes) // 3) :]]
     assert statistics.median(ends) == WORKERS + 1

@@ -25,6 +25,7 @@ from envs.pool.pool import Policy
 from envs.trials import practice
 from envs.trials.trial import Trial
 from memory.gaussian import gaussian_kl
+from memory.restored import check_tensors, restore_adam
 from train.algorithms.learner import Run, learner_device
 from train.algorithms.ppo_config import PPOConfig
 from train.algorithms.rollout import (
@@ -381,15 +382,13 @@ class PPO:
         }
 
     def restore(self, tensors: dict[str, dict[str, Tensor]]) -> None:
-        """Inverse of `tensors`."""
-        self.agent.load_state_dict(tensors["agent"])
-        self.critic.load_state_dict(tensors["critic"])
-        self.belief.load_state_dict(tensors["belief"])
-        states: dict[int, dict[str, Any]] = {}
-        for key, value in tensors["optimiser"].items():
-            index, name = key.split(".", 1)
-            states.setdefault(int(index), {})[name] = value
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
+        """Inverse of `tensors`. Raises KeyError or ValueError where they are of another kind."""
+        parts = {"agent": self.agent, "critic": self.critic, "belief": self.belief}
+        for name, part in parts.items():
+            check_tensors(tensors[name], part.state_dict())
+        restore_adam(self.optimiser, tensors["optimiser"])
+        for name, part in parts.items():
+            part.load_state_dict(tensors[name])
 
 
 def make_ppo(config: Config, suite: Suite) -> PPO:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from agents.rl2 import RL2Agent, Unrolled
 from memory.gaussian import gaussian_kl
+from memory.restored import check_tensors, number
 from train.algorithms.rollout import Rollout
 from train.long_term.contract import MinibatchView
 from train.long_term.reference import ReferenceConfig, Weights, fisher_diagonal, quadratic
@@ -117,10 +118,13 @@ class ProgressAndCompress:
         """Inverse of `tensors` and `state`.
 
         Raises:
-            KeyError, RuntimeError: they are of another kind of memory or another architecture.
+            KeyError, ValueError: they are of another kind of memory or another architecture.
         """
         base = {k.removeprefix("base."): v for k, v in tensors.items() if k.startswith("base.")}
-        self.base.load_state_dict(base)
+        check_tensors(base, self.base.state_dict())
         fisher = {k.removeprefix("fisher."): v for k, v in tensors.items() if k[:7] == "fisher."}
+        if fisher:  # there is none before the first boundary
+            check_tensors(fisher, dict(self.base.named_parameters()))
+        self.divergence = number(state, "divergence", -1e9, 1e9)
+        self.base.load_state_dict(base)
         self.fisher = {name: value.clone() for name, value in fisher.items()}
-        self.divergence = float(state["divergence"])

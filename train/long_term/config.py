@@ -45,10 +45,10 @@ class MemoryConfig:
             "--replay-share must be a number from 0 to 4": 0 <= self.replay_share <= 4,
             "--reservoir must be from 1 to 512": 1 <= self.reservoir <= 512,
             "--recent must be from 1 to 512": 1 <= self.recent <= 512,
-            "--reencode-every must be at least 1": self.reencode_every >= 1,
+            "--reencode-every must be from 1 to 1000000": 1 <= self.reencode_every <= 10**6,
             "--pull-cap must be a number from 0 to 100": 0 <= self.pull_cap <= 100,
             "--memory-dropout must be a number from 0 to 1": 0 <= self.memory_dropout <= 1,
             "--recent-exclusion must be a number from 0 to 1": 0 <= self.recent_exclusion <= 1,
-            "--recent-iterations must be at least 0": self.recent_iterations >= 0,
+            "--recent-iterations must be from 0 to 1000000": 0 <= self.recent_iterations <= 10**6,
         }
         return [m for m, holds in checks.items() if not holds] + self.cascade.problems()

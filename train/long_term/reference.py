@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.rl2 import RL2Agent
+from memory.restored import check_tensors
 from train.algorithms.rollout import Rollout
 from train.long_term.contract import MinibatchView
 
@@ -47,7 +48,7 @@ class ReferenceConfig:
             "--ewc must be 0 or more": 0 <= self.ewc < 1e9,
             "--ewc-decay must be in [0, 1]": 0 <= self.ewc_decay <= 1,
             "--l2 must be 0 or more": 0 <= self.l2 < 1e9,
-            "--compress-epochs must be at least 1": self.compress_epochs >= 1,
+            "--compress-epochs must be from 1 to 1000": 1 <= self.compress_epochs <= 1000,
             "--compress-rate must be a positive number": 0 < self.compress_rate < 1,
         }
         return [message for message, holds in checks.items() if not holds]
@@ -170,6 +171,7 @@ class Anchored:
             parts[part][name] = value.clone()
         if parts["anchor"].keys() != parts["importance"].keys():
             raise ValueError("weights and their importance do not belong together")
+        check_tensors(parts["importance"], parts["anchor"])
         self.anchor, self.importance = parts["anchor"], parts["importance"]
 
 

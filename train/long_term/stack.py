@@ -17,6 +17,7 @@ from agents.input_layout import ACTION_DIM
 from agents.rl2 import RL2Agent
 from memory.episodic import ALL
 from memory.reservoir import TrialStore, capacity
+from memory.restored import whole
 from train.algorithms.rollout import Rollout
 from train.long_term.arms import Arm
 from train.long_term.contract import MinibatchView
@@ -75,7 +76,7 @@ class Stack:
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Inverse of `tensors` and `state`."""
-        self.iteration = int(state["iteration"])
+        self.iteration = whole(state, "iteration")
         for level in self.levels:
             level.restore(tensors, state)
 

@@ -34,8 +34,8 @@ from train.run.verified_folder import (
 )
 
 __all__ = [
-    "Checkpoint", "CheckpointError", "best", "check_run_folder", "environment_difference", "load",
-    "mark_best", "save",
+    "Checkpoint", "CheckpointError", "best", "carry_best", "check_run_folder",
+    "environment_difference", "load", "mark_best", "save",
 ]  # fmt: skip
 
 _NAMED = 8  # runs, at most, in an error message
@@ -192,6 +192,27 @@ def best(folder: Path) -> tuple[Path, float] | None:
         return folder / _name(int(name)), float(score)
     except (CheckpointError, ValueError):
         return None
+
+
+def carry_best(source: Path, target: Path, *, until: int, run: str | None) -> None:
+    """Copies the best checkpoint of one `checkpoints` folder into another, which has none yet.
+
+    Args:
+        source: of the run that is continued elsewhere.
+        target: of the run that continues it.
+        until: step at which it goes on; a later best one is of another future.
+        run: identity of the new run.
+
+    Raises:
+        CheckpointError: it is damaged, or cannot be written.
+    """
+    chosen = best(source)
+    if chosen is None or int(chosen[0].name) > until:
+        return
+    saved = _read(chosen[0])
+    facts = {"state": saved.state, "config": saved.config, "run": run}
+    save(target, saved.step, tensors=saved.tensors, **facts)
+    mark_best(target, saved.step, chosen[1])
 
 
 def check_run_folder(path: Path) -> list[str]:

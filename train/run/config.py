@@ -18,6 +18,7 @@ from envs.metaworld.streams import STREAMS
 from envs.metaworld.suites import SUITES, Suite, make_suite, suite_problems
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
 from envs.pool.pool import available_cores
+from envs.pool.shared_rollout import worker_problems
 from train.algorithms.ppo_config import PPOConfig
 from train.long_term.arms import ARM_REGISTRY, Arm, network
 from train.long_term.config import MemoryConfig
@@ -36,6 +37,23 @@ CHANGEABLE = HOW_IT_ENDS | {
 except HOW_IT_ENDS, which says how the learning rate does."""
 
 
+MAX_STEPS = 10**12
+MAX_BATCH = 10_000_000  # steps of one iteration, which are in memory at once: some gigabytes
+BOUNDS = {
+    "train_goals": (1, 100_000),
+    "seed": (0, 2**31 - 1),
+    "total_steps": (1, MAX_STEPS),
+    "episodes": (1, 100),
+    "horizon": (1, MAX_HORIZON),
+    "trials": (1, 10_000),
+    "lanes": (1, 1000),
+    "threads": (1, 1024),
+    "checkpoint_every": (1, MAX_STEPS),
+    "evaluate_every": (0, MAX_STEPS),
+    "video_every": (0, MAX_STEPS),
+    "keep": (1, 1_000_000),
+}
+"""Least and most of the numbers of a run: a file may ask for any."""
 PROPOSALS = 0.5  # share of training trials, where whole tasks are held out
 STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 2505.11289)
 
@@ -80,6 +98,9 @@ class Config:
     """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
     practise: float = 0.5
     """Share of training trials that show the true target to an agent of --act posterior."""
+    init_from: str | None = None
+    """Start with the weights of a trained agent: its run folder, or one checkpoint in it. All else
+    is new: optimiser, critic, slower memories and log."""
     lanes: int = 10
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -185,27 +206,9 @@ class Config:
 
     def validate(self, tasks: int | None = None) -> list[str]:
         """Everything wrong with this configuration; `tasks` is the number of training tasks."""
-        found = self.suite_problems()
-        positive = (
-            "train_goals", "total_steps", "episodes", "horizon", "trials", "lanes", "workers",
-            "threads", "checkpoint_every", "keep",
-        )  # fmt: skip
-        found += [
-            f"--{name.replace('_', '-')} must be at least 1, not {value}"
-            for name in positive
-            if (value := getattr(self, name)) is not None and value < 1
-        ]
-        if self.seed < 0 or self.seed >= 2**31:
-            found.append(f"--seed must be from 0 to {2**31 - 1}, not {self.seed}")
-        found += [
-            f"--{name.replace('_', '-')} must be 0 (never) or more, not {getattr(self, name)}"
-            for name in ("evaluate_every", "video_every")
-            if getattr(self, name) < 0
-        ]
+        found = self.suite_problems() + self.size_problems()
         if not 0 <= self.proposal_share < 1:
             found.append(f"--proposals must be 0 or more and less than 1, not {self.proposals}")
-        if self.horizon > MAX_HORIZON:
-            found.append(f"--horizon is at most {MAX_HORIZON}, Meta-World's own limit")
         if tasks and self.trials and self.trials % tasks:
             nearest = -(-self.trials // tasks) * tasks
             found.append(
@@ -217,8 +220,23 @@ class Config:
                 f"with proposed tasks: try {2 * tasks}, or --proposals 0"
             )
         found += self._arm_problems()
-        found += tracker_problems(self.track) + self._target_problems()
-        return found + self.ppo.problems() + self.memory.problems()
+        return found + tracker_problems(self.track) + self._target_problems()
+
+    def size_problems(self) -> list[str]:
+        """Every number that is out of its bounds, so that nothing can be built from it."""
+        found = [
+            f"--{name.replace('_', '-')} must be from {least} to {most}, not {value}"
+            for name, (least, most) in BOUNDS.items()
+            if (value := getattr(self, name)) is not None and not least <= value <= most
+        ]
+        steps = (self.trials or 1) * self.episodes * self.horizon
+        if not found and steps > MAX_BATCH:
+            found.append(
+                f"--trials {self.trials} are {steps} steps at once, more than {MAX_BATCH}: lower "
+                "--trials, --episodes or --horizon"
+            )
+        found += worker_problems(self.workers) + self.ppo.problems() + self.memory.problems()
+        return found + self.agent.problems()
 
     def _target_problems(self) -> list[str]:
         """Everything wrong with how hidden targets are acted on."""
@@ -234,8 +252,11 @@ class Config:
 
     def _arm_problems(self) -> list[str]:
         """Everything wrong with the arm, with the agent, or with the agent in this arm."""
-        if found := ARM_REGISTRY.problems(self.arm) or self.agent.problems():
+        found = ARM_REGISTRY.problems(self.arm)
+        if found or self.agent.problems() or self.memory.problems():
             return found
+        if wide := self.network.problems():
+            return [f"--arm {self.arm} makes layers too wide of this: {wide[0]}"]
         arm, name, memory = self.chosen_arm, self.agent.core, blank_agent(self.agent).memory
         if arm.needs_stream and not self.in_phases:
             found.append(f"--arm {self.arm} is for task streams: use python -m train.continual")

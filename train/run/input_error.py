@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
+from train.run.printable import printable_lines
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -25,8 +27,8 @@ class InputError(ValueError):
 
     def tell(self) -> None:
         """Print each problem on a line of its own, and then the hint."""
-        for problem in self.problems:
-            print(f"error: {problem}", file=sys.stderr)
+        for problem in self.problems:  # which may quote a file
+            print(f"error: {printable_lines(problem)}", file=sys.stderr)
         if self.hint:
             print(self.hint, file=sys.stderr)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -23,7 +25,7 @@ from train.run.input_error import exits_on_bad_input
 from train.run.origin import Origin, command, parse
 from train.run.rollback import DivergedError
 from train.run.signals import INTERRUPTED, StopSignal
-from train.run.state import TrainState, initialise
+from train.run.state import TrainState, check_fit, initialise
 
 REGISTRIES = (ARM_REGISTRY, ALGORITHMS)
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -90,21 +92,33 @@ def started(config: Config, suite: Suite, origin: Origin) -> Iterator[TrainState
     state, stays = _learner(config, suite, origin), origin.stays(config.run_folder)
     with run_folder.claimed(config, origin.home, new=not stays):
         if origin.saved is not None and not stays:
+            if origin.home is not None:
+                _carry_best(origin.home, config.run_folder, state.steps)
             state.save(config)  # so that the new run can be resumed from its first moment
         yield state
 
 
+def _carry_best(home: Path, folder: Path, steps: int) -> None:
+    inside, run = "checkpoints", run_folder.identity(folder)
+    try:
+        checkpoint.carry_best(home / inside, folder / inside, until=steps, run=run)
+    except CheckpointError as error:
+        warnings.warn(f"the new run starts without a best checkpoint: {error}", stacklevel=3)
+
+
 def _learner(config: Config, suite: Suite, origin: Origin) -> TrainState:
-    state = initialise(config, suite)
-    if origin.saved is not None:
-        try:
-            state.restore(origin.saved)
-        except CheckpointError as error:
-            stop([str(error)])
-        for change in environment_difference(
-            origin.saved.manifest, threads=str(torch.get_num_threads())
-        ):
-            warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
+    try:
+        if origin.saved is None:
+            return initialise(config, suite)
+        check_fit(origin.saved, config)
+        state = initialise(dataclasses.replace(config, init_from=None), suite)
+        state.restore(origin.saved)
+    except CheckpointError as error:
+        stop([str(error)])
+    for change in environment_difference(
+        origin.saved.manifest, threads=str(torch.get_num_threads())
+    ):
+        warnings.warn(f"resuming will not be bit-exact: {change}", stacklevel=1)
     return state
 
 

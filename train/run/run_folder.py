@@ -102,6 +102,16 @@ def home_of(saved: Checkpoint) -> Path | None:
     return folder if belongs else None
 
 
+def results_folder(saved: Checkpoint) -> Path | None:
+    """Where results about `saved` go; None: it lies in no folder of its own run.
+
+    A run from before runs had an identity counts as the owner of what lies in it.
+    """
+    inside, folder = saved.path.parent.name == "checkpoints", saved.path.parent.parent
+    own = inside and identity(folder) == saved.manifest.get("run")
+    return folder / "results" if own else None
+
+
 @contextmanager
 def claimed(config: Config, home: Path | None, *, new: bool) -> Iterator[None]:
     """Own the run folder of `config` while the body runs; its configuration is written first.

@@ -9,6 +9,13 @@ from types import FrameType
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: batch systems requeue it
 
+_UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
+_OTHERWISE = {
+    *("SIGCHLD", "SIGCONT", "SIGINFO", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH"),
+    *("SIGABRT", "SIGBUS", "SIGEMT", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"),
+}
+"""Signals that do not end a program, and those of a program that is broken."""
+
 
 def stopping_signals() -> list[signal.Signals]:
     """SIGINT, SIGTERM and, unless it is ignored (nohup), SIGHUP: a terminal that is gone."""
@@ -18,9 +25,9 @@ def stopping_signals() -> list[signal.Signals]:
 
 def interrupt_on_signals() -> None:
     """Make every signal that would end the program a Ctrl-C, so that it clears up after itself."""
-    others = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
-    for number in (*stopping_signals(), *others):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+    for number in signal.valid_signals():
+        kept = number in _UNCATCHABLE or getattr(number, "name", "") in _OTHERWISE
+        if not kept and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
 
 

@@ -7,18 +7,21 @@ run draws what the uninterrupted one would have drawn.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from agents.rl2 import AgentConfig, RL2Agent
+from agents.rl2 import AgentConfig, RL2Agent, blank_agent
 from envs.metaworld.suites import Suite
 from envs.trials.trial import Trial
 from memory.cascade import chosen
 from memory.cores.registry import CoreError
+from memory.restored import check_tensors, number, whole
 from train.algorithms.learner import Learner
 from train.algorithms.registry import ALGORITHMS
 from train.algorithms.rollout import Rollout
@@ -125,30 +128,70 @@ class TrainState:
 
     def restore(self, saved: Checkpoint) -> None:
         """Become what was saved. Raises CheckpointError where it is of another architecture."""
-        try:
+        self._count_from(saved)
+        with _blamed_on(saved.path):
             self.learner.restore(saved.tensors)
-            for name in ("iteration", "steps", "best", "success"):
-                setattr(self, name, saved.state[name])
-            self.success_by_task = dict(saved.state.get("success_by_task", {}))  # older: none
-            if self.long_term is not None:
-                kept = saved.tensors.get("long_term", {})
-                self.long_term.restore(kept, saved.state["long_term"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                f"{saved.path} does not fit its configuration: {error}"
-            ) from error
+        if self.long_term is not None:
+            with _blamed_on(saved.path / "long_term.safetensors"):
+                kept, counters = saved.tensors.get("long_term", {}), saved.state.get("long_term")
+                if not isinstance(counters, dict):
+                    raise ValueError("its counters in state.json must be a JSON object")
+                self.long_term.restore(kept, counters)
+
+    def _count_from(self, saved: Checkpoint) -> None:
+        """Take over the counters, each of its type and in its range."""
+        state = saved.state
+        with _blamed_on(saved.path / "state.json"):
+            self.iteration, self.steps = whole(state, "iteration"), whole(state, "steps")
+            if self.steps != saved.step:
+                raise ValueError(f"steps must be {saved.step}, as in the manifest")
+            self.best = number(state, "best", -1, 1)
+            self.success = None if state["success"] is None else number(state, "success", 0, 1)
+            by_task = state.get("success_by_task", {})  # older: none
+            if not isinstance(by_task, dict):
+                raise ValueError("success_by_task must be a JSON object")
+            self.success_by_task = {task: number(by_task, task, 0, 1) for task in by_task}
 
 
 def initialise(config: Config, suite: Suite) -> TrainState:
-    """A new learner: weights are a function of the seed.
+    """A new learner: weights are a function of the seed, or those of `Config.init_from`.
 
     Orthogonal matrices differ in their last digits with the number of threads, so that this process
     from now on uses the run's.
+
+    Raises:
+        CheckpointError: the weights to start with are not to be had, or are of another agent.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     learner = ALGORITHMS.find(config.algorithm)(config, suite)
+    if config.init_from is not None:
+        _take_weights(learner.agent, Path(config.init_from))
     return TrainState(learner, long_term=make_long_term(config, learner.agent))
+
+
+def _take_weights(agent: RL2Agent, source: Path) -> None:
+    """Give a new agent the weights of a trained one, with what scales its inputs.
+
+    Its episodic memory stays empty, and encodes as the weights do.
+    """
+    saved = checkpoint.load(source)
+    tensors = _without_recall(saved.tensors.get("agent", {}))
+    try:
+        check_tensors(tensors, _without_recall(agent.state_dict()))
+    except ValueError as error:
+        raise CheckpointError(
+            f"--init-from {source}: {saved.path} holds another agent ({error}): train with its "
+            "--arm, --core, --hidden and --encoder"
+        ) from error
+    agent.load_state_dict({**agent.state_dict(), **tensors})
+    if agent.recall is not None:
+        agent.recall.encoder.load_state_dict(agent.encoder.state_dict())
+        agent.recall.memory.load_state_dict(agent.memory.state_dict())
+
+
+def _without_recall(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if not name.startswith("recall.")}
 
 
 def make_long_term(config: Config, agent: RL2Agent) -> LongTerm | None:
@@ -181,26 +224,63 @@ def load_agent(saved: Checkpoint, *, level: int = 1) -> tuple[RL2Agent, Config]:
     Raises:
         CheckpointError: the checkpoint is not one of ours or does not fit its configuration.
     """
-    try:
+    with _blamed_on(saved.path / "config.json"):
         config = read_config(saved.config)
+        _refuse(config.size_problems())
+        network = config.network if "network" not in saved.state else None
+    if network is None:
         # Said by the checkpoint, so that an arm from a user's file need not be imported.
-        own = saved.state.get("network")
-        network = config.network if own is None else build(AgentConfig, own)
-        tensors = saved.tensors["agent"]
-        if level != 1:
-            network = dataclasses.replace(network, entries=0)
-            tensors = chosen(saved.tensors.get("long_term", {}), f"level{level}.")
-            if not tensors:
-                raise ValueError(f"arm {config.arm} has no policy of level {level}")
-        agent = RL2Agent(network)
-        agent.load_state_dict(tensors)
-    except CoreError as error:
-        raise CheckpointError(
-            f"{saved.path} holds an agent that cannot be made: {error}"
-        ) from error
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{saved.path} does not hold a Strata agent: {error}") from error
+        with _blamed_on(saved.path / "state.json"):
+            network = build(AgentConfig, saved.state["network"], "network.")
+    tensors, file = saved.tensors.get("agent", {}), "agent.safetensors"
+    if level != 1:
+        network, file = dataclasses.replace(network, entries=0), "long_term.safetensors"
+        tensors = chosen(saved.tensors.get("long_term", {}), f"level{level}.")
+    with _blamed_on(saved.path / file):
+        if level != 1 and not tensors:
+            raise ValueError(f"arm {config.arm} has no policy of level {level}")
+        check_agent(network, tensors)
+    agent = RL2Agent(network)
+    agent.load_state_dict(tensors)
     return agent.eval(), dataclasses.replace(config, device="cpu")
+
+
+def check_agent(network: AgentConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Whether an agent fits the tensors that it is to hold, before any memory is taken for it.
+
+    Raises:
+        ValueError: its sizes are out of bounds, its core is not known, or a tensor is another.
+    """
+    _refuse(network.problems())
+    if network.act == "posterior" and not network.targets:
+        raise ValueError("agent.act must be direct where there are no targets")
+    check_tensors(tensors, blank_agent(network).state_dict())
+
+
+def check_fit(saved: Checkpoint, config: Config) -> None:
+    """Whether what is resumed fits its configuration, before a learner is built from that.
+
+    Raises:
+        CheckpointError: its agent is of another shape.
+    """
+    with _blamed_on(saved.path / "agent.safetensors"):
+        check_agent(config.network, saved.tensors.get("agent", {}))
+
+
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+@contextmanager
+def _blamed_on(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a file's values into a CheckpointError that names the file."""
+    try:
+        yield
+    except KeyError as error:
+        raise CheckpointError(f"{path} lacks {error}: restore it from a copy") from error
+    except (CoreError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not fit its configuration: {error}") from error
 
 
 def _smoothed(before: float | None, value: float, rate: float) -> float:

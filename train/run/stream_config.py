@@ -12,7 +12,7 @@ from envs.metaworld.streams import Stream, make_stream, stream_problems
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, make_suite
 from envs.metaworld.task_env import MAX_HORIZON
 from train.long_term.reference import ReferenceConfig
-from train.run.config import Config
+from train.run.config import MAX_STEPS, Config
 
 ALIASES = {"fine-tuning": "short"}
 """Other names of arms in the literature on continual learning."""
@@ -101,6 +101,8 @@ class StreamConfig(Config):
             for name in ("eval_goals", "eval_episodes")
             if getattr(self, name) < 1
         ]
+        if (self.phase_steps or 1) > MAX_STEPS:
+            found.append(f"--phase-steps is at most {MAX_STEPS}, not {self.phase_steps}")
         if self.eval_goals > GOALS_PER_TASK:
             found.append(f"--eval-goals is at most {GOALS_PER_TASK}, the unseen goals of a task")
         if self.eval_episodes * min(self.horizon, MAX_HORIZON) > 50_000:

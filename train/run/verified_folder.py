@@ -20,6 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from train.run.printable import printable, printable_lines
+
 SCHEMA = 1
 MANIFEST = "MANIFEST.json"
 
@@ -35,7 +37,13 @@ _PACKAGES = ("torch", "numpy", "mujoco", "metaworld")
 
 
 class CheckpointError(Exception):
-    """A checkpoint cannot be written or read; the message names the file and what to do."""
+    """A checkpoint cannot be written or read; the message names the file and what to do.
+
+    Names that come from a file are shown without control characters.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable_lines(message))
 
 
 def damaged(path: Path, defect: str) -> CheckpointError:
@@ -155,12 +163,16 @@ def read_file(path: Path, limit: int) -> bytes:
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise damaged(path, "is not a plain file")
+                raise _unread(path, "is not a plain file")
             if status.st_size > limit:
-                raise damaged(path, f"has {status.st_size} bytes, more than {limit}")
+                raise _unread(path, f"has {status.st_size} bytes, more than {limit}")
             return file.read(limit)
     except OSError as error:
-        raise damaged(path, f"cannot be read ({error.strerror})") from error
+        raise _unread(path, f"cannot be read ({error.strerror})") from error
+
+
+def _unread(path: Path, defect: str) -> CheckpointError:
+    return CheckpointError(f"{path} {defect}; restore it from a copy.")
 
 
 def to_json(value: Any, where: str) -> bytes:
@@ -276,7 +288,7 @@ def environment_difference(manifest: Mapping[str, Any], **more_here: str) -> lis
     """
     there, here = manifest["environment"], {**environment(), **more_here}
     return [
-        f"{key}: {there.get(key)} when saved, {here.get(key)} here"
+        printable(f"{key}: {there.get(key)} when saved, {here.get(key)} here")
         for key in sorted((there.keys() | here.keys()) - (_AT_TIMES - (there.keys() & here.keys())))
         if there.get(key) != here.get(key)
     ]

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from envs.pool.pool import WorkerError, WorkerPool
+from envs.pool.shared_rollout import MAX_WORKERS
 from tests.envs.pool_trials import (
     LANES,
     LONG,
@@ -182,3 +183,19 @@ def cmdline(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return b""
+
+
+def test_workers_outlive_a_lost_terminal() -> None:
+    """It tells the whole session; the owner alone ends its workers."""
+    with WorkerPool(1) as pool:
+        before = pool.run(SHORT, POLICY, lanes=LANES)
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            os.kill(pool._pool[0].popen.pid, number)
+        again = pool.run(SHORT, POLICY, lanes=LANES)
+        assert pool.respawned == 0
+    assert_same(before, again)
+
+
+def test_more_workers_than_shared_memory_has_room_for() -> None:
+    with pytest.raises(ValueError, match="--workers must be from 1 to 1024, not 1025"):
+        WorkerPool(MAX_WORKERS + 1)

@@ -1,6 +1,7 @@
 """Files of moving and still pictures."""
 
 import os
+import signal
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -10,6 +11,7 @@ from PIL import Image
 
 from envs.viewing import gl
 from envs.viewing.video import picked, write_gif, write_still, write_video
+from train.run.signals import interrupt_on_signals
 
 
 class TestVideo:
@@ -42,6 +44,25 @@ class TestVideo:
             write_video(path, failing(), fps=10)
         assert os.listdir(tmp_path) == ["x.mp4"]
         assert path.read_bytes() == b"old"
+
+    @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGVTALRM])
+    def test_a_signal_leaves_no_file(self, tmp_path: Path, number: int) -> None:
+        """Half a video lay about after the terminal was lost."""
+
+        def cut_off():
+            yield from self.frames(3)
+            os.kill(os.getpid(), number)
+            yield from self.frames(3)
+
+        before = signal.getsignal(number)
+        try:
+            signal.signal(number, signal.SIG_DFL)
+            interrupt_on_signals()
+            with pytest.raises(KeyboardInterrupt):
+                write_video(tmp_path / "x.mp4", cut_off(), fps=10)
+        finally:
+            signal.signal(number, before)
+        assert not os.listdir(tmp_path)
 
     def test_nothing_is_made_before_the_first_frame(self, tmp_path: Path) -> None:
         def failing():

@@ -180,3 +180,10 @@ def test_a_real_model_acts(recurrent: bool) -> None:
     first, second = agent.act(inputs), agent.act(inputs)
     assert first.shape == (3, 4)
     assert (first != second).any() == recurrent
+
+
+def test_numbers_and_workers_as_for_our_own_agents() -> None:
+    assert program.parse(["--agent", "x:y", "--goals", "1e1"]).goals == 10
+    settings = program.parse(["--agent", "x:y", "--workers", "1e6"])
+    with pytest.raises(InputError, match="--workers must be from 1 to 1024, not 1000000"):
+        settings.make_suite()

@@ -14,9 +14,11 @@ from eval import continual, curves, report
 from eval.reporting import suite_tables, tables
 from eval.reporting.loading import load_runs, stream_groups
 from eval.reporting.report_writer import Page
-from eval.reporting.run_files import printable
 from tests.eval.made_up_runs import write_evaluation, write_stream_run, write_training_run
+from tests.nasty import NASTY, changed, places
 from train.run.input_error import InputError
+from train.run.printable import printable
+from train.run.verified_folder import CheckpointError, read_file
 
 FILES = ("config.json", "metrics.jsonl", "timing.jsonl", "results/eval-test-9.json")
 STREAM_FILES = ("config.json", "metrics.jsonl", "timing.jsonl", "results/retention.json")
@@ -53,37 +55,6 @@ def problems_of(folder: Path) -> tuple[str, ...]:
     except InputError as error:
         return error.problems
     return ()
-
-
-NASTY = st.one_of(
-    st.sampled_from(
-        [None, True, -1, 0, 10**30, 10**400, 1e300, -1e18, "", "\x1b[31m", "\ud800", [], {}, [[]],
-         "<script>", "2400", [1, 2], {"a": 1}, float("nan"), json.loads("[" * 90 + "]" * 90)]
-    ),
-    st.integers(), st.floats(), st.text(max_size=5),
-)  # fmt: skip
-
-
-def places(value: Any, path: tuple = ()) -> list[tuple]:
-    """Every place in a JSON value, but only the first three of a list."""
-    found = [path]
-    pairs = value.items() if isinstance(value, dict) else enumerate(value[:3])
-    for key, item in pairs:
-        found += places(item, (*path, key)) if isinstance(item, dict | list) else [(*path, key)]
-    return found
-
-
-def changed(value: Any, path: tuple, new: Any, remove: bool) -> Any:
-    if not path:
-        return new
-    parent = value
-    for key in path[:-1]:
-        parent = parent[key]
-    if remove:
-        del parent[path[-1]]
-    else:
-        parent[path[-1]] = new
-    return value
 
 
 @settings(
@@ -166,3 +137,20 @@ def test_the_field_is_named(runs, tmp_path) -> None:
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[31m\n\u202e é – ×") == "a\\x1b[31m\\n\\u202e é – ×"
+
+
+@pytest.mark.parametrize("program", [report.main, curves.main])
+def test_numbers_may_be_written_as_people_write_them(program, tmp_path, capsys) -> None:
+    """Read, so that the run is what is missing, and not a number."""
+    with pytest.raises(SystemExit) as ended:
+        program([str(tmp_path / "none"), "--window", "1e1", "--out", str(tmp_path / "a.png")])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "none" in said
+    assert "window" not in said
+
+
+def test_a_log_that_cannot_be_read_is_no_checkpoint(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match="restore it from a copy") as raised:
+        read_file(tmp_path / "metrics.jsonl", 10)
+    assert "checkpoint" not in str(raised.value)

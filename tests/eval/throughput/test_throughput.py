@@ -155,3 +155,7 @@ def test_bad_input_is_told_all_at_once(capsys, tmp_path: Path) -> None:
     for part in ("'gym'", "--repeats", "--envs 7", "--out"):
         assert part in said
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_may_be_written_as_people_write_them() -> None:
+    assert parse(["--steps", "1e3", "--train-steps", "2_000"]).steps == 1000

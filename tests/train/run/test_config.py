@@ -46,7 +46,11 @@ def test_resolving_fills_in_every_default() -> None:
     config = Config(suite="ML10").resolved(10)
     assert (config.total_steps, config.trials) == (20_000_000, 40)
     assert config.run == Path("runs/ML10-short-seed1")
-    assert [name for name, value in config.to_json().items() if value is None] == ["task", "run"]
+    assert [name for name, value in config.to_json().items() if value is None] == [
+        "task",
+        "init_from",
+        "run",
+    ]
     assert config.resolved(10) == config
     given = dataclasses.replace(RICH, total_steps=7, proposals=0.25)
     assert given.resolved(2) == given
@@ -206,3 +210,7 @@ def test_every_field_is_either_changeable_or_guarded() -> None:
         RICH, seed=8, lanes=1, workers=1, ppo=dataclasses.replace(RICH.ppo, clip=0.1)
     )
     assert [line.split(":")[0] for line in difference(RICH, other)] == ["seed", "lanes", "ppo.clip"]
+
+
+def test_workers_have_room_in_shared_memory() -> None:
+    assert "--workers must be from 1 to 1024, not 1025" in Config(workers=1025).validate()

@@ -9,15 +9,20 @@ import pytest
 from train.run.signals import StopSignal, interrupt_on_signals
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FATAL = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+FATAL = (
+    *(signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+    *(signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO),
+)
+HARMLESS = (signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT)
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (*STOPPING, *FATAL)}
+    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
     yield
     for number, handler in before.items():
-        signal.signal(number, handler)
+        if handler is not None and number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -42,3 +47,10 @@ def test_evaluations_are_interrupted(number: int) -> None:
     interrupt_on_signals()
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", HARMLESS)
+def test_what_ends_no_program_is_left_alone(number: int) -> None:
+    interrupt_on_signals()
+    os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is signal.SIG_DFL
