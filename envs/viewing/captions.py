@@ -68,7 +68,8 @@ class Layout:
 def lines(cell: Cell) -> tuple[str, str, str]:
     """The words on a cell: its two lines above the picture, and what stands in it."""
     trial = cell.trial
-    where = f"{trial.split} goal {trial.goal_index}   episode {cell.episode}/{trial.episodes}"
+    kind = "episode" if trial.fork is None else "attempt"
+    where = f"{trial.split} goal {trial.goal_index}   {kind} {cell.episode}/{trial.episodes}"
     return (
         trial.task,
         f"{where}   step {cell.step}",

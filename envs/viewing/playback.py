@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from envs.memory_tests.fork import UNCOMMITTED, UNRELATED
 from envs.pool.policies import make_actor
 from envs.pool.pool import Policy
 from envs.trials.block import Block, Runners
@@ -34,6 +35,7 @@ class Cell:
         total: return of the episode so far, undiscounted.
         success: whether the last step was a success.
         succeeded_at: first successful step of each episode so far, None where there is none.
+        choice: in FORK the target touched in this attempt, else -1.
         fault: physics became unstable; the trial stands still from then on, as in a worker.
     """
 
@@ -45,6 +47,7 @@ class Cell:
     total: float = 0.0
     success: bool = False
     succeeded_at: list[int | None] = field(default_factory=lambda: [None])
+    choice: int = UNCOMMITTED
     fault: bool = False
     _posed: bool = False
 
@@ -71,6 +74,17 @@ class Cell:
         """Where the goal is, (3,) metres."""
         return self.runner.target
 
+    def targets(self) -> list[tuple[np.ndarray, bool]]:
+        """Places (3,) in metres of a FORK trial's targets, and whether each counts now.
+
+        Empty in a trial of another kind, and in an attempt in another scene.
+        """
+        fork = self.runner.fork
+        counts = UNRELATED if fork is None else fork.fork.targets[self.episode - 1]
+        if fork is None or counts == UNRELATED:
+            return []
+        return [(fork.scene.place(i), i == counts) for i in range(fork.fork.options)]
+
     def expect_step(self) -> None:
         """The simulator is about to take a step, so that `pose` will be out of date."""
         self.step += 1
@@ -78,7 +92,7 @@ class Cell:
 
     def note(self, step: TrialStep) -> None:
         """Keep the outcome of the step that the simulator has taken."""
-        self.fault = step.fault
+        self.fault, self.choice = step.fault, step.choice
         self.reward, self.success = float(step.reward), step.success
         self.total += self.reward
         if self.fault:
@@ -90,6 +104,7 @@ class Cell:
         """Turn to the episode whose reset the last step has already made."""
         self.episode += 1
         self.step, self.reward, self.total, self.success = 0, 0.0, 0.0, False
+        self.choice = UNCOMMITTED
         self.succeeded_at.append(None)
         self._posed = False
 

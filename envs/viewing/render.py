@@ -34,6 +34,8 @@ MIN_SIZE, MAX_SIZE = 96, 1024  # below that, labels do not fit
 
 _GEOMS = 2000  # a task has about a hundred
 _GOAL_RGBA = np.array([0.1, 1.0, 0.2, 0.5], dtype=np.float32)
+_OTHER_RGBA = np.array([0.75, 0.75, 0.8, 0.5], dtype=np.float32)
+_WRONG_RGBA = np.array([0.9, 0.15, 0.1, 1.0], dtype=np.float32)
 _GOAL_RADIUS = 0.025  # metres
 _OVERSAMPLING = 2  # against jagged edges: on Mesa twice as fast as OpenGL's own four samples
 _UPSIDE_DOWN = -0.1  # of the camera's upward direction, the vertical part
@@ -82,7 +84,8 @@ class Stage:
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         option = mujoco.MjvOption()
         mujoco.mjv_updateScene(model, cell.pose, option, None, camera, everything, scene)
-        _mark_goal(scene, cell.target)
+        for place, rgba in marks(cell):
+            _mark(scene, place, rgba)
         area = mujoco.MjrRect(0, 0, self._side, self._side)
         pixels = np.empty((self._side, self._side, 3), dtype=np.uint8)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, resources)
@@ -125,7 +128,24 @@ class Stage:
         self._context = None
 
 
-def _mark_goal(scene: Any, place: np.ndarray) -> None:
+def marks(cell: Cell) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Where to mark what, (3,) metres and RGBA: the goal, or the targets of a FORK trial.
+
+    The target that counts is green, the others are grey; a wrong one that was touched turns red,
+    and the right one opaque.
+    """
+    if cell.trial.fork is None:
+        return [(cell.target, _GOAL_RGBA)]
+    found = []
+    for option, (place, counts) in enumerate(cell.targets()):
+        touched = option == cell.choice
+        rgba = (_GOAL_RGBA if counts else _WRONG_RGBA if touched else _OTHER_RGBA).copy()
+        rgba[3] = 1.0 if touched else rgba[3]
+        found.append((place, rgba))
+    return found
+
+
+def _mark(scene: Any, place: np.ndarray, rgba: np.ndarray) -> None:
     """A translucent sphere: the tasks' own markers are of all sizes and colours, or absent."""
     if scene.ngeom >= scene.maxgeom:
         return
@@ -135,7 +155,7 @@ def _mark_goal(scene: Any, place: np.ndarray) -> None:
         np.full(3, _GOAL_RADIUS),
         place.astype(np.float64),
         np.eye(3).ravel(),
-        _GOAL_RGBA,
+        rgba,
     )
     scene.geoms[scene.ngeom].emission = 0.5  # bright in the shade of a shelf, too
     scene.ngeom += 1

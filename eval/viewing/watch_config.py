@@ -11,6 +11,7 @@ from typing import Literal
 
 import tyro
 
+from envs.memory_tests.fork import fork_settings
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
 from envs.pool.pool import Policy
@@ -18,7 +19,14 @@ from envs.trials.trial import Trial
 from envs.viewing import gl  # before what needs MuJoCo: see there
 from envs.viewing.captions import Layout
 from envs.viewing.render import MAX_SIZE, MIN_SIZE, Camera, GLError
-from eval.goals.config import MAX_EPISODES, chosen_path, half_of, imported_core, nearest_folder
+from eval.goals.config import (
+    MAX_EPISODES,
+    chosen_path,
+    fork_of,
+    half_of,
+    imported_core,
+    nearest_folder,
+)
 from eval.goals.measure import LANES
 from eval.viewing.viewer import display_problems
 from train.collect import acting_policy
@@ -159,7 +167,12 @@ class Program:
 
 def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; ends with exit code 2 where it cannot be read."""
-    settings = read(Settings, argv, "eval.watch", config=(tyro.conf.FlagCreatePairsOff,))
+    off = (tyro.conf.FlagCreatePairsOff,)
+    settings = read(Settings, argv, "eval.watch", config=off)
+    fork = None if settings.source is None else fork_of(settings.source)
+    if fork is not None:  # the suite's own attempts, unless others are asked for
+        default = Settings(episodes=fork.episodes, horizon=fork.horizon)
+        settings = read(Settings, argv, "eval.watch", config=off, default=default)
     return dataclasses.replace(settings, task=tuple(spelt(t, TASKS) for t in settings.task))
 
 
@@ -182,6 +195,12 @@ def prepare(settings: Settings) -> Program:
             problems += [f"{saved.path / 'config.json'}: {problem}" for problem in invalid]
         except CheckpointError as error:
             problems += str(error).splitlines()
+    if config is not None and fork_settings(config.suite) is not None:
+        problems += [
+            f"--{name} does not apply to FORK: leave it out"
+            for name in ("scripted", "repeating")
+            if getattr(settings, name)
+        ]
     if problems:
         stop(problems)
     if settings.random or settings.scripted or agent is None:
