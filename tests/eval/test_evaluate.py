@@ -242,8 +242,8 @@ def test_unusable_checkpoints_are_refused(
     expected = {
         "absent": f"no checkpoint at {folder}",
         "damaged": "SHA-256 differs",
-        "foreign": "does not hold a Strata agent",
-        "other": "does not hold a Strata agent",
+        "foreign": "config.json does not fit its configuration: unknown field lr",
+        "other": "agent.safetensors does not fit its configuration",
         "senseless": "unknown suite 'ML11': did you mean",
     }
     assert expected[kind] in "\n".join(lines[1:])

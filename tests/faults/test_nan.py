@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from tests.faults.runs import PER_ITERATION, TINY, assert_finite, assert_same_run, lines
-from train import loop
 from train.algorithms import ppo
 from train.algorithms.ppo import PPO
 from train.rl2 import main
@@ -159,7 +158,7 @@ def test_a_single_bad_minibatch_is_left_out(monkeypatch, part: str) -> None:
 
 def test_a_policy_of_nan_stops_before_the_physics(monkeypatch, capsys, unfaulted) -> None:
     """A NaN action is an error that names trial and weight; the checkpoint before it is kept."""
-    original, calls = loop.acting_policy, []
+    original, calls = ppo.acting_policy, []
 
     def acting_policy(agent: Any, **options: Any) -> Any:
         policy = original(agent, **options)
@@ -169,7 +168,7 @@ def test_a_policy_of_nan_stops_before_the_physics(monkeypatch, capsys, unfaulted
         return policy
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "acting_policy", acting_policy)
+        patch.setattr(ppo, "acting_policy", acting_policy)
         assert train()[0] == 1
     said = capsys.readouterr().err
     for part in ("non-finite action", "not finite: head.log_std", "task reach-v3", "step 0"):

@@ -178,7 +178,7 @@ def test_a_slow_policy_is_evaluated_by_its_level(
         assert "recall.keys" not in policy.weights
     chosen = evaluate.policies(settings, subject)["stochastic"]
     assert np.unique(chosen.weights["head.bias"]).tolist() == [0.25]
-    path = evaluate.result_path(settings, subject.saved)
+    path = evaluate.result_path(settings, subject)
     assert path is not None
     assert path.name == "eval-test-000000000000-level2-goals3.json"
     with pytest.raises(InputError, match="no policy of level 4"):

@@ -33,8 +33,8 @@ def digest() -> int:
     state = made()
     bits = [
         tensor.double().view(torch.int64).sum().item()
-        for module in (state.agent, state.critic, state.belief)
-        for tensor in module.state_dict().values()
+        for group in state.learner.tensors().values()
+        for tensor in group.values()
     ]
     return hash(tuple(bits))
 

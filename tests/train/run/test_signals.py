@@ -19,6 +19,9 @@ HARMLESS = (signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT)
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    for number in (*STOPPING, *FATAL):  # whatever started the tests may ignore some of them
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         if handler is not None and number not in (signal.SIGKILL, signal.SIGSTOP):
