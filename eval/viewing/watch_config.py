@@ -11,6 +11,7 @@ from typing import Literal
 
 import tyro
 
+from agents.rl2 import RL2Agent
 from envs.memory_tests.fork import fork_settings
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
@@ -179,13 +180,7 @@ def parse(argv: Sequence[str]) -> Settings:
 def prepare(settings: Settings) -> Program:
     """Open the checkpoint and draw the goals. Raises InputError, which lists every problem."""
     problems = settings.problems() + imported_core(settings.core)
-    if settings.live:
-        problems += display_problems()
-    else:
-        try:
-            gl.backend()
-        except GLError as error:
-            problems += str(error).splitlines()
+    problems += display_problems() if settings.live else _backend_problems()
     saved = agent = config = None
     if settings.source is not None:
         try:
@@ -203,11 +198,7 @@ def prepare(settings: Settings) -> Program:
         ]
     if problems:
         stop(problems)
-    if settings.random or settings.scripted or agent is None:
-        policy = Policy(kind=settings.who)
-    else:
-        attempts = half_of(settings.episodes) if settings.repeating else 0
-        policy = acting_policy(agent, deterministic=settings.deterministic, attempts=attempts)
+    policy = _policy(settings, agent)
     try:
         suite = None
         if config is not None:
@@ -241,6 +232,23 @@ def prepare(settings: Settings) -> Program:
         columns=columns,
         notes=notes,
     )
+
+
+def _backend_problems() -> list[str]:
+    """What keeps pictures from being drawn here."""
+    try:
+        gl.backend()
+    except GLError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _policy(settings: Settings, agent: RL2Agent | None) -> Policy:
+    """What acts: the agent, or who else was asked for."""
+    if settings.random or settings.scripted or agent is None:
+        return Policy(kind=settings.who)
+    attempts = half_of(settings.episodes) if settings.repeating else 0
+    return acting_policy(agent, deterministic=settings.deterministic, attempts=attempts)
 
 
 def _tasks(settings: Settings, suite: Suite | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
