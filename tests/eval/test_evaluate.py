@@ -1,6 +1,7 @@
 """The evaluator's command line, from checkpoint to table and JSON."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -338,7 +339,9 @@ def test_an_agent_is_measured_on_other_tasks(
     assert path == run / "results" / f"eval-test-000000000080{label}-goals3.json"
 
 
-def test_results_of_other_tasks_are_not_the_runs_in_a_report(run: Path) -> None:
+def test_results_of_other_tasks_are_not_the_runs_in_a_report(run: Path, tmp_path: Path) -> None:
+    shared, run = run, tmp_path / "own"
+    shutil.copytree(shared, run, ignore=shutil.ignore_patterns("results"))
     argv = [str(run), "--preset", "quick", *SMALL, "--task", "push-v3"]
     assert evaluate.main(argv) == 0
     found = list((run / "results").glob("*-on-ML1-push-v3-*.json"))
