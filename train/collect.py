@@ -94,6 +94,8 @@ def practising(trials: Sequence[Trial], share: float) -> list[Trial]:
 
 def practice_metrics(rollout: Rollout, practise: Tensor) -> dict[str, float]:
     """``told/success``: of attempts that were shown the true target; ``committed/e`` of others."""
+    if rollout.choices is None:  # no trials with hidden targets
+        return {}
     told = rollout.chosen(practise & rollout.usable)
     metrics = {}
     if len(told.task_ids):

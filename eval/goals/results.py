@@ -26,6 +26,16 @@ BOUNDS = ("untrained", "random", "scripted")  # floors and ceiling
 _WIDTH = 150  # columns of a table that is not shown in a terminal
 
 
+def provenance(saved: Checkpoint) -> dict[str, Any]:
+    """Which checkpoint was measured and what made it, as JSON values."""
+    return {
+        "path": str(saved.path),
+        "step": saved.step,
+        "environment": saved.manifest["environment"],
+        "git_commit": saved.manifest["git_commit"],
+    }
+
+
 @dataclass(frozen=True)
 class Measured:
     """One policy on the evaluation trials: outcomes, their summary and wall-clock seconds."""
@@ -62,12 +72,7 @@ class Evaluation:
         return {
             "kind": "strata evaluation",
             "schema": SCHEMA,
-            "checkpoint": {
-                "path": str(saved.path),
-                "step": saved.step,
-                "environment": saved.manifest["environment"],
-                "git_commit": saved.manifest["git_commit"],
-            },
+            "checkpoint": provenance(saved),
             "environment": environment(),
             "config": saved.config,
             "settings": self.settings,

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from envs.metaworld.suites import Suite
 from eval.goals.metrics import Interval
-from eval.goals.results import print_table
+from eval.goals.results import print_table, provenance
 from eval.memory_tests.fork_measure import ForkOutcomes
 from eval.memory_tests.fork_metrics import Ceilings, ForkSummary, shares, summarise_fork
 from train.run.checkpoint import Checkpoint
@@ -106,12 +106,7 @@ class ForkEvaluation:
         return {
             "kind": KIND,
             "schema": SCHEMA,
-            "checkpoint": {
-                "path": str(saved.path),
-                "step": saved.step,
-                "environment": saved.manifest["environment"],
-                "git_commit": saved.manifest["git_commit"],
-            },
+            "checkpoint": provenance(saved),
             "environment": environment(),
             "config": saved.config,
             "settings": self.settings,

@@ -96,6 +96,8 @@ class Rollout:
         known = [name for name in fixed if getattr(parts[0], name) is not None]
         joined = {name: torch.cat([getattr(p, name) for p in parts], dim=1) for name in timed}
         joined |= {name: torch.cat([getattr(p, name) for p in parts]) for name in known}
+        by_episode = [n for n in ("choices", "targets") if getattr(parts[0], n) is not None]
+        joined |= {name: torch.cat([getattr(p, name) for p in parts], dim=1) for name in by_episode}
         return dataclasses.replace(parts[0], **joined)
 
     @property
@@ -118,7 +120,9 @@ class Rollout:
         return self.chosen(self.usable)
 
     def chosen(self, keep: Bool[Tensor, " trial"]) -> Rollout:
-        """Only the trials of `keep`."""
+        """Only the trials of `keep`; itself where that is all of them, as a copy costs time."""
+        if bool(keep.all()):
+            return self
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
         fixed = ("usable", "task_ids", "goals")
         known = [name for name in ("recall", "kinds") if getattr(self, name) is not None]
