@@ -92,15 +92,15 @@ def practising(trials: Sequence[Trial], share: float) -> list[Trial]:
     ]
 
 
-def practice_metrics(rollout: Rollout, practise: Tensor) -> dict[str, float]:
+def practice_metrics(rollout: Rollout) -> dict[str, float]:
     """``told/success``: of attempts that were shown the true target; ``committed/e`` of others."""
     if rollout.choices is None:  # no trials with hidden targets
         return {}
-    told = rollout.chosen(practise & rollout.usable)
+    told = rollout.chosen(~rollout.own & rollout.usable)
     metrics = {}
     if len(told.task_ids):
         metrics["told/success"] = float(told.success_by_episode().mean())
-    own = rollout.chosen(~practise & rollout.usable)
+    own = rollout.chosen(rollout.own & rollout.usable)
     if own.choices is not None and len(own.task_ids):
         shares = (own.choices >= 0).float().mean(dim=1).tolist()
         metrics |= {f"committed/{e + 1}": share for e, share in enumerate(shares)}

@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy, WorkerPool
 from envs.trials.trial import Trial
@@ -98,9 +96,8 @@ def iterate(
     state.learner.observe(rollout)
     learnt |= rollback.check(learnt)
     kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
-    practised = torch.tensor([trial.practise for trial in trials])
-    metrics = success_metrics(rollout.chosen(~practised), tasks, "train")
-    metrics |= proposal_metrics(rollout, trials) | practice_metrics(rollout, practised)
+    metrics = success_metrics(rollout.chosen(rollout.own), tasks, "train")
+    metrics |= proposal_metrics(rollout, trials) | practice_metrics(rollout)
     if config.balance:
         state.note_success_by_task({task: metrics.get(f"train/success/{task}") for task in tasks})
     metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept

@@ -205,9 +205,9 @@ class PPO:
             targets=targets,
             critic_inputs=critic_inputs,
         )
-        targets_by_step = None if rollout.targets is None else rollout.target_by_step().to(device)
+        read = None if rollout.targets is None else rollout.target_when_read().to(device)
         knew = self._knew(rollout, hidden)
-        data = _Data(rollout, task_ids, whole, old_log_std, explained, targets_by_step, knew)
+        data = _Data(rollout, task_ids, whole, old_log_std, explained, read, knew)
         return data, starts
 
     def _learn(
@@ -273,11 +273,11 @@ class PPO:
         return (entropy * weight).sum() / weight.sum().clamp(min=1.0)
 
     def _knew(self, rollout: Rollout, hidden: Tensor) -> dict[str, float]:
-        """Accuracy of the belief at the end of each attempt; nothing without hidden targets."""
+        """Accuracy of the belief when it is read, in trials that do not practise."""
         if self.agent.belief is None or rollout.targets is None:
             return {}
-        ends = hidden[rollout.horizon - 1 :: rollout.horizon]
-        _, right = self.agent.belief.errors(ends, rollout.targets.clamp(min=0).to(hidden.device))
+        read, targets = hidden[rollout.when_read][:, rollout.own], rollout.targets[:, rollout.own]
+        _, right = self.agent.belief.errors(read, targets.clamp(min=0).to(hidden.device))
         return {f"belief_right/{e + 1}": float(row.mean()) for e, row in enumerate(right)}
 
     def _view(self, one: _Pass, number: int, batch: Batch, outputs: Unrolled) -> MinibatchView:

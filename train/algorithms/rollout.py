@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from agents.heads import GOAL_DIM
 from agents.input_layout import OBS, OBS_DIM
+from envs.memory_tests.fork import STILL
 from envs.pool.shared_rollout import TrialBatch
 from envs.trials.practice import PARTS
 from envs.trials.trial import Trial
@@ -43,6 +44,7 @@ class Rollout:
             None: all are the suite's own.
         choices: in FORK the target that each attempt touched, -1 for none; else None.
         targets: in FORK the target z that counted in each attempt, -1 in another scene; else None.
+        practised: trials that showed the true target to an agent that acts on aims; None: none.
     """
 
     inputs: Float[Tensor, "time trial input"]
@@ -58,6 +60,7 @@ class Rollout:
     kinds: Int[Tensor, " trial"] | None = None
     choices: Int[Tensor, "episode trial"] | None = None
     targets: Int[Tensor, "episode trial"] | None = None
+    practised: Bool[Tensor, " trial"] | None = None
 
     @classmethod
     def from_batch(
@@ -85,6 +88,7 @@ class Rollout:
             kinds=torch.tensor(
                 [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
             ),
+            practised=torch.tensor([trial.practise for trial in trials]),
             **_of_forks(batch, trials),
         )
 
@@ -92,7 +96,7 @@ class Rollout:
     def join(parts: Sequence[Rollout]) -> Rollout:
         """The trials of all parts side by side, e.g. of groups acted by different weights."""
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
-        fixed = ("usable", "task_ids", "goals", "recall", "kinds")
+        fixed = ("usable", "task_ids", "goals", "recall", "kinds", "practised")
         known = [name for name in fixed if getattr(parts[0], name) is not None]
         joined = {name: torch.cat([getattr(p, name) for p in parts], dim=1) for name in timed}
         joined |= {name: torch.cat([getattr(p, name) for p in parts]) for name in known}
@@ -125,7 +129,8 @@ class Rollout:
             return self
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
         fixed = ("usable", "task_ids", "goals")
-        known = [name for name in ("recall", "kinds") if getattr(self, name) is not None]
+        optional = ("recall", "kinds", "practised")
+        known = [name for name in optional if getattr(self, name) is not None]
         by_episode = [n for n in ("choices", "targets") if getattr(self, n) is not None]
         return dataclasses.replace(
             self,
@@ -152,6 +157,28 @@ class Rollout:
         """The target that counts at each step, -1 in another scene; of FORK trials alone."""
         assert self.targets is not None
         return self.targets.repeat_interleave(self.horizon, dim=0)
+
+    def target_when_read(self) -> Int[Tensor, "time trial"]:
+        """The same where the agent reads its belief, the last still step; -1 elsewhere.
+
+        Practice does not count: the hand goes to the target there, which would teach that the
+        target lies where the hand went.
+        """
+        assert self.targets is not None
+        read = torch.full((self.steps, self.targets.shape[1]), -1)
+        read[self.when_read] = torch.where(self.own, self.targets, -1)
+        return read
+
+    @property
+    def own(self) -> Bool[Tensor, " trial"]:
+        """Trials in which the agent was not shown the true target."""
+        none = torch.zeros_like(self.usable)
+        return ~(none if self.practised is None else self.practised)
+
+    @property
+    def when_read(self) -> slice:
+        """The last still step of each attempt of a FORK trial."""
+        return slice(STILL - 1, None, self.horizon)
 
     def by_episode(
         self, values: Shaped[Tensor, "time trial"]
