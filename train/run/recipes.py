@@ -13,7 +13,8 @@ from train.run.config import Config
 
 _Kind = TypeVar("_Kind", bound=Config)
 
-FORK_STEPS = {2: 500_000, 4: 1_500_000, 8: 4_000_000}  # by targets, for one scene
+REACH_STEPS = {2: 750_000, 4: 2_000_000, 8: 4_000_000}  # by targets
+JOINT_STEPS = 1_200_000  # for one scene
 FORK_TRIALS = 48  # about 10,000 steps
 
 
@@ -31,7 +32,9 @@ def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
     """
     steps = fork.episodes * fork.horizon
     return kind(
-        total_steps=FORK_STEPS[fork.options] * len(fork.scenes),
+        total_steps=sum(
+            REACH_STEPS[fork.options] if scene == "reach" else JOINT_STEPS for scene in fork.scenes
+        ),
         episodes=fork.episodes,
         horizon=fork.horizon,
         trials=FORK_TRIALS * len(fork.scenes),
