@@ -69,8 +69,8 @@ ARMS: dict[str, Arm] = {
     "hierarchical": HIERARCHICAL,
 }
 STREAM_ARMS: dict[str, Arm] = {
-    "ewc": Arm(reference=lambda agent, how: OnlineEWC(how.ewc, how.ewc_decay)),
-    "l2": Arm(reference=lambda agent, how: L2(how.l2)),
+    "ewc": Arm(reference=lambda agent, how: OnlineEWC(agent, how.ewc, how.ewc_decay)),
+    "l2": Arm(reference=lambda agent, how: L2(agent, how.l2)),
     "progress-compress": Arm(reference=ProgressAndCompress),
     "joint": Arm(tasks="at once"),
     "single": Arm(tasks="alone"),

@@ -23,7 +23,7 @@ from memory.gaussian import gaussian_kl
 from memory.restored import check_tensors, number
 from train.algorithms.rollout import Rollout
 from train.long_term.contract import MinibatchView
-from train.long_term.reference import ReferenceConfig, Weights, fisher_diagonal, quadratic
+from train.long_term.reference import ReferenceConfig, Weights, fisher_diagonal, not_negative, quadratic
 
 TRIALS = 10  # of one step of distillation
 
@@ -125,6 +125,7 @@ class ProgressAndCompress:
         fisher = {k.removeprefix("fisher."): v for k, v in tensors.items() if k[:7] == "fisher."}
         if fisher:  # there is none before the first boundary
             check_tensors(fisher, dict(self.base.named_parameters()))
+            not_negative(fisher, "")
         self.divergence = number(state, "divergence", -1e9, 1e9)
         self.base.load_state_dict(base)
         self.fisher = {name: value.clone() for name, value in fisher.items()}

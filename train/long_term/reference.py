@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.rl2 import RL2Agent
 from memory.restored import check_tensors
@@ -105,14 +105,19 @@ class Anchored:
     """A pull of the policy's weights to where the last phase left them: the common part.
 
     Args:
+        agent: whose weights are held.
         weight: lambda.
     """
 
     cap = inf  # as published: nothing bounds the pull but PPO's own clipping of the whole gradient
     uses_boundaries = True
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, agent: nn.Module, weight: float) -> None:
         self.weight = weight
+        self._like = {
+            name: torch.empty_like(weight, device="meta", requires_grad=False)
+            for name, weight in agent.named_parameters()
+        }
         self.anchor: Weights = {}
         self.importance: Weights = {}
 
@@ -162,17 +167,28 @@ class Anchored:
         return {}
 
     def restore(self, tensors: Weights, state: dict[str, Any]) -> None:
-        """Inverse of `tensors`. Raises ValueError where they are of another kind of memory."""
-        parts: dict[str, Weights] = {"anchor": {}, "importance": {}}
-        for key, value in tensors.items():
-            part, _, name = key.partition(".")
-            if part not in parts or not name:
-                raise ValueError(f"unknown tensor {key}")
-            parts[part][name] = value.clone()
-        if parts["anchor"].keys() != parts["importance"].keys():
-            raise ValueError("weights and their importance do not belong together")
-        check_tensors(parts["importance"], parts["anchor"])
-        self.anchor, self.importance = parts["anchor"], parts["importance"]
+        """Inverse of `tensors`.
+
+        Raises:
+            ValueError: they are of another kind of memory or another agent, or pull the wrong way.
+        """
+        like = {f"{part}.{n}": w for part in ("anchor", "importance") for n, w in self._like.items()}
+        if tensors:  # there are none before the first boundary
+            check_tensors(tensors, like)
+            not_negative(tensors, "importance.")
+        self.anchor = _copied(tensors, "anchor.")
+        self.importance = _copied(tensors, "importance.")
+
+
+def not_negative(tensors: Weights, prefix: str) -> None:
+    """Raise ValueError where a weight would be pushed away from where it was."""
+    for name, value in tensors.items():
+        if name.startswith(prefix) and bool((value < 0).any()):
+            raise ValueError(f"{name} must not be negative")
+
+
+def _copied(tensors: Weights, prefix: str) -> Weights:
+    return {n.removeprefix(prefix): w.clone() for n, w in tensors.items() if n.startswith(prefix)}
 
 
 class L2(Anchored):
@@ -191,12 +207,13 @@ class OnlineEWC(Anchored):
     1805.06370, section 4).
 
     Args:
+        agent: whose weights are held.
         weight: lambda.
         decay: gamma.
     """
 
-    def __init__(self, weight: float, decay: float) -> None:
-        super().__init__(weight)
+    def __init__(self, agent: nn.Module, weight: float, decay: float) -> None:
+        super().__init__(agent, weight)
         self.decay = decay
 
     def importance_of(self, agent: RL2Agent, rollout: Rollout, rng: np.random.Generator) -> Weights:

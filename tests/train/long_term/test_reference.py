@@ -89,7 +89,7 @@ class Line(torch.nn.Module):
 def test_minimum_between_two_quadratics(weight) -> None:
     """Task 1 leaves θ* with curvature Ω; with task 2 the minimum is (a c + λ Ω θ*) / (a + λ Ω)."""
     agent = Line([1.0, -2.0])
-    memory = OnlineEWC(weight, 0.9)
+    memory = OnlineEWC(agent, weight, 0.9)
     memory.anchor = {"theta": agent.theta.detach().clone()}
     memory.importance = {"theta": torch.tensor([4.0, 0.25])}
     a, c = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0])
@@ -111,7 +111,7 @@ def test_minimum_between_two_quadratics(weight) -> None:
 
 def test_l2_holds_all_weights_alike(make_learner, act) -> None:
     agent = make_learner().agent
-    memory = L2(0.3)
+    memory = L2(agent, 0.3)
     memory.end_phase(agent, act(agent), np.random.default_rng(0))
     moved = copy.deepcopy(agent)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_online_ewc_decays_what_is_older(make_learner, act) -> None:
     """Ω_2 = γ Ω_1 + F_2, and the anchor is the last phase's."""
     agent = make_learner().agent
     rollout = act(agent)
-    memory = OnlineEWC(1.0, 0.25)
+    memory = OnlineEWC(agent, 1.0, 0.25)
     memory.end_phase(agent, rollout, np.random.default_rng(0))
     first = fisher_diagonal(agent, rollout, np.random.default_rng(0))
     assert all(torch.equal(memory.importance[name], first[name]) for name in first)
@@ -138,11 +138,14 @@ def test_online_ewc_decays_what_is_older(make_learner, act) -> None:
     assert torch.equal(memory.anchor["head.mean.bias"], agent.head.mean.bias)
 
 
-@pytest.mark.parametrize("memory", [L2(0.5), OnlineEWC(5.0, 0.9), OnlineEWC(0.0, 0.9)])
-def test_nothing_is_held_before_the_first_boundary(make_learner, act, memory) -> None:
+MAKERS = [lambda agent: L2(agent, 0.5), lambda agent: OnlineEWC(agent, 5.0, 0.9)]
+
+
+@pytest.mark.parametrize("make", [*MAKERS, lambda agent: OnlineEWC(agent, 0.0, 0.9)])
+def test_nothing_is_held_before_the_first_boundary(make_learner, act, make) -> None:
     """Then PPO's step is its own, bit for bit; with weight 0 it is so for ever."""
     learners = [make_learner(), make_learner()]
-    rollout = act(learners[0].agent)
+    rollout, memory = act(learners[0].agent), make(learners[1].agent)
     for phase in range(2 if memory.weight == 0 else 1):
         learners[0].update(rollout, np.random.default_rng(phase))
         learners[1].update(rollout, np.random.default_rng(phase), memory)
@@ -150,11 +153,12 @@ def test_nothing_is_held_before_the_first_boundary(make_learner, act, memory) ->
         memory.end_phase(learners[1].agent, rollout, np.random.default_rng(9))
 
 
-@pytest.mark.parametrize("make", [lambda: L2(1e4), lambda: OnlineEWC(1e6, 0.9)])
+@pytest.mark.parametrize("make", [lambda a: L2(a, 1e4), lambda a: OnlineEWC(a, 1e6, 0.9)])
 def test_a_strong_pull_keeps_the_policy_where_it_was(make_learner, act, make) -> None:
     moved = []
     for held in (False, True):
-        learner, memory = make_learner(epochs=4, learning_rate=1e-3), make()
+        learner = make_learner(epochs=4, learning_rate=1e-3)
+        memory = make(learner.agent)
         rollout = act(learner.agent)
         if held:
             memory.end_phase(learner.agent, rollout, np.random.default_rng(0))
@@ -236,7 +240,7 @@ def test_what_is_remembered_survives_a_checkpoint(make_learner, act, kind) -> No
         config = ReferenceConfig(compress_epochs=2)
         if kind == "compress":
             return ProgressAndCompress(agent, config)
-        return L2(0.1) if kind == "l2" else OnlineEWC(1.0, 0.9)
+        return L2(agent, 0.1) if kind == "l2" else OnlineEWC(agent, 1.0, 0.9)
 
     agent = make_learner().agent
     rollout = act(agent)
@@ -255,12 +259,13 @@ def test_what_is_remembered_survives_a_checkpoint(make_learner, act, kind) -> No
         other.restore({"entries.key": torch.zeros(3)}, {})
 
 
-@pytest.mark.parametrize("memory", [L2(0.5), OnlineEWC(5.0, 0.9)])
+@pytest.mark.parametrize("make", MAKERS)
 def test_what_a_checkpoint_brings_back_joins_the_agent_on_its_device(
-    make_learner, act, memory
+    make_learner, act, make
 ) -> None:
     """Tensors are restored to the CPU; `meta` stands in for a GPU."""
     agent = make_learner().agent
+    memory = make(agent)
     memory.end_phase(agent, act(agent), np.random.default_rng(0))
     memory.restore(memory.tensors(), memory.state())
     loss = memory.loss(SimpleNamespace(agent=agent.to("meta")))
@@ -268,8 +273,42 @@ def test_what_a_checkpoint_brings_back_joins_the_agent_on_its_device(
     assert {value.device.type for value in memory.tensors().values()} == {"meta"}
 
 
-def test_an_untouched_memory_can_be_saved_too() -> None:
-    memory = OnlineEWC(1.0, 0.9)
+FORGED = [
+    (lambda kept: kept.pop("anchor.head.mean.bias"), r"anchor\.head\.mean\.bias is missing"),
+    (lambda kept: kept.update({"anchor.x": torch.zeros(1)}), r"anchor\.x does not belong here"),
+    (lambda kept: kept.update({"x": torch.zeros(1)}), "x does not belong here"),
+    (
+        lambda kept: kept.update({"anchor.head.mean.bias": torch.zeros(9)}),
+        r"anchor\.head\.mean\.bias must be float32 of shape \(4,\)",
+    ),
+    (
+        lambda kept: kept.update(
+            {name: value.double() for name, value in kept.items() if "mean.bias" in name}
+        ),
+        "not float64",
+    ),
+    (lambda kept: kept["importance.head.mean.bias"].fill_(torch.inf), "must be finite"),
+    (lambda kept: kept["importance.head.mean.bias"].fill_(-1.0), "must not be negative"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), FORGED, ids=[says for _, says in FORGED])
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_is_no_memory_of_this_agent_is_refused(make_learner, act, make, change, says) -> None:
+    """Anchor and importance of one another's shapes were taken, whatever the agent's were."""
+    agent = make_learner().agent
+    memory = make(agent)
+    memory.end_phase(agent, act(agent), np.random.default_rng(0))
+    kept = {name: value.clone() for name, value in memory.tensors().items()}
+    change(kept)
+    other = make(agent)
+    with pytest.raises(ValueError, match=says):
+        other.restore(kept, {})
+    assert other.tensors() == {}
+
+
+def test_an_untouched_memory_can_be_saved_too(make_learner) -> None:
+    memory = OnlineEWC(make_learner().agent, 1.0, 0.9)
     memory.restore(memory.tensors(), memory.state())
     assert memory.loss(SimpleNamespace(agent=None)) is None  # type: ignore[arg-type]
 
