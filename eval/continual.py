@@ -22,7 +22,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from eval.goals.config import nearest_folder
 from eval.goals.results import table_console
+from eval.outcome import write_and_show
 from eval.reporting.loading import load_runs, stream_groups
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import StreamRun
@@ -35,6 +37,7 @@ from eval.reporting.tables import (
     to_json,
 )
 from train.run.command_line import read
+from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.verified_folder import environment, replace_file
@@ -67,23 +70,16 @@ def show(console: Console, title: str, table: Table) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Read, check, write, print. Returns the exit code."""
     arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.continual")
+    if (out := arguments.out) is not None and (out.is_dir() or nearest_folder(out) is None):
+        stop([f"--out {out} cannot be written: name a file elsewhere, e.g. streams.json"])
     runs, left_out = load_runs(arguments.runs)
     for line in left_out:
         print(f"note: {line}", file=sys.stderr)
     groups = stream_groups(runs)
-    failed = None
-    try:
-        if arguments.out is not None:
-            write(arguments.out, groups)
-    except OSError as error:
-        failed = error
-    show_all(table_console(), groups)
-    if failed is not None:
-        print(f"error: {arguments.out} is not written ({failed})", file=sys.stderr)
-        return 1
-    if arguments.out is not None:
-        print(f"\nwritten: {arguments.out}")
-    return 0
+    paths = [] if arguments.out is None else [arguments.out]
+    return write_and_show(
+        paths, lambda: write(paths[0], groups), lambda: show_all(table_console(), groups)
+    )
 
 
 def write(path: Path, groups: dict[str, list[StreamRun]]) -> None:

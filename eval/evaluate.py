@@ -35,6 +35,7 @@ from eval.official.meta_evaluation import (
     official_evaluation,
     official_plan,
 )
+from eval.outcome import write_and_show
 from train.collect import acting_policy
 from train.run.checkpoint import environment_difference
 from train.run.console import forgiving_console
@@ -136,21 +137,15 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing was written; run the same command again", file=sys.stderr)
         return INTERRUPTED
-    written = 0 if path is None else write(evaluation, path)
-    evaluation.show(table_console())
-    if path is not None and written == 0:
-        print(f"\nwritten: {path}")
-    return written
+    return conclude(evaluation, path)
 
 
-def write(evaluation: Evaluation | ForkEvaluation, path: Path) -> int:
-    """Write the JSON, before anything is shown. Returns the exit code."""
-    try:
-        evaluation.write(path)
-    except OSError as error:
-        print(f"error: the result is not written ({error}): use --out FILE", file=sys.stderr)
-        return 1
-    return 0
+def conclude(evaluation: Evaluation | ForkEvaluation, path: Path | None) -> int:
+    """Write the JSON, then print the tables. Returns the exit code."""
+    paths = [] if path is None else [path]
+    return write_and_show(
+        paths, lambda: evaluation.write(paths[0]), lambda: evaluation.show(table_console())
+    )
 
 
 def result_path(settings: Settings, subject: Subject) -> Path | None:

@@ -11,19 +11,27 @@ a token (`hf auth login`, or HF_TOKEN). Exit codes: 0 done, 1 failed, 2 bad inpu
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 
+from eval.goals.config import nearest_folder
+from eval.memory_tests.fork_results import KIND as FORK_KIND
+from eval.reporting.runs import checked_evaluation, checked_fork
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read
+from train.run.config import Config
+from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
+from train.run.printable import markdown
+from train.run.run_files import RESULT_LIMIT, Field, RunError, read_object
 from train.run.state import load_agent
 from train.run.verified_folder import replace_file, to_json
 
@@ -46,8 +54,10 @@ class Settings:
         found = []
         if self.out is None and self.repo is None:
             found.append("say where to: --out FOLDER, or --repo user/name")
-        if self.out is not None and self.out.exists():
+        if self.out is not None and os.path.lexists(self.out):
             found.append(f"--out {self.out} is there already: name a new folder")
+        elif self.out is not None and nearest_folder(self.out) is None:
+            found.append(f"--out {self.out} cannot be written: name a folder elsewhere")
         if self.repo is not None and self.repo.count("/") != 1:
             found.append(f"--repo {self.repo}: write user/name")
         return found
@@ -57,15 +67,28 @@ def export(source: Path, out: Path) -> Path:
     """Write the policy of a run into the new folder `out`, with a model card.
 
     Raises:
-        InputError: there is no usable checkpoint.
-        CheckpointError, OSError: it cannot be written.
+        InputError: there is no usable checkpoint, or a result beside it is not sound.
+        CheckpointError, OSError: it cannot be written; then there is no `out`.
     """
     try:
         saved = checkpoint.load(source)
-        load_agent(saved)
-    except CheckpointError as error:
-        raise InputError([str(error)]) from error
-    out.mkdir(parents=True)
+        _, config = load_agent(saved)
+        evaluations = evaluations_of(saved)
+        text = card(saved, config, evaluations)
+    except (CheckpointError, RunError) as error:
+        raise InputError(str(error).splitlines()) from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".tmp-{os.getpid()}-{out.name}")
+    try:
+        _write(temporary, saved, evaluations, text)
+        os.rename(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out
+
+
+def _write(out: Path, saved: Checkpoint, evaluations: Sequence[Field], text: str) -> None:
+    out.mkdir()
     state = {name: saved.state[name] for name in ("steps", "iteration") if name in saved.state}
     checkpoint.save(
         out / "checkpoints",
@@ -75,37 +98,43 @@ def export(source: Path, out: Path) -> Path:
         config=saved.config,
     )
     replace_file(out / "config.json", to_json(saved.config, "config"))
-    evaluations = evaluations_of(saved)
     if evaluations:
         (out / "results").mkdir()
-    for path in evaluations:
-        shutil.copyfile(path, out / "results" / path.name)
-    replace_file(out / "README.md", card(saved, evaluations).encode())
-    return out
+    for found in evaluations:
+        data = json.dumps(found.value, allow_nan=False).encode() + b"\n"
+        replace_file(out / "results" / found.path.name, data)
+    replace_file(out / "README.md", text.encode())
 
 
-def evaluations_of(saved: Checkpoint) -> list[Path]:
-    """Results of `eval.evaluate` of this very checkpoint, in the run's folder."""
+def evaluations_of(saved: Checkpoint) -> list[Field]:
+    """Results of `eval.evaluate` of this very checkpoint, in the run's folder.
+
+    Raises:
+        RunError: one is no sound result; the message names file and field.
+    """
     folder = saved.path.parent.parent / "results"
-    return sorted(folder.glob(f"eval-*-{saved.step:012d}*.json"))
+    paths = sorted(folder.glob(f"eval-*-{saved.step:012d}*.json"))
+    return [read_object(path, RESULT_LIMIT) for path in paths]
 
 
-def card(saved: Checkpoint, evaluations: list[Path]) -> str:
-    """The model card, Markdown with the hub's header."""
-    config, environment = saved.config, saved.manifest["environment"]
-    task = config.get("task") or config["suite"]
-    results = "".join(_result(json.loads(path.read_bytes())) for path in evaluations)
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(environment.items()))
+def card(saved: Checkpoint, config: Config, evaluations: Sequence[Field]) -> str:
+    """The model card, Markdown with the hub's header. Raises RunError as `evaluations_of`."""
+    environment = saved.manifest["environment"]
+    task = markdown(config.task or config.suite)
+    results = "".join(map(_result, evaluations))
+    pairs = sorted((str(name), str(version)) for name, version in environment.items())
+    versions = markdown(", ".join(f"{name} {version}" for name, version in pairs))
+    commit = markdown(str(saved.manifest.get("git_commit") or "unknown"))
     return f"""---
 library_name: strata-rl
 license: mit
 tags: [reinforcement-learning, meta-reinforcement-learning, metaworld, strata]
 ---
 
-# Strata: {task}, arm {config["arm"]}
+# Strata: {task}, arm {markdown(config.arm)}
 
 A meta-reinforcement-learning policy for Meta-World, trained for {saved.step:,} environment steps
-with seed {config["seed"]}. It holds what acts and nothing that learns: safetensors and JSON, no
+with seed {config.seed}. It holds what acts and nothing that learns: safetensors and JSON, no
 code.
 
     python -m eval.evaluate FOLDER
@@ -117,29 +146,43 @@ code.
 
 `config.json` is the whole configuration: `python -m train.rl2 --config config.json --run NEW`
 trains it again (`train.continual` for a stream). Saved with {versions};
-Strata's commit: {saved.manifest["git_commit"] or "unknown"}.
+Strata's commit: {commit}.
 """
 
 
-def _result(record: dict[str, Any]) -> str:
-    """One evaluation: any-step success in the first and the last episode, with intervals."""
-    how, suite = record["settings"], record["suite"]
+def _result(found: Field) -> str:
+    """One evaluation: success in the first and the last episode, with intervals.
+
+    Raises:
+        RunError: it is no sound result.
+    """
+    fork = found["kind"].value == FORK_KIND
+    (checked_fork if fork else checked_evaluation)(found)
+    how, suite = found["settings"], found["suite"]
+    name, split = (markdown(suite[part].text()) for part in ("name", "split"))
+    each, among = ("trials of each scene", "trials") if fork else ("goals of each task", "tasks")
     lines = [
-        f"\n{suite['name']} {suite['split']}, {how['goals']} goals of each task, "
-        f"{how['episodes']} episodes of {how['horizon']} steps; any-step success, mean over "
-        "tasks:\n",
-        "| policy | first episode | last episode |",
-        "|---|---|---|",
+        f"\n{name} {split}, {how['goals'].whole()} {each}, {how['episodes'].whole()} episodes of "
+        f"{how['horizon'].whole()} steps; success, mean over {among}:\n",
+        "| policy | first episode | last episode |" + (" memory index |" if fork else ""),
+        "|---|---|---|" + ("---|" if fork else ""),
     ]
-    for name, values in record["policies"].items():
-        curve = values["summary"]["mean"]["success"]
-        lines.append(f"| {name} | {_rate(curve[0])} | {_rate(curve[-1])} |")
+    for policy, values in found.value["policies"].items():
+        summary = values["summary"]
+        curve = summary["success"] if fork else summary["mean"]["success"]
+        row = f"| {markdown(policy)} | {_rate(curve[0])} | {_rate(curve[-1])} |"
+        lines.append(row + (f" {_index(summary['memory_index'])} |" if fork else ""))
     return "\n".join(lines) + "\n"
 
 
 def _rate(interval: list[float | None]) -> str:
     value, low, high = ("?" if n is None else f"{100 * n:.0f}" for n in interval)
     return f"{value}% [{low}, {high}]"
+
+
+def _index(interval: list[float | None]) -> str:
+    value, low, high = ("?" if n is None else f"{n:.2f}" for n in interval)
+    return f"{value} [{low}, {high}]"
 
 
 def upload(folder: Path, repo: str, *, private: bool) -> str:
@@ -156,6 +199,7 @@ def upload(folder: Path, repo: str, *, private: bool) -> str:
     return str(address)
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Export, and upload where that is asked for. Returns the exit code."""

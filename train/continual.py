@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 
 from envs.metaworld.streams import Phase, Stream, only
 from envs.metaworld.suites import Suite
@@ -24,8 +25,10 @@ from train.run.console import forgiving_console
 from train.run.log import RunLog
 from train.run.origin import Origin, command
 from train.run.program import refuse, run_program, started
+from train.run.retention_file import earlier_evaluations
 from train.run.retention_log import Evaluation, Record
 from train.run.rollback import Rollback
+from train.run.run_files import RunError
 from train.run.signals import StopSignal
 from train.run.state import TrainState, initialise
 from train.run.stream_config import ALIASES, StreamConfig
@@ -41,13 +44,15 @@ def train(
     stop_signal: StopSignal,
     *,
     resumed: bool,
+    earlier: Sequence[Evaluation] = (),
 ) -> bool:
     """Run all phases; True when finished, False when interrupted.
 
     One iteration: collect trials of the phase's task, update, consolidate; at the phase's end tell
-    the arms that use boundaries; evaluate all tasks where it is due; log, save.
+    the arms that use boundaries; evaluate all tasks where it is due; log, save. `earlier`
+    evaluations are those of the run that is resumed.
     """
-    record = Record.open(config, stream, state.parameters, state.steps)
+    record = Record.open(config, stream, state.parameters, earlier)
     resume_step = state.steps if resumed else None
     log = RunLog(config.run_folder, total_steps=stream.total_steps, resume_step=resume_step)
     rollback = Rollback(state.learner)
@@ -166,10 +171,14 @@ def run(config: StreamConfig, origin: Origin, stop_signal: StopSignal) -> bool:
         stop(problems)
     suite = config.make_suite()
     config = config.resolved(len(stream.tasks))
+    try:
+        earlier = earlier_evaluations(origin, config)
+    except RunError as error:
+        stop([str(error)], "what it held cannot be measured again: restore it, or start a new run")
     with started(config, suite, origin) as state:
         print(banner(config, suite, stream, state), flush=True)
         resumed = origin.saved is not None
-        if not train(config, suite, stream, state, stop_signal, resumed=resumed):
+        if not train(config, suite, stream, state, stop_signal, resumed=resumed, earlier=earlier):
             return False
     print(
         f"finished: {state.steps:,} steps in {config.run_folder}\n"

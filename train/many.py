@@ -26,6 +26,7 @@ from envs.pool.pool import available_cores
 from train.run.children import Child, ended_with_us, in_folder, last_words, pause
 from train.run.command_line import read
 from train.run.config import Config
+from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
 from train.run.many_table import State, progress_table
 from train.run.origin import parse
@@ -176,6 +177,7 @@ def _turn(run: Run, state: State, console: Console) -> None:
         console.print(f"{run.folder} {state}", markup=False)
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Train as the command line says. Returns the exit code."""

@@ -27,9 +27,11 @@ from envs.pool.pool import available_cores
 from train.run.children import Child, ended_with_us, in_folder, last_words, pause
 from train.run.command_line import read_known
 from train.run.config import Config
+from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
 from train.run.log import METRICS, read_metrics
 from train.run.origin import command, parse
+from train.run.run_folder import enclosing, holds_something
 from train.run.signals import INTERRUPTED, StopSignal
 from train.run.sweep_space import Parameter, parameter
 
@@ -171,6 +173,8 @@ def checked(settings: Settings, rest: Sequence[str]) -> tuple[list[Parameter], i
     ]
     given = {word.partition("=")[0] for word in rest}
     problems += [f"{flag} is set for each run: leave it out" for flag in OURS if flag in given]
+    if holds_something(settings.into) or enclosing(settings.into) is not None:
+        problems.append(f"--into {settings.into} is a run's folder: choose one of its own")
     if not settings.param:
         problems.append("name what to vary, e.g. --param learning-rate:log:1e-4:2e-3")
     if problems:
@@ -239,6 +243,7 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: list[str] | None = None) -> int:
     """Search as the command line says. Returns the exit code."""

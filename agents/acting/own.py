@@ -7,6 +7,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 
+class ActionsError(ValueError):
+    """What an agent gave is no action for each trial."""
+
+
 @runtime_checkable
 class OwnAgent(Protocol):
     """Anything that acts for several trials at once, in lockstep.
@@ -40,10 +44,10 @@ class OwnActor:
 
 
 def checked_actions(agent: OwnAgent, inputs: np.ndarray) -> np.ndarray:
-    """Its actions, (B, 4) float32. Raises ValueError where they are not finite or not (B, 4)."""
+    """Its actions, (B, 4) float32. Raises ActionsError where they are not finite or not (B, 4)."""
     actions = np.asarray(agent.act(inputs.copy()), dtype=np.float32)
     if actions.shape != (len(inputs), 4) or not np.isfinite(actions).all():
-        raise ValueError(
+        raise ActionsError(
             f"act gave an array of shape {actions.shape}: it must be finite and ({len(inputs)}, 4)"
         )
     return actions

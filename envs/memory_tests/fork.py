@@ -8,6 +8,7 @@ is right in at most 1/M of its attempts, and an agent that remembers what it tri
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,8 @@ REACH = "reach-v3"
 REACH_GOAL = (0.0, 0.65, 0.02, 0.0, 0.85, 0.2)
 """The ``rand_vec`` of every reach trial: the simulator does not know which site counts."""
 REACH_HORIZON, JOINT_HORIZON = 50, 100  # steps of an attempt
+LONGEST = 500  # steps of an attempt with its delay: Meta-World's own limit of an episode
+MOST_SWITCHING = 10  # attempts whose ceiling can be known exactly where one of many targets moves
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,23 @@ class ForkSettings:
         attempts = 4 if self.options == 2 else self.options + 1
         return 2 * attempts - 1 if self.interference else attempts
 
+    def problems(self, episodes: int, horizon: int) -> list[str]:
+        """Why trials of so many episodes of so many steps test no memory."""
+        found, least = [], 3 if self.interference else 2
+        attempts = -(-episodes // 2) if self.interference else episodes
+        if episodes < least:
+            found.append(f"--episodes must be at least {least} on FORK: memory shows in the second")
+        if self.switch and self.options > 2 and attempts > MOST_SWITCHING:
+            found.append(
+                f"--episodes: where one of {self.options} targets moves, at most {MOST_SWITCHING} "
+                f"attempts have a ceiling that can be worked out, not {attempts}"
+            )
+        if horizon <= STILL + self.delay:
+            found.append(
+                f"--horizon must be above {STILL + self.delay}, the steps without movement"
+            )
+        return found
+
     @property
     def horizon(self) -> int:
         """H by default, with the idle steps of the delay."""
@@ -155,7 +175,7 @@ FORKS = {
 }
 """Suites by name. Their knobs are set by the ends of a name, see `fork_settings`."""
 
-KNOBS = "-delay50, -switch10 (in %) or -interference"
+KNOBS = "-delay50 (steps), -switch10 (in %) or -interference, each once"
 
 
 @functools.cache
@@ -168,14 +188,25 @@ def fork_settings(name: str) -> ForkSettings | None:
     known = max((n for n in FORKS if f"{name}-".startswith(f"{n}-")), key=len, default=None)
     if known is None:
         return None
-    settings = FORKS[known]
-    for knob in filter(None, name.removeprefix(known).split("-")):
+    settings, turned = FORKS[known], dict[str, Any]()
+    for knob in name.removeprefix(known).split("-")[1:]:
         if knob == "interference":
-            settings = replace(settings, interference=True)
-        elif knob.removeprefix("delay").isdecimal() and knob.startswith("delay"):
-            settings = replace(settings, delay=int(knob.removeprefix("delay")))
-        elif knob.removeprefix("switch").isdecimal() and int(knob.removeprefix("switch")) <= 100:
-            settings = replace(settings, switch=int(knob.removeprefix("switch")) / 100)
+            one: dict[str, Any] = {"interference": True}
+        elif (steps := _number(knob, "delay", LONGEST - settings.horizon)) is not None:
+            one = {"delay": steps}
+        elif (percent := _number(knob, "switch", 100)) is not None:
+            one = {"switch": percent / 100}
         else:
             return None
-    return settings
+        if one.keys() & turned.keys():  # one suite has one name
+            return None
+        turned |= one
+    return replace(settings, **turned)
+
+
+def _number(knob: str, name: str, most: int) -> int | None:
+    """The number behind a knob's name; None where there is none from 0 to `most`."""
+    digits = knob.removeprefix(name)
+    if not knob.startswith(name) or not re.fullmatch(r"[0-9]{1,3}", digits):
+        return None
+    return int(digits) if int(digits) <= most else None

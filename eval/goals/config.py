@@ -12,7 +12,7 @@ from typing import Any, Literal
 import tyro
 
 from agents.rl2 import RL2Agent
-from envs.memory_tests.fork import STILL, ForkSettings, fork_settings
+from envs.memory_tests.fork import ForkSettings, fork_settings
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError
 from envs.metaworld.task_env import MAX_HORIZON
 from envs.pool.shared_rollout import worker_problems
@@ -22,6 +22,7 @@ from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read, read_some
 from train.run.config import Config, stop
+from train.run.run_folder import is_a_runs_own
 from train.run.state import load_agent
 from train.run.verified_folder import from_json, read_file
 
@@ -255,12 +256,7 @@ def fork_problems(settings: Settings, fork: ForkSettings) -> list[str]:
         found.append("--official: Meta-World's own figure is not defined on FORK: leave it out")
     if settings.repeating or settings.attempts:
         found.append("--repeating and --attempts do not apply to FORK: leave them out")
-    least = 3 if fork.interference else 2
-    if settings.episodes < least:
-        found.append(f"--episodes must be at least {least} on FORK: memory shows in the second")
-    if settings.horizon <= STILL + fork.delay:
-        found.append(f"--horizon must be above {STILL + fork.delay}, the steps without movement")
-    return found
+    return found + fork.problems(settings.episodes, settings.horizon)
 
 
 def load_subject(settings: Settings) -> Subject:
@@ -322,6 +318,11 @@ def chosen_path(source: Path, which: Literal["newest", "best"]) -> Path:
 
 
 def nearest_folder(path: Path) -> Path | None:
-    """The folder nearest above `path` that exists; None if nothing can be made in it."""
+    """The folder nearest above `path` that exists; None if `path` cannot be made in it.
+
+    Nor can a file that only the training of a run may write, such as its metrics.
+    """
+    if is_a_runs_own(path):
+        return None
     nearest = next(place for place in path.absolute().parents if place.exists())
     return nearest if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from envs.memory_tests.fork import fork_settings
 from envs.metaworld.suites import SUITES, Suite, make_suite, suite_problems
 from envs.metaworld.task_env import TASKS
-from train.run.command_line import spelt
+from train.run.command_line import spelt, spelt_suite
 from train.run.config import Config
 
 _NAMED = 3  # tasks that a file's name may list
@@ -35,7 +35,7 @@ class Elsewhere:
     def name(self) -> str:
         """The suite that is meant."""
         if self.suite is not None:
-            return spelt(self.suite, tuple(SUITES))
+            return spelt_suite(self.suite, SUITES)
         return "ML1" if self.task else "custom"
 
     @property

@@ -5,6 +5,7 @@ The same trials, tables and JSON as for our own agents.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 import time
@@ -15,9 +16,17 @@ from typing import Any, Literal
 
 import tyro
 
-from agents.acting.own import OwnAgent
+from agents.acting.own import ActionsError, OwnAgent
 from envs.memory_tests.fork import fork_settings
-from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
+from envs.metaworld.suites import (
+    GOALS_PER_TASK,
+    SUITES,
+    Suite,
+    SuiteError,
+    make_suite,
+    suite_problems,
+)
+from envs.metaworld.task_env import TASKS
 from envs.pool.pool import Policy, WorkerError, WorkerPool
 from eval.goals.config import Settings, chosen_preset, defaults, fork_problems, nearest_folder
 from eval.goals.measure import measure, watch
@@ -26,10 +35,11 @@ from eval.goals.progress import progress
 from eval.goals.results import Evaluation, Measured, table_console
 from eval.memory_tests.fork_evaluation import evaluate_own_on_fork
 from eval.memory_tests.fork_results import ForkEvaluation
+from eval.outcome import write_and_show
 from eval.own_agents.load import load_own_agent
 from eval.own_agents.runner import OwnAgentRunner
 from train.run.checkpoint import Checkpoint
-from train.run.command_line import read, read_some
+from train.run.command_line import read, read_some, spelt, spelt_suite
 from train.run.input_error import InputError
 from train.run.signals import INTERRUPTED
 from train.run.verified_folder import environment
@@ -159,7 +169,7 @@ def chosen_suite(argv: Sequence[str]) -> str:
     class Chosen:
         suite: str = AgentSettings.suite
 
-    return read_some(Chosen, argv).suite
+    return spelt_suite(read_some(Chosen, argv).suite, SUITES)
 
 
 def own_defaults(preset: str, suite: str) -> dict[str, Any]:
@@ -172,11 +182,18 @@ def parse(argv: Sequence[str]) -> AgentSettings:
     """Read the command line; the preset's values are the defaults of the other options."""
     preset, suite = chosen_preset(argv), chosen_suite(argv)
     default = AgentSettings(preset=preset, suite=suite, **own_defaults(preset, suite))
-    return read(AgentSettings, argv, "eval.evaluate --agent", default=default)
+    settings = read(AgentSettings, argv, "eval.evaluate --agent", default=default)
+    return dataclasses.replace(
+        settings,
+        suite=suite,
+        task=settings.task and spelt(settings.task, TASKS),
+        tasks=tuple(spelt(task, TASKS) for task in settings.tasks),
+        test_tasks=tuple(spelt(task, TASKS) for task in settings.test_tasks),
+    )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parse, check everything, measure, print, write. Returns the exit code."""
+    """Parse, check everything, measure, write, print. Returns the exit code."""
     settings = parse(argv)
     suite = settings.make_suite()
     agent = load_own_agent(settings.agent)
@@ -187,13 +204,12 @@ def main(argv: Sequence[str]) -> int:
         raise InputError([f"{path} cannot be written: name a file elsewhere with --out FILE"])
     try:
         evaluation = evaluate_agent(agent, settings)
-        evaluation.show(table_console())
-        evaluation.write(path)
-    except (WorkerError, OSError) as error:
+    except (WorkerError, ActionsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: nothing was written; run the same command again", file=sys.stderr)
         return INTERRUPTED
-    print(f"\nwritten: {path}")
-    return 0
+    return write_and_show(
+        [path], lambda: evaluation.write(path), lambda: evaluation.show(table_console())
+    )

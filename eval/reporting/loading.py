@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.reporting.run_files import NotStartedError, RunError
 from eval.reporting.runs import Run, StreamRun, load_run, load_stream_run
 from eval.streams.compare import by_arm
 from train.run.config import stop
 from train.run.printable import printable
+from train.run.run_files import NotStartedError, RunError
 
 EXAMPLE = "name at least one run folder, e.g. runs/ML10-short-seed1"
 

@@ -17,7 +17,7 @@ import jinja2
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from train.run.printable import printable
+from train.run.printable import markdown, printable
 from train.run.verified_folder import replace_file
 
 _NUMBER = re.compile(r"[−+-]?[\d,.]+%?( .*)?|–|\?")
@@ -111,7 +111,7 @@ class Page:
         return page.render(title=printable(self.title), parts=parts) + "\n"
 
     def _markdown(self) -> str:
-        parts = [f"# {_plain(self.title)}", *map(_markdown, self.parts)]
+        parts = [f"# {markdown(self.title)}", *map(_markdown, self.parts)]
         return "\n\n".join(parts) + "\n"
 
 
@@ -132,21 +132,15 @@ def _markdown(part: Part) -> str:
     if isinstance(part, Table):
         return _markdown_table(part)
     if isinstance(part, Picture):
-        return f"![{part.name}](figures/{part.name}.png)\n\n*{_plain(part.caption)}*"
+        return f"![{part.name}](figures/{part.name}.png)\n\n*{markdown(part.caption)}*"
     if isinstance(part, Lines):
-        return "\n".join(f"- {_plain(line)}" for line in part.lines)
-    return f"## {_plain(part.lstrip('# '))}" if part.startswith("#") else _plain(part)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace("`", "\\`")
-    return text.replace("|", "\\|").replace("](", "]\\(")
+        return "\n".join(f"- {markdown(line)}" for line in part.lines)
+    return f"## {markdown(part.lstrip('# '))}" if part.startswith("#") else markdown(part)
 
 
 def _markdown_table(table: Table) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(map(_plain, cells)) + " |"
+        return "| " + " | ".join(map(markdown, cells)) + " |"
 
     rule = "|" + "".join("---:|" if right else "---|" for right in table.right())
     return "\n".join([line(table.names()), rule, *map(line, table.rows())])

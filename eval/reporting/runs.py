@@ -11,9 +11,14 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.memory_tests.fork_results import KIND as FORK_KIND
-from eval.reporting.run_files import (
+from eval.streams.retention import Matrix, steps_to
+from train.run.config import CHANGEABLE, HOW_IT_ENDS, Config
+from train.run.config_io import flatten
+from train.run.log import METRICS, TIMING
+from train.run.retention_file import checked_record
+from train.run.retention_log import KIND
+from train.run.run_files import (
     CONFIG_LIMIT,
-    MOST_STEPS,
     RESULT_LIMIT,
     Field,
     NotStartedError,
@@ -21,11 +26,6 @@ from eval.reporting.run_files import (
     read_lines,
     read_object,
 )
-from eval.streams.retention import Matrix, steps_to
-from train.run.config import CHANGEABLE, HOW_IT_ENDS, Config
-from train.run.config_io import flatten
-from train.run.log import METRICS, TIMING
-from train.run.retention_log import KIND
 from train.run.stream_config import StreamConfig, read_config
 
 UNLIKE = (CHANGEABLE - HOW_IT_ENDS) | {"seed", "run", "lanes"}
@@ -178,42 +178,6 @@ def _config(path: Path) -> Config:
     return config
 
 
-def checked_record(found: Field, config: Config) -> dict[str, Any]:
-    """The record of a stream, whose every field that a report needs is what it has to be."""
-    if not isinstance(config, StreamConfig):
-        raise RunError(f"{found.path} is of a stream and its run's config.json is not")
-    stream = config.stream()
-    facts = {
-        "name": stream.name,
-        "tasks": list(stream.tasks),
-        "cycles": stream.cycles,
-        "phase_steps": stream.phase_steps,
-        "phases": [phase.task for phase in stream.phases],
-    }
-    if found["stream"].value != facts:
-        raise found["stream"].wrong("the stream of its run's config.json")
-    how = found["evaluation"]
-    goals, episodes = how["goals"].whole(1), how["episodes"].whole(1)
-    how["horizon"].whole(1)
-    how["split"].text()
-    found["parameters"].whole()
-    if "stored" in found.value:
-        found["stored"].whole()
-    if type(found["complete"].value) is not bool:
-        raise found["complete"].wrong("true or false")
-    tasks, rows = len(stream.tasks), len(stream.phases) + 1
-    matrix = found["matrix"]["R"]
-    matrix.array(rows if found["complete"].value else -1, tasks, episodes, least=0, most=1)
-    for _, point in found["evaluations"].items():
-        point["step"].whole()
-        shape = tasks, goals, episodes
-        point["success"].array(*shape, least=0, most=1)
-        for name, most in (("steps_to_success", MOST_STEPS), ("share_in_success", 1)):
-            if point.value.get(name) is not None:
-                point[name].array(*shape, least=0, most=most)
-    return found.value
-
-
 def _elsewhere(found: Field) -> bool:
     """Whether an evaluation is of other tasks than the run's own (`eval.evaluate --task`)."""
     how = found["settings"].value
@@ -229,9 +193,9 @@ def checked_evaluation(found: Field) -> dict[str, Any]:
         how[name].whole(1)
     if "level" in how.value:
         how["level"].whole(1)
-    for _, policy in found["policies"].items():
+    for _, policy in found["policies"].members():
         summary = policy["summary"]
-        for _, row in (*summary["tasks"].items(), ("mean", summary["mean"])):
+        for _, row in (*summary["tasks"].members(), ("mean", summary["mean"])):
             _check_row(row)
     return found.value
 
@@ -242,21 +206,23 @@ def checked_fork(found: Field) -> dict[str, Any]:
     how = found["settings"]
     how["split"].text()
     how["goals"].whole(1)
-    for _, policy in found["policies"].items():
+    for _, policy in found["policies"].members():
         summary = policy["summary"]
         for name in ("memory_index", "win_stay", "lose_shift", "perseveration"):
             _check_interval(summary[name])
-        for _, interval in summary["success"].items():
+        if not summary["success"].value:
+            raise summary["success"].wrong("an interval for each attempt")
+        for interval in summary["success"].elements():
             _check_interval(interval)
     return found.value
 
 
 def _check_interval(interval: Field) -> None:
     """A value and its two bounds, each of which may be unknown."""
-    numbers = list(interval.items())
+    numbers = interval.elements()
     if len(numbers) != 3:
         raise interval.wrong("a value and its two bounds")
-    for _, bound in numbers:
+    for bound in numbers:
         if bound.value is not None:
             bound.number()
 
@@ -266,16 +232,10 @@ def _check_row(row: Field) -> None:
     for name in ("success", "last_step_success"):
         if not row[name].value:
             raise row[name].wrong("an interval for each episode")
-    for name, values in row.items():
-        single = name in GAINS
-        for _, interval in [(name, values)] if single else values.items():
-            numbers = list(interval.items())
-            if len(numbers) != 3:
-                raise interval.wrong("a value and its two bounds")
-            numbers[0][1].number()
-            for _, bound in numbers[1:]:
-                if bound.value is not None:
-                    bound.number()
+    for name, values in row.members():
+        for interval in [values] if name in GAINS else values.elements():
+            _check_interval(interval)
+            interval.elements()[0].number()
 
 
 def load_stream_run(run: Run) -> StreamRun:

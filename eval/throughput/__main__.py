@@ -27,6 +27,7 @@ from typing import Any
 from envs.metaworld.suites import Suite, make_suite, suite_problems
 from envs.pool.pool import available_cores
 from eval.goals.config import nearest_folder
+from eval.outcome import write_and_show
 from eval.throughput.rivals import STEPPING, Contender, Entry, Setup
 from eval.throughput.training import TRAINING
 from train.run.command_line import read
@@ -237,19 +238,10 @@ def main(argv: list[str] | None = None) -> int:
     chosen = {**dataclasses.asdict(settings), "out": str(settings.out), "tasks": suite.tasks}
     document = {"settings": chosen, "machine": found, "skipped": skipped, "ratios": ratios(lines)}
     document["lines"] = [dataclasses.asdict(line) for line in lines]
-    failed = None
-    try:
-        if settings.out is not None:
-            write(settings.out, text, document)
-    except OSError as error:
-        failed = error
-    print(f"\n{text}")
-    if failed is not None:
-        print(f"error: the result is not written ({failed}): use --out FILE", file=sys.stderr)
-        return 1
-    if settings.out is not None:
-        print(f"written: {settings.out}, {settings.out.with_suffix('.md')}")
-    return 0
+    out = [] if settings.out is None else [settings.out, settings.out.with_suffix(".md")]
+    return write_and_show(
+        out, lambda: write(out[0], text, document), lambda: print(f"\n{text}", end="")
+    )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def write_stream_run(
     folder.mkdir(parents=True, exist_ok=True)
     write_config(config)
     level = np.zeros(len(tasks))
-    record = Record.open(config, stream, 1000, 0)
+    record = Record.open(config, stream, 1000)
     log, timing = [], []
     iterations = stream.phase_steps // stream.per_iteration
     for step in range(0, stream.total_steps + 1, stream.per_iteration):

@@ -17,16 +17,19 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from envs.metaworld.suites import Suite
+from agents.rl2 import AgentConfig
+from envs.metaworld.suites import Suite, make_suite
+from eval import share
 from eval.goals import config as evaluation
 from eval.viewing import watch_config
 from tests.nasty import NASTY, changed, places
 from train.rl2 import PROGRAM
 from train.run import program, verified_folder
 from train.run.checkpoint import load
-from train.run.config import Config
+from train.run.config import Config, write_config
 from train.run.input_error import InputError
 from train.run.origin import parse
+from train.run.state import initialise
 
 pytestmark = pytest.mark.usefixtures("few_goals")
 GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(6))}
@@ -49,7 +52,12 @@ def watch(run: Path) -> None:
     watch_config.prepare(watch_config.Settings(run))
 
 
-PROGRAMS = {"resume": resume, "evaluate": evaluate, "watch": watch}
+def export(run: Path) -> None:
+    shutil.rmtree(run.with_name("shared"), ignore_errors=True)
+    share.export(run, run.with_name("shared"))
+
+
+PROGRAMS = {"resume": resume, "evaluate": evaluate, "watch": watch, "share": export}
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +132,7 @@ def set_tensor(group: str, name: str, value: Any) -> Callable[[Forgery], None]:
 
 
 EVERYWHERE = tuple(PROGRAMS)
+READERS = ("evaluate", "watch", "share")
 HUGE = 10**12
 FORGERIES: list[tuple[Callable[[Forgery], None], str, tuple[str, ...]]] = [
     (set_config(arm="short-wide", memory={"cascade": {"levels": HUGE}}), "--levels", EVERYWHERE),
@@ -139,7 +148,7 @@ FORGERIES: list[tuple[Callable[[Forgery], None], str, tuple[str, ...]]] = [
     (set_config(lanes=HUGE), "--lanes", EVERYWHERE),
     (set_config(workers=HUGE), "--workers", EVERYWHERE),
     (set_config(ppo__minibatches=HUGE), "--minibatches", EVERYWHERE),
-    (set_state(network=5), "state.json", ("evaluate", "watch")),
+    (set_state(network=5), "state.json", ("evaluate", "watch", "share")),
     (set_state(steps="2400"), "steps must be a whole number", ("resume",)),
     (set_state(steps=-(10**9)), "steps must be a whole number", ("resume",)),
     (set_state(steps=7), "steps must be 160, as in the manifest", ("resume",)),
@@ -201,3 +210,65 @@ def test_any_value_anywhere_is_told_or_taken(
     forgery.seal()
     for name in PROGRAMS:
         assert all(problem.strip() for problem in forgery.told(name))
+
+
+@pytest.fixture(scope="session")
+def fork_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on FORK that acts on its belief, as it begins."""
+    folder = tmp_path_factory.mktemp("forks") / "run"
+    agent = AgentConfig(act="posterior", hidden=8, encoder=8, critic=8)
+    config = Config(suite="FORK-reach-2", run=folder, train_goals=6, agent=agent, horizon=50)
+    config = config.resolved(1)
+    folder.mkdir()
+    state = initialise(config, make_suite("FORK-reach-2", train_goals=6))
+    state.save(config)
+    write_config(config)
+    return folder
+
+
+def set_network(**values: Any) -> Callable[[Forgery], None]:
+    return lambda forgery: forgery.state["network"].update(values)
+
+
+def set_suite(name: str) -> Callable[[Forgery], None]:
+    return lambda forgery: forgery.config.update(suite=name)
+
+
+FORK_FORGERIES = [
+    (set_suite("FORK-reach-2-delay999999999"), "unknown suite", EVERYWHERE),
+    (set_suite("FORK-reach-2-switch150"), "unknown suite", EVERYWHERE),
+    (set_suite("FORK-reach-4"), "network.targets must be 4 on FORK-reach-4", READERS),
+    (set_suite("ML10"), "network.targets must be 0 on ML10", READERS),
+    (set_network(targets=3), "network.targets must be 2 on FORK-reach-2", READERS),
+    (set_network(targets=10**12), "network.targets must be 2 on FORK-reach-2", READERS),
+    (set_network(targets="2"), "network.targets must be int", READERS),
+    (set_network(act="none"), "network.act must be one of", READERS),
+    (set_network(act="direct"), "body", READERS),
+    (set_tensor("agent", "belief.out.weight", torch.zeros(3, 3)), "belief", EVERYWHERE),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "programs"), FORK_FORGERIES, ids=[str(n) for n in range(len(FORK_FORGERIES))]
+)
+def test_a_forged_run_on_fork_is_told(
+    fork_run: Path, tmp_path: Path, monkeypatch, change: Callable, says: str, programs
+) -> None:
+    """Knobs without bound, more targets than the suite has, a policy without its belief."""
+    suite = make_suite("FORK-reach-2", train_goals=6)
+    monkeypatch.setattr(Config, "make_suite", lambda *_: suite)
+    forgery = Forgery(fork_run, tmp_path / "run")
+    change(forgery)
+    forgery.seal()
+    for name in programs:
+        told = forgery.told(name)
+        assert any(says in problem for problem in told), (name, told)
+
+
+def test_a_run_on_fork_without_malice_is_taken(fork_run: Path, tmp_path: Path, monkeypatch) -> None:
+    suite = make_suite("FORK-reach-2", train_goals=6)
+    monkeypatch.setattr(Config, "make_suite", lambda *_: suite)
+    forgery = Forgery(fork_run, tmp_path / "run")
+    forgery.seal()
+    for name in ("evaluate", "watch", "share"):
+        assert forgery.told(name) == ()

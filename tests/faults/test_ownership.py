@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from eval import continual, curves, evaluate, report, share, watch
+from eval.goals.config import nearest_folder
+from eval.throughput import __main__ as throughput
 from tests.faults.runs import PER_ITERATION, TINY, assert_same_run, lines, nothing_left, start
 from tests.faults.runs import wait_for_lines as wait
+from train import many, sweep
 from train.rl2 import main
 from train.run import checkpoint, run_folder
 from train.run.input_error import InputError
@@ -218,3 +222,61 @@ def test_a_folder_that_was_taken_while_the_program_started(tmp_path: Path, monke
     with pytest.raises(InputError, match="already holds a run"), claimed(config, None, new=True):
         raise AssertionError("not reached")
     assert identity(tmp_path / "mine") == "another"
+
+
+def test_no_run_lies_in_another(mine: Path, capsys) -> None:
+    """Its checkpoints, its results or any folder in it: a run there would write among its files."""
+    for inside in ("mine/checkpoints", "mine/results", "mine/new", "mine/checkpoints/x/y"):
+        said = refused(capsys, *TINY, *TOTAL, "--run", inside)
+        assert f"{inside} lies in the folder of another run" in said
+        said = refused(capsys, "--resume", "mine", "--run", inside)
+        assert "choose one outside it" in said
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl", "results/retention.json"])
+def test_a_history_that_is_no_plain_file_is_told(mine: Path, capsys, name: str) -> None:
+    """A pipe in place of a log made a resumed run wait for ever."""
+    path = mine / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    for argv in ([], ["--run", "fork"]):
+        said = refused(capsys, "--resume", "mine", *argv)
+        assert f"{path} is not a plain file" in said
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert f"{path} is not a plain file" in refused(capsys, "--resume", "mine", "--run", "fork")
+
+
+OWN_FILES = (
+    "config.json", "metrics.jsonl", "timing.jsonl", "RUN", "LOCK", "results/retention.json",
+    "checkpoints/a.json", "tensorboard/a.json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN_FILES)
+def test_no_result_takes_the_place_of_a_runs_own_file(mine: Path, name: str) -> None:
+    """`--out RUN/config.json` of an evaluation replaced the configuration of the run."""
+    path = mine / name
+    assert nearest_folder(path) is None
+    assert nearest_folder(mine / "results" / "eval.json") is not None
+
+
+def test_every_program_refuses_to_write_over_a_run(mine: Path, capsys) -> None:
+    for program, arguments in (
+        (evaluate, ["mine", "--out", "mine/config.json"]),
+        (continual, ["mine", "--out", "mine/metrics.jsonl"]),
+        (curves, ["mine", "--out", "mine/checkpoints/a.png"]),
+        (report, ["mine", "--out", "mine/checkpoints"]),
+        (throughput, ["--quick", "--out", "mine/config.json"]),
+        (watch, ["mine", "--out", "mine/tensorboard/a.mp4"]),
+        (share, ["mine", "--out", "mine/checkpoints/shared"]),
+        (sweep, ["--into", "mine", "--param", "clip:linear:0.1:0.3"]),
+        (many, ["--into", "mine", "--arms", "short", "--seeds", "1", "--", *TINY, *TOTAL]),
+    ):
+        before = files(Path.cwd())
+        with pytest.raises(SystemExit) as stopped:
+            program.main(arguments)
+        assert stopped.value.code == 2, program
+        assert files(Path.cwd()) == before
+        assert "mine" in capsys.readouterr().err

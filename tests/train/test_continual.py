@@ -20,10 +20,9 @@ from train import continual, loop
 from train.algorithms.rollout import Rollout, pad_goals
 from train.continual import main
 from train.run import checkpoint
-from train.run.retention_log import Evaluation, Record
+from train.run.retention_log import Evaluation
 from train.run.state import TrainState, load_agent
 from train.run.stream_config import StreamConfig, read_config
-from train.run.verified_folder import CheckpointError
 
 TASKS = ["reach-v3", "drawer-close-v3", "push-v3"]
 PER_ITERATION = 30  # 3 trials × 2 episodes × 5 steps
@@ -302,13 +301,19 @@ def test_outcomes_are_arranged_by_task_goal_and_episode(make_learner, act) -> No
     assert found.metrics(TASKS)["test/success/reach-v3"] == pytest.approx(0.5)
 
 
-def test_a_damaged_record_is_told(tmp_path) -> None:
-    config = StreamConfig(run=tmp_path)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "retention.json").write_text("{")
-    with pytest.raises(CheckpointError, match="is damaged"):
-        Record.open(config, config.stream(), 10, step=20_000)
-    assert Record.open(config, config.stream(), 10, step=0).evaluations == []
+@pytest.mark.parametrize("into", [[], ["--run", "fork"]])
+def test_a_damaged_record_is_told_before_anything_is_written(finished, capsys, into) -> None:
+    """It ended the run with code 1, after its configuration or the fork's folder was written."""
+    path = Path(finished) / "results" / "retention.json"
+    path.write_text("{")
+    before = {p: p.stat().st_mtime_ns for p in Path().rglob("*") if p.is_file()}
+    with pytest.raises(SystemExit) as stopped:
+        main(["--resume", finished, *into])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert f"{path} is damaged" in said
+    assert "restore it, or start a new run" in said
+    assert {p: p.stat().st_mtime_ns for p in Path().rglob("*") if p.is_file()} == before
 
 
 def test_configurations_of_both_programs_are_read_back() -> None:

@@ -23,7 +23,13 @@ from memory.gaussian import gaussian_kl
 from memory.restored import check_tensors, number
 from train.algorithms.rollout import Rollout
 from train.long_term.contract import MinibatchView
-from train.long_term.reference import ReferenceConfig, Weights, fisher_diagonal, not_negative, quadratic
+from train.long_term.reference import (
+    ReferenceConfig,
+    Weights,
+    fisher_diagonal,
+    not_negative,
+    quadratic,
+)
 
 TRIALS = 10  # of one step of distillation
 

@@ -172,7 +172,9 @@ class Anchored:
         Raises:
             ValueError: they are of another kind of memory or another agent, or pull the wrong way.
         """
-        like = {f"{part}.{n}": w for part in ("anchor", "importance") for n, w in self._like.items()}
+        like = {
+            f"{part}.{n}": w for part in ("anchor", "importance") for n, w in self._like.items()
+        }
         if tensors:  # there are none before the first boundary
             check_tensors(tensors, like)
             not_negative(tensors, "importance.")

@@ -28,6 +28,14 @@ def spelt(name: str, choices: Sequence[str]) -> str:
     return next((choice for choice in choices if choice.casefold() == name.casefold()), name)
 
 
+def spelt_suite(name: str, suites: Sequence[str]) -> str:
+    """`spelt` of a suite whose name may have knobs, as in fork-Reach-2-DELAY50."""
+    small = name.casefold()
+    known = [suite for suite in suites if f"{small}-".startswith(f"{suite.casefold()}-")]
+    longest = max(known, key=len, default="")
+    return longest + small[len(longest) :] if longest else name
+
+
 @_REGISTRY.primitive_rule
 def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
     if info.type is not int:

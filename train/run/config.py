@@ -22,7 +22,7 @@ from envs.pool.shared_rollout import worker_problems
 from train.algorithms.ppo_config import PPOConfig
 from train.long_term.arms import ARM_REGISTRY, Arm, network
 from train.long_term.config import MemoryConfig
-from train.run.command_line import spelt
+from train.run.command_line import spelt, spelt_suite
 from train.run.config_io import build, flatten
 from train.run.input_error import InputError
 from train.run.tracking import Service, tracker_problems
@@ -198,7 +198,7 @@ class Config:
         """The same with suites and tasks in their own spelling: ``ml10`` is ML10."""
         return dataclasses.replace(
             self,
-            suite=spelt(self.suite, (*SUITES, *STREAMS)),
+            suite=spelt_suite(self.suite, (*SUITES, *STREAMS)),
             task=self.task and spelt(self.task, TASKS),
             tasks=tuple(spelt(task, TASKS) for task in self.tasks),
             test_tasks=tuple(spelt(task, TASKS) for task in self.test_tasks),
@@ -240,7 +240,8 @@ class Config:
 
     def _target_problems(self) -> list[str]:
         """Everything wrong with how hidden targets are acted on."""
-        found = []
+        fork = fork_settings(self.suite)
+        found = [] if fork is None else fork.problems(self.episodes, self.horizon)
         if self.agent.act == "posterior" and not self.targets:
             found.append(
                 f"--act posterior needs hidden targets, which {self.suite} has not: use --act "

@@ -76,6 +76,10 @@ class Origin:
         folder = config.run_folder
         if (who := run_folder.holder(folder)) is not None:
             return [run_folder.in_use(folder, who)]
+        if self.home is not None and (unread := run_folder.history_problems(self.home)):
+            return unread
+        if (outer := run_folder.enclosing(folder)) is not None:
+            return [f"{folder} lies in the folder of another run, {outer}: choose one outside it"]
         if self.stays(folder) or not run_folder.holds_something(folder):
             return []
         if self.saved is not None:

@@ -1,4 +1,4 @@
-"""Text from files, made fit for a terminal: it can move no cursor and clear no screen."""
+"""Text from files, made fit for a terminal and for Markdown: it is shown, and does nothing."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """The same of a text of several lines, which it stays."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def markdown(text: str) -> str:
+    """One line that Markdown shows as it is."""
+    text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace("`", "\\`")
+    return text.replace("|", "\\|").replace("](", "]\\(")

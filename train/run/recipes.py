@@ -8,7 +8,7 @@ from agents.rl2 import AgentConfig
 from envs.memory_tests.fork import ForkSettings, fork_settings
 from envs.metaworld.suites import SUITES
 from train.algorithms.ppo_config import PPOConfig
-from train.run.command_line import spelt
+from train.run.command_line import spelt_suite
 from train.run.config import Config
 
 _Kind = TypeVar("_Kind", bound=Config)
@@ -20,7 +20,7 @@ FORK_TRIALS = 48  # about 10,000 steps
 
 def recipe(kind: type[_Kind], suite: str | None) -> _Kind:
     """The default configuration of a program for a suite; None is the program's default suite."""
-    fork = None if suite is None else fork_settings(spelt(suite, SUITES))
+    fork = None if suite is None else fork_settings(spelt_suite(suite, SUITES))
     return kind() if fork is None else _fork(kind, fork)
 
 

@@ -18,9 +18,10 @@ from envs.metaworld.streams import Stream
 from envs.trials.success import share_in_success, steps_to_success
 from train.algorithms.rollout import Rollout
 from train.run.stream_config import StreamConfig
-from train.run.verified_folder import CheckpointError, replace_file
+from train.run.verified_folder import replace_file
 
 KIND, SCHEMA = "strata retention", 1
+RECORD = Path("results", "retention.json")  # in a run folder
 _SPEED = ("steps_to_success", "share_in_success")
 
 
@@ -104,7 +105,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Evaluation:
-        """Inverse of `to_json`. Raises KeyError or TypeError where a part is missing."""
+        """Inverse of `to_json`, of values that `train.run.retention_file` has checked."""
         flags = {n: np.array(values[n], dtype=bool) for n in ("success", "last_step_success")}
         known = [name for name in ("returns", *_SPEED) if values.get(name) is not None]
         numbers = {name: np.array(values[name], dtype=float) for name in known}
@@ -128,25 +129,21 @@ class Record:
     evaluations: list[Evaluation] = field(default_factory=list)
 
     @classmethod
-    def open(cls, config: StreamConfig, stream: Stream, parameters: int, step: int) -> Record:
-        """The record of a run that stands at `step`: later evaluations are dropped.
-
-        Raises:
-            CheckpointError: the file of an earlier part of the run is damaged.
-        """
+    def open(
+        cls,
+        config: StreamConfig,
+        stream: Stream,
+        parameters: int,
+        evaluations: Sequence[Evaluation] = (),
+    ) -> Record:
+        """The record of a run, with the evaluations of an earlier part of it."""
         facts = {
             "kind": KIND,
             "schema": SCHEMA,
             "arm": config.arm,
             "seed": config.seed,
             "parameters": parameters,
-            "stream": {
-                "name": stream.name,
-                "tasks": list(stream.tasks),
-                "cycles": stream.cycles,
-                "phase_steps": stream.phase_steps,
-                "phases": [phase.task for phase in stream.phases],
-            },
+            "stream": facts_of(stream),
             "evaluation": {
                 "split": "test",
                 "goals": config.eval_goals,
@@ -155,18 +152,7 @@ class Record:
                 "seed": config.seed,
             },
         }
-        record = cls(config.run_folder / "results" / "retention.json", facts, stream)
-        if step and record.path.exists():
-            try:
-                values = json.loads(record.path.read_bytes())["evaluations"]
-                found = [Evaluation.from_json(value) for value in values]
-            except (ValueError, KeyError, TypeError) as error:
-                raise CheckpointError(
-                    f"{record.path} is damaged ({error!r}): restore it from a copy, or start a new "
-                    "run; what it held cannot be measured again"
-                ) from error
-            record.evaluations = [e for e in found if e.step <= step]
-        return record
+        return cls(config.run_folder / RECORD, facts, stream, list(evaluations))
 
     def due(self, step: int) -> bool:
         """Whether an evaluation belongs to `step` and is not there yet."""
@@ -196,3 +182,14 @@ class Record:
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self.path, json.dumps(values, allow_nan=False).encode() + b"\n")
+
+
+def facts_of(stream: Stream) -> dict[str, Any]:
+    """What a record says of its stream."""
+    return {
+        "name": stream.name,
+        "tasks": list(stream.tasks),
+        "cycles": stream.cycles,
+        "phase_steps": stream.phase_steps,
+        "phases": [phase.task for phase in stream.phases],
+    }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from train.run.verified_folder import CheckpointError, read_file, replace_file
 RUN, LOCK = "RUN", "LOCK"
 OWN = (RUN, "config.json", METRICS, TIMING, "checkpoints", "tensorboard", "results")
 HISTORY = (METRICS, TIMING, "results/retention.json")
+HISTORY_LIMIT = 2**28  # bytes
 _SHORT = 200  # bytes of RUN and LOCK
 
 
@@ -137,8 +139,38 @@ def claimed(config: Config, home: Path | None, *, new: bool) -> Iterator[None]:
         yield
 
 
+def history_problems(home: Path) -> list[str]:
+    """What a run that goes on would have to read and cannot: a pipe or a link instead of a log."""
+    found = []
+    for path in (home / name for name in HISTORY if os.path.lexists(home / name)):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            found.append(f"{path} is not a plain file: restore it from a copy")
+        elif status.st_size > HISTORY_LIMIT:
+            found.append(f"{path} has {status.st_size} bytes, more than {HISTORY_LIMIT}")
+    return found
+
+
+def enclosing(folder: Path) -> Path | None:
+    """The folder of a run in which `folder` lies, itself left out; None: there is none."""
+    names = RUN, "config.json"
+    above = folder.absolute().parents
+    return next((p for p in above if all((p / name).is_file() for name in names)), None)
+
+
+def is_a_runs_own(path: Path) -> bool:
+    """Whether `path` is, or would be, a file that only the training of a run may write."""
+    path = path.absolute()
+    home = enclosing(path)
+    if home is None:
+        return False
+    inside = path.relative_to(home)
+    own = (*(Path(name) for name in (LOCK, *OWN) if name != "results"), Path(HISTORY[-1]))
+    return any(inside == one or one in inside.parents for one in own)
+
+
 def _copy_history(home: Path, folder: Path) -> None:
     for name in HISTORY:
-        if (home / name).is_file():
+        if (home / name).exists():
             (folder / name).parent.mkdir(exist_ok=True)
-            replace_file(folder / name, (home / name).read_bytes())
+            replace_file(folder / name, read_file(home / name, HISTORY_LIMIT))

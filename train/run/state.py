@@ -226,12 +226,18 @@ def load_agent(saved: Checkpoint, *, level: int = 1) -> tuple[RL2Agent, Config]:
     """
     with _blamed_on(saved.path / "config.json"):
         config = read_config(saved.config)
-        _refuse(config.size_problems())
+        _refuse(config.suite_problems() + config.size_problems())
         network = config.network if "network" not in saved.state else None
     if network is None:
         # Said by the checkpoint, so that an arm from a user's file need not be imported.
         with _blamed_on(saved.path / "state.json"):
             network = build(AgentConfig, saved.state["network"], "network.")
+        with _blamed_on(saved.path / "state.json"):
+            if network.targets != config.targets:
+                raise ValueError(
+                    f"network.targets must be {config.targets} on {config.suite}, not "
+                    f"{network.targets}"
+                )
     tensors, file = saved.tensors.get("agent", {}), "agent.safetensors"
     if level != 1:
         network, file = dataclasses.replace(network, entries=0), "long_term.safetensors"

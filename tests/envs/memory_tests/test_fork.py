@@ -87,6 +87,46 @@ def test_knobs() -> None:
     assert "-delay50" in problems[0]
 
 
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        "-delay999999999", "-delay451", "-delay" + "9" * 5000, "-delay-5", "-delay٣", "-delay",
+        "-switch150", "-switch101", "-switch1e1", "-switch10-switch20", "-delay5-delay5",
+        "-interference-interference", "-", "--delay5", "-delay5-", "-\x1b[2J",
+    ],
+)  # fmt: skip
+def test_what_no_suite_can_be_called(knobs: str) -> None:
+    """A delay of a billion steps, a chance above one, numbers of thousands of digits."""
+    assert fork_settings("FORK-reach-2" + knobs) is None
+    assert suite_problems("FORK-reach-2" + knobs, task=None, tasks=(), test_tasks=())
+
+
+def test_the_longest_delay() -> None:
+    for name, delay in (("FORK-reach-2", 450), ("FORK-window", 400)):
+        settings = fork_settings(f"{name}-delay{delay}")
+        assert settings is not None
+        assert settings.horizon == 500
+        assert fork_settings(f"{name}-delay{delay + 1}") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "episodes", "horizon", "says"),
+    [
+        ("FORK-reach-2", 1, 50, "--episodes must be at least 2"),
+        ("FORK-reach-2-interference", 2, 50, "--episodes must be at least 3"),
+        ("FORK-reach-4-switch10", 11, 50, "at most 10 attempts have a ceiling"),
+        ("FORK-reach-4-delay50", 4, 55, "--horizon must be above 55"),
+    ],
+)
+def test_trials_that_test_no_memory(name: str, episodes: int, horizon: int, says: str) -> None:
+    """Of one attempt a report divided by zero; the ceiling of many with a switch never came."""
+    settings = fork_settings(name)
+    assert settings is not None
+    (problem,) = settings.problems(episodes, horizon)
+    assert says in problem
+    assert settings.problems(settings.episodes, settings.horizon) == []
+
+
 # --------------------------------------------------------------------------------------- rules
 
 

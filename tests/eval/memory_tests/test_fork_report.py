@@ -7,9 +7,9 @@ import pytest
 
 from eval import curves, report
 from eval.goals.metrics import t_interval
-from eval.reporting.run_files import RunError
 from eval.reporting.runs import load_run
 from train.run.config import Config, write_config
+from train.run.run_files import RunError
 
 
 def write_fork_run(folder: Path, seed: int, index: float, arm: str = "short") -> None:
@@ -82,6 +82,43 @@ def test_a_damaged_evaluation_is_named(runs: list[str]) -> None:
     )
     with pytest.raises(RunError, match="memory_index must be"):
         load_run(Path(runs[0]))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (("policies",), [{}], "policies must be a JSON object"),
+        (("policies", "agent", "summary", "success"), {"0": [0.5, 0, 1]}, "must be a list"),
+        (("policies", "agent", "summary", "success"), [], "an interval for each attempt"),
+        (("policies", "agent", "summary", "win_stay"), {"a": 1, "b": 1, "c": 1}, "must be a list"),
+        (("policies", "agent", "summary", "memory_index"), [1e300, 0, 1], "must be a number"),
+        (("settings", "goals"), 10**30, "settings.goals must be a whole number"),
+    ],
+)
+def test_a_forged_evaluation_is_told(runs: list[str], place, value, says: str) -> None:
+    path = Path(runs[0]) / "results" / "eval-test-1000.json"
+    values = json.loads(path.read_text())
+    inner = values
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path.write_text(json.dumps(values))
+    with pytest.raises(RunError) as raised:
+        load_run(Path(runs[0]))
+    assert says in str(raised.value)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("suite", ["FORK-reach-2-delay999999999", "FORK-reach-2-switch150"])
+def test_a_suite_that_cannot_be_ends_every_program(runs, capsys, tmp_path, suite: str) -> None:
+    path = Path(runs[0]) / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "suite": suite}))
+    for program in (report, curves):
+        with pytest.raises(SystemExit) as stopped:
+            program.main([runs[0], "--out", str(tmp_path / "out.png")])
+        assert stopped.value.code == 2
+        assert f"{path}: unknown suite {suite!r}" in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_students_interval() -> None:

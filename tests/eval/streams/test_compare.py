@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from eval.goals.metrics import iqm, stratified_bootstrap
-from eval.reporting.run_files import RunError
 from eval.reporting.runs import load_run, load_stream_run
 from eval.streams.compare import (
     METRICS,
@@ -21,6 +20,7 @@ from eval.streams.compare import (
     transfer,
 )
 from tests.eval.made_up_runs import PHASE, TASKS, write_stream_run, write_training_run
+from train.run.run_files import RunError
 
 
 @pytest.fixture

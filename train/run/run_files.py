@@ -8,7 +8,6 @@ that names file and field.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +60,17 @@ class Field:
             raise RunError(f"{self.path}: {self._below(name)} is missing: restore a copy")
         return Field(self.value[name], self.path, self._below(name))
 
-    def items(self) -> Iterator[tuple[str, Field]]:
-        """Members of an object, or of a list by their number."""
-        if not isinstance(self.value, dict | list):
-            raise self.wrong("a JSON object or list")
-        pairs = self.value.items() if isinstance(self.value, dict) else enumerate(self.value)
-        for name, value in pairs:
-            yield str(name), Field(value, self.path, self._below(str(name)))
+    def members(self) -> list[tuple[str, Field]]:
+        """Names and values of an object."""
+        if not isinstance(self.value, dict):
+            raise self.wrong("a JSON object")
+        return [(n, Field(v, self.path, self._below(n))) for n, v in self.value.items()]
+
+    def elements(self) -> list[Field]:
+        """Values of a list."""
+        if not isinstance(self.value, list):
+            raise self.wrong("a list")
+        return [Field(v, self.path, self._below(str(n))) for n, v in enumerate(self.value)]
 
     def whole(self, least: int = 0, most: int = MOST_STEPS) -> int:
         """A whole number within bounds."""
@@ -122,7 +125,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 def _checked_line(line: Field) -> dict[str, Any]:
     line["step"].whole()
-    for _, field in line.items():
+    for _, field in line.members():
         if field.value is not None:
             field.number()
     return line.value
