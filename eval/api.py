@@ -24,6 +24,7 @@ from eval.memory_tests.fork_results import ForkEvaluation
 from eval.own_agents.program import AgentSettings, evaluate_agent, own_defaults
 from eval.viewing.watch_config import Settings as WatchSettings
 from eval.viewing.watch_config import prepare
+from train.run.console import forgiving_console
 from train.run.input_error import InputError
 
 
@@ -43,7 +44,8 @@ def evaluate(run: Path | str | OwnAgent, *, preset: str = "full", **options: Any
         InputError: an option is wrong, or there is no usable checkpoint; it lists every problem.
         WorkerError: a worker failed for good.
     """
-    found = _evaluated(run, preset, options)
+    with forgiving_console():
+        found = _evaluated(run, preset, options)
     if not isinstance(found, Evaluation):
         raise InputError(["a FORK suite is measured by evaluate_fork"])
     return found
@@ -56,7 +58,8 @@ def evaluate_fork(
 
     Arguments and errors are those of `evaluate`; defaults are the suite's own.
     """
-    found = _evaluated(run, preset, options)
+    with forgiving_console():
+        found = _evaluated(run, preset, options)
     if not isinstance(found, ForkEvaluation):
         raise InputError(["evaluate_fork measures FORK suites: use evaluate"])
     return found
@@ -82,7 +85,8 @@ def watch(run: Path | str | None = None, **options: Any) -> list[Path]:
     if settings.live:
         _watch.watch_live(program.policy, program.slots, lanes=program.lanes)
         return []
-    return _watch.write(settings, program)
+    with forgiving_console():
+        return _watch.write(settings, program)
 
 
 def _settings(kind: Any, **options: Any) -> Any:

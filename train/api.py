@@ -17,6 +17,7 @@ from typing import Any
 
 from train import continual, rl2
 from train.run.config import Config
+from train.run.console import forgiving_console
 from train.run.input_error import InputError
 from train.run.log import METRICS, read_metrics
 from train.run.origin import Origin, found
@@ -63,6 +64,11 @@ def train(config: Config, *, resume: bool = False) -> Trained:
         CheckpointError: what was learnt last could not be saved.
         OSError: the log could not be written.
     """
+    with forgiving_console():  # a pipe whose reader is gone must not end a run
+        return _trained(config, resume)
+
+
+def _trained(config: Config, resume: bool) -> Trained:
     if problems := config.validate():
         raise InputError(problems)
     origin = found(config, type(config)) if resume else Origin()

@@ -75,6 +75,7 @@ def start(
     cwd: Path,
     module: str = "train.rl2",
     stdout: Any = subprocess.PIPE,
+    stderr: Any = subprocess.STDOUT,
     **environment: str,
 ) -> subprocess.Popen[str]:
     """Start a program in a session of its own, as a terminal or a batch system would."""
@@ -83,7 +84,7 @@ def start(
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=stdout,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         start_new_session=True,
         # A test run in the background of a script ignores Ctrl-C, and so would what it starts.

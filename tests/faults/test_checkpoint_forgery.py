@@ -24,7 +24,7 @@ from eval.goals import config as evaluation
 from eval.viewing import watch_config
 from tests.nasty import NASTY, changed, places
 from train.rl2 import PROGRAM
-from train.run import program, verified_folder
+from train.run import program, run_folder, verified_folder
 from train.run.checkpoint import load
 from train.run.config import Config, write_config
 from train.run.input_error import InputError
@@ -220,6 +220,7 @@ def fork_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = Config(suite="FORK-reach-2", run=folder, train_goals=6, agent=agent, horizon=50)
     config = config.resolved(1)
     folder.mkdir()
+    (folder / run_folder.RUN).write_text("fork\n")
     state = initialise(config, make_suite("FORK-reach-2", train_goals=6))
     state.save(config)
     write_config(config)

@@ -2,8 +2,9 @@
 
     STRATA_SOAK_MINUTES=4 python -m pytest -m slow tests/faults/test_soak.py -n 0 -s
 
-Workers kill themselves, hang and raise at random; the program is stopped by SIGTERM and by SIGKILL,
-and its newest checkpoint damaged, before it is resumed. It must always go on, and take no more
+Workers kill themselves, hang, raise and spoil their simulations at random. The program is stopped
+by SIGTERM, SIGHUP and SIGKILL, loses its console, and meets a second process that wants its folder.
+Its newest checkpoint is damaged before it is resumed. It must always go on, and take no more
 memory, files, processes or shared memory at the end than in the beginning.
 """
 
@@ -13,8 +14,11 @@ import signal
 import statistics
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 from scipy.stats import theilslopes
@@ -31,9 +35,15 @@ from tests.faults.runs import (
     start,
 )
 from train.run import checkpoint
+from train.run.run_folder import holder
 
 MINUTES = float(os.environ.get("STRATA_SOAK_MINUTES", "30"))
-KINDS = ["kill", "raise", "blow up", "nan reward", "kill all"]
+KINDS = [
+    *("kill", "raise", "blow up", "nan reward", "inf obs", "kill all") * 4,
+    "hang",  # seldom: it costs half a minute
+]
+STOPS = [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+PROGRAM = "tests.faults.soaked"
 WORKERS = 2
 MOST_GROWTH = 32.0  # KiB an iteration, once what is kept of resets is complete
 
@@ -97,6 +107,30 @@ def live(program: subprocess.Popen[str], seconds: float, readings: Readings) -> 
         time.sleep(0.5)
 
 
+@contextmanager
+def console(out: TextIO, *, broken: bool) -> Iterator[dict[str, Any]]:
+    """Where a program's output goes; of a broken one only what it says on stderr is kept."""
+    if not broken:
+        yield {"stdout": out}
+        return
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        yield {"stdout": writer, "stderr": out}
+    finally:
+        os.close(writer)
+
+
+def intrude(run: Path, folder: Path, environment: dict[str, str]) -> None:
+    """A second process that wants the run while another trains it: told, and gone."""
+    with nothing_left() as programs:
+        second = start("--resume", str(run), cwd=folder, module=PROGRAM, **environment)
+        programs.append(second)
+        said = second.communicate(timeout=300)[0]
+    assert second.returncode == 2, said
+    assert "is in use by process" in said, said
+
+
 def flat(values: list[float]) -> bool:
     """Whether the last third is no higher than the middle third, by more than noise."""
     third = len(values) // 3
@@ -140,24 +174,32 @@ def test_soak(tmp_path: Path) -> None:
     first = [*size, "--total-steps", "1000000000", "--run", str(run)]
     per_iteration = PER_ITERATION // 5 * 100
     lives: list[Readings] = []
-    told: dict[str, int] = dict.fromkeys(("replaced", "physics fault", "FALLING BACK"), 0)
+    words = ("replaced", "physics fault", "FALLING BACK", "output has failed", "no step for")
+    told: dict[str, int] = dict.fromkeys(words, 0)
     codes: list[int] = []
-    damaged = 0
+    damaged = intruders = 0
     shared = set(os.listdir("/dev/shm"))
     while time.monotonic() < deadline:
         saved = (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("[0-9]*"))
         argv = ["--resume", str(run)] if saved else first
         readings, before = Readings(), logged(run)
-        with nothing_left() as programs, (tmp_path / "out").open("w+") as out:
-            program = start(*argv, cwd=tmp_path, stdout=out, **environment)
+        with (
+            nothing_left() as programs,
+            (tmp_path / "out").open("w+") as out,
+            console(out, broken=dice.random() < 0.3) as streams,
+        ):
+            program = start(*argv, cwd=tmp_path, module=PROGRAM, **streams, **environment)
             programs.append(program)
             live(program, min(dice.uniform(30, 120), deadline - time.monotonic()), readings)
+            if dice.random() < 0.3 and program.poll() is None and holder(run) is not None:
+                intrude(run, tmp_path, environment)
+                intruders += 1
             if program.poll() is None:
-                program.send_signal(dice.choice([signal.SIGTERM, signal.SIGKILL]))
-            codes.append(program.wait(timeout=120))
+                program.send_signal(dice.choice(STOPS))
+            codes.append(program.wait(timeout=300))
             out.seek(0)
             said = out.read()
-        assert codes[-1] in (75, 1, -signal.SIGKILL, -signal.SIGTERM), said
+        assert codes[-1] in (75, 1, *(-number for number in STOPS)), said
         assert codes[-1] != 1 or "error: worker" in said, said
         assert "Traceback" not in said or "sabotage number 7" in said, said
         for words in told:
@@ -167,6 +209,7 @@ def test_soak(tmp_path: Path) -> None:
         if dice.random() < 0.5 and codes[-1] != 1:
             damaged += damage(run, dice)
     print(f"\n{len(lives)} programs, exit codes {codes}, {told}, {damaged} checkpoints damaged")
+    print(f"{intruders} second processes refused")
     steps = [line["step"] for line in lines(run)]
     print(f"{steps[-1]:,} steps in {MINUTES:g} minutes, {len(steps)} iterations logged")
     assert steps == list(range(per_iteration, steps[-1] + 1, per_iteration))

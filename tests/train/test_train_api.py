@@ -27,7 +27,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
-def test_a_run_is_trained_and_gone_on_with() -> None:
+def test_a_run_is_trained_and_gone_on_with(monkeypatch: pytest.MonkeyPatch) -> None:
     done = train(TINY)
     assert (done.finished, done.steps) == (True, 40)
     assert done.folder == Path("runs/reach-v3-short-seed1")
@@ -37,7 +37,10 @@ def test_a_run_is_trained_and_gone_on_with() -> None:
         train(longer)
     with pytest.raises(InputError, match="seed: the run has 1, you asked for 2"):
         train(dataclasses.replace(longer, seed=2, run=done.folder), resume=True)
-    again = train(longer, resume=True)
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)  # a disk without room under a notebook's log
+        with pytest.warns(RuntimeWarning, match="standard output has failed"):
+            again = train(longer, resume=True)
     assert [row["step"] for row in again.metrics] == [40, 80]
 
 

@@ -13,6 +13,7 @@ from envs.metaworld.suites import make_suite
 from envs.pool.pool import Policy, WorkerPool
 from eval import evaluate
 from eval.goals.measure import measure
+from eval.goals.results import Evaluation
 from eval.own_agents import program
 from eval.own_agents.load import load_own_agent
 from eval.own_agents.runner import OwnAgentRunner
@@ -96,6 +97,26 @@ def test_from_the_command_line_to_table_and_json(module: str, capsys) -> None:
     assert list(record["policies"]) == [f"{module}:Still", "random"]
     assert record["suite"]["name"] == "ML1"
     assert np.shape(record["policies"][f"{module}:Still"]["outcomes"]["success"]) == (1, 3, 2)
+
+
+def test_the_result_is_written_before_it_is_shown(module: str, monkeypatch) -> None:
+    """Whatever ends the program while it prints, what it measured is kept."""
+
+    def broken(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Evaluation, "show", broken)
+    name = f"{module}:Still"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main(["--agent", name, *SMALL, "--no-scripted", "--no-random"])
+    (path,) = Path("runs").rglob("*.json")
+    assert list(json.loads(path.read_text())["policies"]) == [name]
+
+
+def test_an_agent_without_actions_is_told(module: str, capsys) -> None:
+    assert evaluate.main(["--agent", f"{module}:wrong", *SMALL, "--no-scripted"]) == 1
+    assert "error: act gave an array of shape (3, 4): it must be finite" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 @pytest.mark.parametrize(

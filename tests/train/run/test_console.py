@@ -13,8 +13,8 @@ from train.run.console import ForgivingStream, forgiving_console
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERY_PROGRAM = (
-    "train.rl2", "train.continual", "eval.evaluate", "eval.watch", "eval.report", "eval.curves",
-    "eval.continual", "eval.throughput",
+    "train.rl2", "train.continual", "train.many", "train.sweep", "eval.evaluate", "eval.watch",
+    "eval.report", "eval.curves", "eval.continual", "eval.throughput", "eval.share",
 )  # fmt: skip
 PROGRAM = """
 import sys
