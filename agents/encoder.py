@@ -6,7 +6,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from agents.input_layout import LAYOUT_VERSION, OBS, OBS_DIM, SLOPES, input_width, slopes
+from agents.input_layout import (
+    LAYOUT_VERSION,
+    OBS,
+    OBS_DIM,
+    SLOPES,
+    input_width,
+    signal,
+    slopes,
+)
 
 OBS_CLIP = 5.0
 VARIANCE_FLOOR = 1e-4  # (1 cm)²: dimensions that never moved in training must not explode later
@@ -66,10 +74,19 @@ class Encoder(nn.Module):
         slopes: scale of `agents.input_layout.slopes`, which the layer sees
             besides the input; 0: not.
         inputs: version of the input's layout.
+        signals: names in `agents.input_layout.SIGNALS`, which follow the features as they are.
     """
 
-    def __init__(self, width: int, *, slopes: float, inputs: int = LAYOUT_VERSION) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        slopes: float,
+        inputs: int = LAYOUT_VERSION,
+        signals: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
+        self.signals = signals
         self.inputs = input_width(inputs)
         self.normaliser = ObservationNormaliser()
         self.slopes = slopes
@@ -78,8 +95,10 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.layer.bias)
 
     def forward(self, inputs: Float[Tensor, "*batch input"]) -> Float[Tensor, "*batch features"]:
-        """Features of packed inputs."""
-        return torch.tanh(self.layer(self.visible(inputs)))
+        """Features of packed inputs, with the signals as their last numbers."""
+        features = torch.tanh(self.layer(self.visible(inputs)))
+        told = [signal(name, inputs)[..., None] for name in self.signals]
+        return torch.cat((features, *told), dim=-1) if told else features
 
     def visible(self, inputs: Float[Tensor, "*batch input"]) -> Float[Tensor, "*batch visible"]:
         """What the layer sees: the input with its observation normalised, and its slopes."""

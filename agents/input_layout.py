@@ -38,6 +38,8 @@ INPUT_DIM = WIDTHS[LAYOUT_VERSION]
 AIM = slice(INPUT_DIM, None)
 """What follows in the rows of an agent that acts on an aim (`agents.posterior`): one number for
 each target, 1 for the aim. The agent writes it itself while acting."""
+SIGNALS = ("outcome", "present")
+"""What a core may ask to be told apart from the features (`memory.cores.core.Core.signals`)."""
 OBS, PREV_ACTION = SLICES["obs"], SLICES["prev_action"]
 PREV_REWARD, PREV_DONE = SLICES["prev_reward"].start, SLICES["prev_done"].start
 REWARD_CHANGE = SLICES["reward_change"].start
@@ -75,6 +77,15 @@ def pack(
     out[PREV_REWARD] = prev_reward * REWARD_SCALE
     out[PREV_DONE] = prev_done
     out[REWARD_CHANGE] = min(max(reward_change, -REWARD_CHANGE_CLIP), REWARD_CHANGE_CLIP)
+
+
+def signal(name: str, inputs: Any) -> Any:
+    """One of `SIGNALS` for packed inputs (…, input), NumPy or torch; (…) of zeros and ones.
+
+    ``outcome``: the first input of an episode, which shows how the last one ended. ``present``:
+    the observation is shown; one that is hidden is all zeros, as no real one is.
+    """
+    return inputs[..., PREV_DONE] > 0.5 if name == "outcome" else (inputs[..., OBS] != 0).any(-1)
 
 
 def slopes(inputs: Any, scale: float) -> list[Any]:

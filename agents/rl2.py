@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from agents.encoder import Encoder
 from agents.heads import GaussianHead
-from agents.input_layout import INPUT_DIM, LAYOUT_VERSION, WIDTHS
+from agents.input_layout import INPUT_DIM, LAYOUT_VERSION, SIGNALS, WIDTHS
 from agents.posterior import AimedBody, TargetBelief
 from agents.recall import Recall
 from memory.cores.core import Core
@@ -35,8 +35,9 @@ class AgentConfig:
     """What the agent is made of."""
 
     core: str = "gru"
-    """Short-term memory: gru, lstm, none (a memoryless MLP, the first baseline arm), or your own
-    class as my_module:MyCore (see memory/cores/core.py)."""
+    """Short-term memory: gru, lstm, event (two clocks), attention (over attempts), hmt (segments),
+    hrnn (for --missing), none (a memoryless MLP, the first baseline arm), or your own class as
+    my_module:MyCore (see memory/cores/core.py)."""
     hidden: int = 128
     """Units of the short-term memory."""
     encoder: int = 128
@@ -112,8 +113,11 @@ class RL2Agent(nn.Module):
     def __init__(self, config: AgentConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder, slopes=config.slopes, inputs=config.inputs)
-        self.memory = find_core(config.core)(config.encoder, config.hidden)
+        core = find_core(config.core)
+        self.encoder = Encoder(
+            config.encoder, slopes=config.slopes, inputs=config.inputs, signals=core.signals
+        )
+        self.memory = core(config.encoder + len(core.signals), config.hidden)
         self.belief = TargetBelief(config.hidden, config.targets) if config.targets else None
         self.body: AimedBody | None = None
         if config.act == "posterior":
@@ -232,7 +236,9 @@ def _net_weights(encoder: Encoder, memory: Core) -> dict[str, Tensor]:
     if memory.stepper == "graph":
         core["graph"] = memory.graph
     place = memory.hidden_part
+    told = [float(SIGNALS.index(name)) for name in encoder.signals]
     return {
+        **({"signals": torch.tensor(told)} if told else {}),
         "slopes": torch.tensor([encoder.slopes]),
         "obs.mean": encoder.normaliser.mean,
         "obs.scale": encoder.normaliser.scale(),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from agents.acting.aims import AimPlan, Aims
-from agents.input_layout import AIM, OBS, OBS_DIM, PREV_DONE, SLOPES, slopes
+from agents.input_layout import AIM, OBS, OBS_DIM, PREV_DONE, SIGNALS, SLOPES, signal, slopes
 from memory.cores.steps import make_step, sigmoid
 
 OBS_CLIP = 5.0
@@ -104,6 +104,7 @@ class _Net:
         self._encoder = _layer(w, prefix + "encoder")
         self._slopes = float(w[prefix + "slopes"][0])
         self._inputs = len(self._encoder[0]) - SLOPES * bool(self._slopes)
+        self._signals = [SIGNALS[int(n)] for n in w.get(prefix + "signals", ())]
         own = prefix + "core."
         core_weights = {n.removeprefix(own): v for n, v in w.items() if n.startswith(own)}
         self._core = make_step(core, core_weights)
@@ -114,7 +115,11 @@ class _Net:
         """Output (B, H) and the next state for packed inputs (B, input)."""
         features = self.visible(inputs) @ self._encoder[0]
         features += self._encoder[1]
-        return self._core(np.tanh(features, out=features), state)
+        features = np.tanh(features, out=features)
+        if self._signals:
+            told = [signal(name, inputs)[:, None] for name in self._signals]
+            features = np.concatenate((features, *told), axis=1)
+        return self._core(features, state)
 
     def visible(self, inputs: np.ndarray) -> np.ndarray:
         """What the encoder's layer sees of packed inputs (B, input)."""

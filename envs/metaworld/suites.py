@@ -43,6 +43,7 @@ class Suite:
         test: likewise; empty for the MT suites, which have no held-out part.
         goal_hidden: True for ML (the agent must find the goal), False for MT.
         fork: what its trials test of memory; None: they are trials of the tasks themselves.
+        missing: chance that a step's observation is hidden.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Suite:
     test: Goals
     goal_hidden: bool = True
     fork: ForkSettings | None = None
+    missing: float = 0.0
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -161,7 +163,8 @@ class Suite:
     ) -> Trial:
         """The trial of one goal of a split; `seed` is its own."""
         vector = self.split(split)[task][goal]
-        trial = Trial(task, vector, goal, split, episodes, horizon, seed, self.goal_hidden)
+        sizes = episodes, horizon, seed, self.goal_hidden
+        trial = Trial(task, vector, goal, split, *sizes, missing=self.missing)
         if self.fork is None:
             return trial
         return dataclasses.replace(trial, fork=self.fork.draw(task, seed, episodes, split=split))
@@ -210,6 +213,7 @@ def make_suite(
     test_tasks: Sequence[str] = (),
     seed: int = 1,
     train_goals: int = GOALS_PER_TASK,
+    missing: float = 0.0,
 ) -> Suite:
     """Build a suite with the goals that Meta-World's benchmark class draws from `seed`.
 
@@ -222,6 +226,7 @@ def make_suite(
         seed: seed of the benchmark object.
         train_goals: goals of each training task. The first 50 are the benchmark's own; further
             ones are drawn by the task's own reset code.
+        missing: chance that a step's observation is hidden.
 
     Raises:
         SuiteError: listing everything wrong with the request.
@@ -230,7 +235,8 @@ def make_suite(
     if problems:
         raise SuiteError("; ".join(problems))
     if (settings := fork_settings(name)) is not None:
-        return _fork_suite(name, settings, seed, train_goals)
+        suite = _fork_suite(name, settings, seed, train_goals)
+        return dataclasses.replace(suite, missing=missing)
     with without_settling():
         suite = _official(name, task, tasks, test_tasks, seed)
         more = max(train_goals - GOALS_PER_TASK, 0)
@@ -238,7 +244,7 @@ def make_suite(
             t: (*goals, *further_goals(t, more, seed))[:train_goals]
             for t, goals in suite.train.items()
         }
-    return dataclasses.replace(suite, train=train)
+    return dataclasses.replace(suite, train=train, missing=missing)
 
 
 def _official(

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.input_layout import INPUT_DIM
+from agents.input_layout import INPUT_DIM, OBS
 from envs.memory_tests.fork import UNCOMMITTED, Fork
 from envs.memory_tests.fork_task import ForkTask
 from envs.metaworld.task_env import ACTION_DIM, MAX_HORIZON, TaskEnv
-from envs.trials.last_step import NO_STEP
+from envs.trials.last_step import NO_STEP, LastStep
 from envs.trials.practice import Proposal, ProposedTask
 
 
@@ -33,6 +33,7 @@ class Trial:
         proposal: a task to practise in the place of the task's own; None: its own.
         fork: a test of memory in the task's scene (docs/memory-benchmarks.md); None: none.
         practise: show the true target to an agent that acts on aims (`agents.posterior`).
+        missing: chance P that a step's observation is hidden from the agent, as zeros.
     """
 
     task: str
@@ -47,6 +48,7 @@ class Trial:
     proposal: Proposal | None = None
     fork: Fork | None = None
     practise: bool = False
+    missing: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -74,6 +76,10 @@ class Trial:
         """Standard normal exploration noise, (K × H, 4) float32, a function of the seed alone."""
         rng = np.random.Generator(np.random.Philox(self.seed))
         return rng.standard_normal((self.steps, ACTION_DIM), dtype=np.float32)
+
+    def hidden(self) -> np.ndarray:
+        """(K × H + 1,) bool: the inputs whose observation is hidden, a function of the seed."""
+        return np.random.default_rng([self.seed, 18]).random(self.steps + 1) < self.missing
 
     def aim_draws(self) -> np.ndarray:
         """(K,) uniform numbers in [0, 1) that draw the aims, a function of the seed alone."""
@@ -120,8 +126,16 @@ class TrialRunner:
         if trial.fork is not None:
             self.fork = ForkTask(self.env, trial.fork, goal, trial.horizon, self._companions)
         self._proposed = None if trial.proposal is None else ProposedTask(self.env, trial.proposal)
-        self._last.pack(self._seen(self._reset()), self.inputs)
+        self._hidden = trial.hidden() if trial.missing else None
+        self._show(self._last, self._seen(self._reset()))
         return self.inputs
+
+    def _show(self, last: LastStep, obs: np.ndarray) -> None:
+        """Write the next input; a hidden observation is all zeros, as no real one is."""
+        last.pack(obs, self.inputs)
+        at = self.episode * self.trial.horizon + self.step_in_episode
+        if self._hidden is not None and self._hidden[at]:
+            self.inputs[OBS] = 0.0
 
     def _reset(self) -> np.ndarray:
         if self.fork is not None:
@@ -149,7 +163,7 @@ class TrialRunner:
         if done and not self.finished:
             obs = self._reset()
         self._last = self._last.then(action, reward, done)
-        self._last.pack(self._seen(obs), self.inputs)
+        self._show(self._last, self._seen(obs))
         return TrialStep(reward, success, done, fault, info)
 
     def _step_fork(self, fork: ForkTask, action: np.ndarray) -> TrialStep:
@@ -159,7 +173,7 @@ class TrialRunner:
         done = self.count_step()
         if done and not self.finished:
             obs = fork.begin()
-        NO_STEP.then(*fork.shown(action), done).pack(obs, self.inputs)
+        self._show(NO_STEP.then(*fork.shown(action), done), obs)
         return TrialStep(reward, success, done, fault, info, choice)
 
     def count_step(self) -> bool:

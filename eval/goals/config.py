@@ -278,7 +278,7 @@ def load_subject(settings: Settings) -> Subject:
     try:
         goals = max(GOALS_PER_TASK, settings.train_goals)
         if elsewhere:
-            suite = elsewhere.make_suite(config.seed, goals)
+            suite = elsewhere.make_suite(config.seed, goals, missing=config.missing)
         else:
             suite = config.make_suite(min(config.train_goals, goals))
         available = min(map(len, suite.split(settings.split).values()))

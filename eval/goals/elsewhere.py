@@ -59,9 +59,10 @@ class Elsewhere:
             return [f"--suite {self.name}: a run on {config.suite} is evaluated there only"]
         return suite_problems(self.name, **self._tasks)
 
-    def make_suite(self, seed: int, train_goals: int) -> Suite:
+    def make_suite(self, seed: int, train_goals: int, *, missing: float = 0.0) -> Suite:
         """The suite, with goals of the run's seed. Raises SuiteError where there is none."""
-        return make_suite(self.name, **self._tasks, seed=seed, train_goals=train_goals)
+        sizes = {"seed": seed, "train_goals": train_goals, "missing": missing}
+        return make_suite(self.name, **self._tasks, **sizes)
 
     @property
     def _tasks(self) -> dict:

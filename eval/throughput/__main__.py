@@ -3,6 +3,7 @@
     python -m eval.throughput                       the ten ML10 tasks: about half an hour
     python -m eval.throughput --quick               two tasks, for a look: about a minute
     python -m eval.throughput --only gym-async ours-policy --repeats 9
+    python -m eval.throughput --cores               how fast each core acts and learns
 
 Contenders take turns within each repeat, so that what else the machine does hits them alike; ratios
 are taken within repeats. Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 75
@@ -28,6 +29,7 @@ from envs.metaworld.suites import Suite, make_suite, suite_problems
 from envs.pool.pool import available_cores
 from eval.goals.config import nearest_folder
 from eval.outcome import write_and_show
+from eval.throughput.cores import CORE_ACTING, CORE_LEARNING
 from eval.throughput.rivals import STEPPING, Contender, Entry, Setup
 from eval.throughput.training import TRAINING
 from train.run.command_line import read
@@ -37,8 +39,10 @@ from train.run.input_error import exits_on_bad_input
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 from train.run.verified_folder import environment, replace_file, versions
 
-ENTRIES: dict[str, Entry] = {**STEPPING, **TRAINING}
+OF_CORES = {**CORE_ACTING, **CORE_LEARNING}
+ENTRIES: dict[str, Entry] = {**STEPPING, **TRAINING, **OF_CORES}
 REFERENCE = {**dict.fromkeys(STEPPING, "gym-async"), **dict.fromkeys(TRAINING, "rppo-tuned")}
+REFERENCE |= {**dict.fromkeys(CORE_ACTING, "act-gru"), **dict.fromkeys(CORE_LEARNING, "learn-gru")}
 QUICK = {"tasks": ("reach-v3", "push-v3"), "steps": 1000, "train_steps": 1000, "repeats": 2}
 QUICK |= {"envs": 4}
 
@@ -51,8 +55,10 @@ class Settings:
     """Two tasks and few steps; values given beside it are kept. No result to be quoted."""
     tasks: tuple[str, ...] = ()
     """Tasks to step; default: the ten training tasks of ML10."""
+    cores: bool = False
+    """Measure the cores instead, each alone without a simulator, at the sizes of FORK's recipe."""
     only: tuple[str, ...] = ()
-    """Contenders to run; default: all. See the first column of the table."""
+    """Contenders to run; default: all but cores. See the first column of the table."""
     repeats: int = 5
     """Measurements of each contender; medians are shown."""
     steps: int = 20_000
@@ -74,7 +80,8 @@ class Settings:
     @property
     def chosen(self) -> tuple[str, ...]:
         """Names of the contenders, in the table's order."""
-        return tuple(name for name in ENTRIES if not self.only or name in self.only)
+        wanted = self.only or [name for name in ENTRIES if (name in OF_CORES) == self.cores]
+        return tuple(name for name in ENTRIES if name in wanted)
 
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
@@ -134,7 +141,13 @@ def measure(settings: Settings, suite: Suite) -> tuple[list[Line], dict[str, str
     setup = Setup(suite, settings.environments, settings.seed)
     lines: dict[str, Line] = {}
     skipped: dict[str, str] = {}
-    for group, steps in ((STEPPING, settings.steps), (TRAINING, settings.train_steps)):
+    stepping, training = settings.steps, settings.train_steps
+    for group, steps in (
+        (STEPPING, stepping),
+        (TRAINING, training),
+        (CORE_ACTING, stepping),
+        (CORE_LEARNING, training),
+    ):
         with ExitStack() as stack:
             contenders: dict[str, Contender] = {}
             for name in settings.chosen:
@@ -169,7 +182,8 @@ def _close(contender: Contender) -> None:
 def ratios(lines: Sequence[Line]) -> dict[str, float]:
     """Median over repeats of each rate by its reference's in the same repeat, where there is one.
 
-    Stepping is compared with `gym.make_vec(…, "async")`, training with the tuned RecurrentPPO.
+    Stepping is compared with `gym.make_vec(…, "async")`, training with the tuned RecurrentPPO,
+    cores with the GRU.
     """
     rates = {line.name: line.rates for line in lines}
     return {
@@ -209,7 +223,7 @@ def report(settings: Settings, suite: Suite, found: dict[str, Any], lines: Seque
         f"{settings.repeats} interleaved repeats, medians; {cores['available']} of "
         f"{cores['present']} cores, load before {'unknown' if load is None else f'{load:.1f}'}"
         f"{'; quick, not to be quoted' if settings.quick else ''}. Ratios: stepping to gym-async, "
-        f"training to rppo-tuned.\n\n{table(lines)}\n"
+        f"training to rppo-tuned, cores to gru.\n\n{table(lines)}\n"
     )
 
 

@@ -7,11 +7,13 @@ the wrong place cannot change the next one.
 from __future__ import annotations
 
 import functools
+import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from memory.cores.graph import one_step_graph
@@ -24,9 +26,13 @@ class Core(nn.Module, ABC):
     that is an ONNX graph of one step, which torch makes from `unroll`; so torch code is enough.
 
     Args:
-        inputs: width of the features.
+        inputs: width F of the features, with its signals.
         hidden: width H of the output.
     """
+
+    signals: ClassVar[tuple[str, ...]] = ()
+    """Names in `agents.input_layout.SIGNALS`: what it is told apart from the features, for a clock
+    or a gate. They are the last numbers of the features, each 0 or 1."""
 
     stepper: ClassVar[str] = "graph"
     """Who steps it in workers: ``graph``, a name in `memory.cores.steps`, or ``module:function``.
@@ -82,12 +88,26 @@ def initialise_gates(net: nn.Module, hidden: int) -> None:
                 nn.init.xavier_uniform_(gate)
 
 
-def exported_gates(net: nn.Module) -> dict[str, Tensor]:
-    """Weights of `torch.nn.GRU` or `torch.nn.LSTM` as `memory.cores.steps` multiplies by them."""
+def exported_gates(net: nn.Module, prefix: str = "") -> dict[str, Tensor]:
+    """Weights of `torch.nn.GRU` or `torch.nn.LSTM` as `memory.cores.steps` multiplies by them.
+
+    Args:
+        net: the network.
+        prefix: what their names begin with.
+    """
     w = dict(net.named_parameters())
     return {
-        "weight_ih": w["weight_ih_l0"].t(),
-        "weight_hh": w["weight_hh_l0"].t(),
-        "bias_ih": w["bias_ih_l0"],
-        "bias_hh": w["bias_hh_l0"],
+        f"{prefix}weight_ih": w["weight_ih_l0"].t(),
+        f"{prefix}weight_hh": w["weight_hh_l0"].t(),
+        f"{prefix}bias_ih": w["bias_ih_l0"],
+        f"{prefix}bias_hh": w["bias_hh_l0"],
     }
+
+
+def spans(due: Bool[Tensor, "time trial"]) -> Iterator[tuple[int, int]]:
+    """First and last + 1 of the spans that begin where something is due in any trial.
+
+    Between such steps a core with a slow part is an ordinary recurrent network.
+    """
+    starts = torch.nonzero(due.any(dim=1)).flatten().tolist()
+    return itertools.pairwise(sorted({0, *starts, len(due)}))

@@ -35,17 +35,25 @@ class GRU(Core):
 
     def unroll(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Core.unroll`; on a GPU one fused call."""
-        if features.is_cuda:
-            output, last = self.net(features, state.unsqueeze(0).contiguous())
-            return output, last.squeeze(0)
-        net = self.net
-        weights = net.weight_ih_l0, net.weight_hh_l0, net.bias_ih_l0, net.bias_hh_l0
-        output = unroll(features, state, weights)  # type: ignore[arg-type]
+        output = run_gru(self.net, features, state)
         return output, output[-1]
 
     def export(self) -> dict[str, Tensor]:
         """Gates in the order r, z, n."""
         return exported_gates(self.net)
+
+
+def run_gru(
+    net: nn.GRU, x: Float[Tensor, "time trial features"], h: Float[Tensor, "trial hidden"]
+) -> Float[Tensor, "time trial hidden"]:
+    """Outputs of all steps of a `torch.nn.GRU`; the last one is the next state.
+
+    On a GPU it is one fused call, elsewhere `unroll`.
+    """
+    if x.is_cuda:
+        return net(x, h.unsqueeze(0).contiguous())[0]  # type: ignore[no-any-return]
+    weights = net.weight_ih_l0, net.weight_hh_l0, net.bias_ih_l0, net.bias_hh_l0
+    return unroll(x, h, weights)  # type: ignore[arg-type]
 
 
 def unroll(

@@ -10,13 +10,25 @@ import importlib
 
 import torch
 
+from memory.cores.attention import Attention
 from memory.cores.core import Core
+from memory.cores.event import Event
 from memory.cores.graph import CoreError, missing_packages
 from memory.cores.gru import GRU
+from memory.cores.hmt import HMT
+from memory.cores.hrnn import HRNN
 from memory.cores.lstm import LSTM
 from memory.cores.none import Memoryless
 
-CORES: dict[str, type[Core]] = {"gru": GRU, "lstm": LSTM, "none": Memoryless}
+CORES: dict[str, type[Core]] = {
+    "gru": GRU,
+    "lstm": LSTM,
+    "event": Event,
+    "attention": Attention,
+    "hmt": HMT,
+    "hrnn": HRNN,
+    "none": Memoryless,
+}
 _imported: dict[str, type[Core]] = {}
 
 

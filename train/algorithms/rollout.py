@@ -140,8 +140,9 @@ class Rollout:
         )
 
     def usable_obs(self) -> Float[Tensor, "n obs"]:
-        """Observations of all usable trials, for the normaliser."""
-        return self.inputs[:, self.usable, OBS].reshape(-1, OBS_DIM)
+        """Observations of all usable trials that are not hidden, for the normaliser."""
+        obs = self.inputs[:, self.usable, OBS].reshape(-1, OBS_DIM)
+        return obs[(obs != 0).any(dim=1)]
 
     def kinds_of_task(self) -> Int[Tensor, " trial"]:
         """A number for each task, in FORK for each task and (first) hidden target.

@@ -98,6 +98,9 @@ class Config:
     """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
     practise: float = 0.5
     """Share of training trials that show the true target to an agent of --act posterior."""
+    missing: float = 0.0
+    """Chance that a step's observation is hidden from the agent, as zeros; what it did and earned
+    stays visible. See --core hrnn."""
     init_from: str | None = None
     """Start with the weights of a trained agent: its run folder, or one checkpoint in it. All else
     is new: optimiser, critic, slower memories and log."""
@@ -192,6 +195,7 @@ class Config:
             test_tasks=self.test_tasks,
             seed=self.seed,
             train_goals=self.train_goals if train_goals is None else train_goals,
+            missing=self.missing,
         )
 
     def spelt(self) -> Self:
@@ -219,6 +223,8 @@ class Config:
                 f"--trials {self.trials} is one of each of {tasks} tasks, which cannot be shared "
                 f"with proposed tasks: try {2 * tasks}, or --proposals 0"
             )
+        if not 0 <= self.missing < 1:
+            found.append(f"--missing must be 0 or more and less than 1, not {self.missing}")
         found += self._arm_problems()
         return found + tracker_problems(self.track) + self._target_problems()
 

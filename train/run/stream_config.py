@@ -77,6 +77,7 @@ class StreamConfig(Config):
             tasks=self.stream().tasks,
             seed=self.seed,
             train_goals=self.train_goals if train_goals is None else train_goals,
+            missing=self.missing,
         )
 
     def stream(self) -> Stream:

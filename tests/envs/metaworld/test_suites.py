@@ -226,3 +226,10 @@ def test_a_missing_split_is_explained() -> None:
         make_suite("MT10").split("test")
     with pytest.raises(SuiteError, match="no split 'tset': use --split train or --split test"):
         toy_suite().split("tset")
+
+
+def test_a_suite_with_missing_observations_hides_them_in_both_splits() -> None:
+    suite = make_suite("FORK-reach-2", train_goals=2, missing=0.25)
+    assert {
+        suite.trial(split, "reach-v3", 0, 1, 5, seed=1).missing for split in ("train", "test")
+    } == {0.25}

@@ -16,6 +16,7 @@ from agents.input_layout import (
     REWARD_CHANGE,
     REWARD_CHANGE_CLIP,
     pack,
+    signal,
 )
 from envs.metaworld.task_env import TaskEnv
 from envs.trials.trial import Trial, TrialRunner
@@ -108,6 +109,24 @@ def test_the_goal_is_hidden_unless_asked_for() -> None:
     shown, _ = run(TrialRunner("reach-v3", goal_hidden=False), open_trial)
     np.testing.assert_array_equal(shown[:, HIDDEN], np.tile(np.float32(GOAL[3:]), (13, 1)))
     np.testing.assert_array_equal(shown[:, :36], hidden[:, :36])
+
+
+def test_observations_are_hidden_by_the_trial_s_seed(runner: TrialRunner) -> None:
+    """All zeros at random steps, the first input and boundaries among them; all else as it was."""
+    trial = dataclasses.replace(TRIAL, missing=0.5, seed=3)
+    inputs, _ = run(runner, trial)
+    shown, _ = run(runner, dataclasses.replace(trial, missing=0.0))
+    hidden = trial.hidden()
+    assert hidden.shape == (13,)
+    assert 3 < hidden.sum() < 10
+    assert hidden[[0, 4]].any()
+    assert not np.array_equal(hidden, dataclasses.replace(trial, seed=4).hidden())
+    assert (inputs[hidden, OBS] == 0).all()
+    assert signal("present", inputs).tolist() == (~hidden).tolist()
+    np.testing.assert_array_equal(inputs[~hidden], shown[~hidden])
+    np.testing.assert_array_equal(inputs[:, OBS_DIM:], shown[:, OBS_DIM:])
+    much = dataclasses.replace(trial, horizon=400, missing=0.3).hidden().mean()
+    assert 0.25 < much < 0.35
 
 
 def test_equal_trials_give_equal_bits(runner: TrialRunner) -> None:

@@ -9,7 +9,17 @@ import pytest
 from envs.metaworld.suites import Suite
 from envs.pool.pool import available_cores
 from eval.throughput import __main__ as throughput
-from eval.throughput.__main__ import ENTRIES, Line, Settings, main, measure, parse, ratios, table
+from eval.throughput.__main__ import (
+    ENTRIES,
+    OF_CORES,
+    Line,
+    Settings,
+    main,
+    measure,
+    parse,
+    ratios,
+    table,
+)
 from eval.throughput.rivals import Setup
 from eval.throughput.training import OurTraining, RecurrentPPO
 
@@ -51,6 +61,13 @@ def test_envpool_takes_the_steps_asked_for() -> None:
     contender = ENTRIES["envpool"].make(SETUP)
     assert contender.run(10) == 12
     contender.close()
+
+
+def test_cores_are_measured_alone() -> None:
+    assert Settings(cores=True).chosen == tuple(OF_CORES)
+    assert not set(Settings().chosen) & set(OF_CORES)
+    for name, taken in (("act-event", 30), ("learn-event", 3000)):
+        assert OF_CORES[name].make(SETUP).run(taken - 9) == taken
 
 
 def test_our_training_learns_while_it_is_measured() -> None:
@@ -129,13 +146,14 @@ def test_table_and_json(fakes: list[str], tmp_path: Path, capsys) -> None:
     out = tmp_path / "deep" / "speed.json"
     assert main(["--tasks", "reach-v3", "--repeats", "3", "--out", str(out)]) == 0
     document = json.loads(out.read_text())
-    assert len(document["lines"]) == len(ENTRIES) - 1
+    asked = len(ENTRIES) - len(OF_CORES)
+    assert len(document["lines"]) == asked - 1
     assert document["settings"]["tasks"] == ["reach-v3"]
     assert document["machine"]["cores"]["available"] >= 1
     assert document["ratios"]["gym-async"] == 1.0
     markdown = out.with_suffix(".md").read_text()
     assert markdown in capsys.readouterr().out
-    assert markdown.count("\n| ") == len(ENTRIES) - 1 + 1
+    assert markdown.count("\n| ") == asked - 1 + 1
 
 
 def test_quick_is_a_set_of_defaults() -> None:

@@ -44,6 +44,12 @@ def features(steps: int) -> np.ndarray:
     return np.random.default_rng(3).normal(0, 2, (steps, ROWS, INPUTS)).astype(np.float32)
 
 
+@torch.no_grad()
+def in_mid_trial(core: Core, rows: int) -> torch.Tensor:
+    x = torch.from_numpy(features(40)[:, :rows])
+    return core.unroll(x, core.initial_state(rows))[1]
+
+
 def test_steps_are_the_unroll(core: Core) -> None:
     """Over whole trials one after another: the state is carried in each and cleared between."""
     x, step = features(TRIALS * STEPS), step_of(core)
@@ -67,7 +73,7 @@ def test_steps_are_the_unroll(core: Core) -> None:
 def test_a_step_changes_nothing_that_it_is_given(core: Core) -> None:
     """Inputs and states live in memory that others read."""
     x, step = features(1)[0], step_of(core)
-    state = np.full((ROWS, core.state_width), 0.3, dtype=np.float32)
+    state = in_mid_trial(core, ROWS).numpy()
     before = x.copy(), state.copy()
     first, after = step(x, state), step(x, state)
     np.testing.assert_array_equal(first[0], after[0])
@@ -80,7 +86,7 @@ def test_any_number_of_rows_and_new_weights_need_no_new_graph(core: Core) -> Non
     with torch.no_grad():
         for weight in core.parameters():
             weight *= 0.9
-        state = torch.full((1, core.state_width), 0.1)
+        state = in_mid_trial(core, 1)
         expected, _ = core.unroll(torch.from_numpy(x[None, :1]), state)
     output, _ = step_of(core)(x[:1], state.numpy())
     np.testing.assert_allclose(output, expected[0].numpy(), atol=5e-6)

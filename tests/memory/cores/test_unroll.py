@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.input_layout import INPUT_DIM, PREV_DONE
 from agents.rl2 import AgentConfig, RL2Agent
@@ -24,9 +24,9 @@ def features(seed: int = 1) -> Tensor:
 
 
 def some_state(memory: Core) -> Tensor:
-    generator = torch.Generator().manual_seed(2)
-    shape = TRIALS, memory.state_width
-    return torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5
+    """What the memory holds in mid-trial."""
+    with torch.no_grad():
+        return memory.unroll(features(seed=2), memory.initial_state(TRIALS))[1]
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -68,6 +68,39 @@ def test_an_unroll_leaves_nothing_behind(core: str) -> None:
     again, _ = memory.unroll(x, state)
     assert torch.equal(state, before)
     assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_gradients_are_those_of_finite_differences(core: str) -> None:
+    """Of features, the state and every weight."""
+    torch.manual_seed(3)
+    memory = find_core(core)(4, 3).double()
+    x, state = features()[:, :2, :4], memory.initial_state(2)
+    with torch.no_grad():  # weights that start at zero would hide their factors
+        for weight in memory.parameters():
+            weight += 0.3 * torch.randn_like(weight)
+        state = memory.unroll(x[:12], state)[1]
+    names = [name for name, _ in memory.named_parameters()]
+    learnt = [x[12:].clone().requires_grad_(), state.clone().requires_grad_(), *memory.parameters()]
+
+    def outputs(x: Tensor, state: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        given = dict(zip(names, weights, strict=True))
+        return torch.func.functional_call(_Unroll(memory), _within(given), (x, state))
+
+    assert torch.autograd.gradcheck(outputs, tuple(learnt), fast_mode=True)
+
+
+class _Unroll(nn.Module):
+    def __init__(self, core: Core) -> None:
+        super().__init__()
+        self.core = core
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.core.unroll(x, state)
+
+
+def _within(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"core.{name}": weight for name, weight in weights.items()}
 
 
 def test_none_remembers_nothing() -> None:
