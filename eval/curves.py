@@ -8,6 +8,7 @@ the ceilings of a perfect memory.
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
+from train.run.verified_folder import replace_file
 
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -82,7 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     figure = drawn(runs, arguments.window)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=110)
+        picture = io.BytesIO()
+        figure.savefig(picture, format=out.suffix[1:], dpi=110)
+        replace_file(out, picture.getvalue())
     except OSError as error:
         print(f"error: {out} is not written ({error})", file=sys.stderr)
         return 1

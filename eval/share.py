@@ -30,8 +30,10 @@ from train.run.command_line import read
 from train.run.config import Config
 from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
+from train.run.origin import command
 from train.run.printable import markdown
 from train.run.run_files import RESULT_LIMIT, Field, RunError, read_object
+from train.run.signals import INTERRUPTED, interrupt_on_signals
 from train.run.state import load_agent
 from train.run.verified_folder import replace_file, to_json
 
@@ -210,9 +212,12 @@ def main(argv: list[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as temporary:
             folder = export(settings.source, settings.out or Path(temporary) / "policy")
             if settings.out is not None:
-                print(f"written: {folder}\ntry it:  python -m eval.evaluate {folder}")
+                print(f"written: {folder}\ntry it:  {command('eval.evaluate', folder)}")
             if settings.repo is not None:
                 print(f"uploaded: {upload(folder, settings.repo, private=settings.private)}")
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again", file=sys.stderr)
+        return INTERRUPTED
     except (CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -220,4 +225,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    interrupt_on_signals()  # leave nothing half written
     sys.exit(main())

@@ -23,6 +23,7 @@ from train.run import checkpoint
 from train.run.checkpoint import CheckpointError
 from train.run.config import Config
 from train.run.log import RunLog
+from train.run.printable import printable
 from train.run.rollback import Rollback
 from train.run.state import TrainState
 
@@ -134,7 +135,9 @@ def run_lines(config: Config, suite: Suite, state: TrainState) -> list[str]:
     """The lines of a program's first message that say who learns, how much at once, and where."""
     trials = config.trials_for(len(suite.tasks))
     steps = trials * config.episodes * config.horizon
-    begun = [] if config.init_from is None else [f"  weights    begun as {config.init_from}"]
+    begun = (
+        [] if config.init_from is None else [f"  weights    begun as {printable(config.init_from)}"]
+    )
     return [
         f"  agent      {config.label}, {state.parameters:,} parameters, learner on "
         f"{learner_device(config.device)}, {config.threads} thread(s)",

@@ -15,6 +15,7 @@ from eval.streams.retention import Matrix, steps_to
 from train.run.config import CHANGEABLE, HOW_IT_ENDS, Config
 from train.run.config_io import flatten
 from train.run.log import METRICS, TIMING
+from train.run.origin import command
 from train.run.retention_file import checked_record
 from train.run.retention_log import KIND
 from train.run.run_files import (
@@ -252,7 +253,8 @@ def load_stream_run(run: Run) -> StreamRun:
         )
     if not record["complete"]:
         raise RunError(
-            f"{run.folder} has not come to its end: python -m train.continual --resume {run.folder}"
+            f"{run.folder} has not come to its end: "
+            + command("train.continual", "--resume", run.folder)
         )
     facts = record["stream"]
     tasks = tuple(facts["tasks"])

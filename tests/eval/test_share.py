@@ -1,13 +1,19 @@
 """A shared policy is a folder that evaluates as the run does, and holds nothing else."""
 
+import dataclasses
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from envs.metaworld.suites import make_suite
 from eval import evaluate, share
 from eval.goals import config
+from tests.eval.memory_tests.test_fork_report import write_fork_run
 from train.run import checkpoint
+from train.run.state import initialise
+from train.run.stream_config import read_config
 
 SMALL = ["--preset", "quick", "--no-repeating", "--workers", "1"]
 SMALL += ["--goals", "2", "--episodes", "2", "--horizon", "10"]
@@ -46,6 +52,44 @@ def test_bad_requests_write_nothing(run: Path, tmp_path: Path, capsys, monkeypat
         assert ended.value.code == 2
         assert says in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_on_fork_is_shared_with_its_memory_index(tmp_path: Path) -> None:
+    """Its evaluations have other measures: sharing ended in a traceback, half done."""
+    folder = tmp_path / "fork"
+    write_fork_run(folder, 1, 0.9)
+    config = read_config(json.loads((folder / "config.json").read_text()))
+    state = initialise(config, make_suite("FORK-reach-2", train_goals=2))
+    state.steps = 1000
+    state.save(dataclasses.replace(config, run=folder))
+    found = folder / "results" / "eval-test-1000.json"
+    values = json.loads(found.read_text())
+    values["settings"] |= {"episodes": 4, "horizon": 50}
+    values["suite"] = {"name": "FORK-reach-2", "split": "test"}
+    values["policies"]["\x1b[2J<b>|"] = values["policies"].pop("random")
+    path = found.with_name("eval-test-000000001000.json")
+    path.write_text(json.dumps(values))
+    out = share.export(folder, tmp_path / "shared")
+    card = (out / "README.md").read_text()
+    assert "| agent | 50% [0, 100] | 95% [0, 100] | 0.90 [0.00, 1.00] |" in card
+    assert "| \\x1b[2J&lt;b>\\| |" in card
+
+
+def test_what_lies_beside_a_run_is_not_followed(run: Path, tmp_path: Path, capsys) -> None:
+    """A link in a stranger's results would have been shared with what it points at."""
+    mine = shutil.copytree(run, tmp_path / "mine")
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"kind": "strata evaluation"}')
+    path = mine / "results" / "eval-test-000000001000.json"
+    path.parent.mkdir(exist_ok=True)
+    for make in (lambda: path.symlink_to(secret), lambda: path.write_text("[" * 10**5)):
+        make()
+        with pytest.raises(SystemExit) as ended:
+            share.main([str(mine), "--out", str(tmp_path / "shared")])
+        assert ended.value.code == 2
+        assert str(path) in capsys.readouterr().err
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "secret.json"]
+        path.unlink()
 
 
 def test_uploading_needs_a_token_and_takes_the_folder(run: Path, tmp_path, monkeypatch) -> None:

@@ -141,3 +141,13 @@ def test_real_runs_are_interrupted_and_resumed(monkeypatch) -> None:
     assert main(command) == 0
     for arm in ("short", "none"):
         assert last_line(Path(f"runs/reach-v3-{arm}-seed1/metrics.jsonl"))["step"] == 4000
+
+
+def test_a_log_that_is_none_is_no_progress(tmp_path: Path) -> None:
+    """Whatever stands in a stranger's log, the table of the runs is shown."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": "x", "train/success": [], "other": 0.5}\n')
+    assert last_line(path) == {"other": 0.5}
+    path.unlink()
+    os.mkfifo(path)
+    assert last_line(path) == {}

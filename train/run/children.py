@@ -115,16 +115,19 @@ def last_words(folder: Path) -> str:
 
 
 def last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a metrics stream; {} where there is none yet."""
+    """The numbers in the last whole line of a metrics stream; {} where there is none yet."""
     *lines, _torn = _tail(path).split(b"\n")
     for line in reversed(lines):
         with suppress(ValueError):
             values = json.loads(line)
-            return values if isinstance(values, dict) else {}
+            known = values.items() if isinstance(values, dict) else ()
+            return {name: value for name, value in known if type(value) in (int, float)}
     return {}
 
 
 def _tail(path: Path) -> bytes:
+    if not path.is_file():  # a pipe would block
+        return b""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
