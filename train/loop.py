@@ -135,9 +135,8 @@ def run_lines(config: Config, suite: Suite, state: TrainState) -> list[str]:
     """The lines of a program's first message that say who learns, how much at once, and where."""
     trials = config.trials_for(len(suite.tasks))
     steps = trials * config.episodes * config.horizon
-    begun = (
-        [] if config.init_from is None else [f"  weights    begun as {printable(config.init_from)}"]
-    )
+    source = config.init_from
+    begun = [] if source is None else [f"  weights    begun as {printable(source)}"]
     return [
         f"  agent      {config.label}, {state.parameters:,} parameters, learner on "
         f"{learner_device(config.device)}, {config.threads} thread(s)",
