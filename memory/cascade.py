@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from memory.adam import Adam
 from memory.gaussian import gaussian_kl
 from memory.reservoir import Replay, distillation
 from memory.restored import check_tensors, restore_adam
@@ -109,7 +110,7 @@ class Cascade:
         unroll: Unroll,
         start: Start,
         settle: Callable[[Any], None] = lambda policy: None,
-        optimiser: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        optimiser: Callable[..., torch.optim.Optimizer] = Adam,
     ) -> None:
         self.config, self._unroll, self._start, self._settle = config, unroll, start, settle
         slow = range(2, config.levels + 1)

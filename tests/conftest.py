@@ -1,5 +1,7 @@
 """Settings of all tests."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -27,3 +29,20 @@ install_import_hook(
 def _one_thread() -> None:
     """Tiny matrices gain nothing from threads, and waiting threads starve the workers."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_worker_outlives_the_tests() -> Iterator[None]:
+    from tests.lent import end_lent_workers  # after the hook: it imports agents
+
+    yield
+    end_lent_workers()
+
+
+@pytest.fixture(scope="module")
+def lent() -> Iterator[None]:
+    """Programs run in this process share workers and goals."""
+    from tests.lent import lending  # after the hook: it imports agents
+
+    with lending():
+        yield

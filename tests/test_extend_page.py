@@ -16,6 +16,7 @@ from train.run import checkpoint
 from train.run.origin import parse
 from train.run.stream_config import StreamConfig
 
+pytestmark = pytest.mark.usefixtures("lent")
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "extend.md").read_text()
 
 TINY = [

@@ -13,6 +13,7 @@ from envs.pool.shared_rollout import TrialBatch
 from envs.trials.trial import Trial
 from tests.envs.pool_trials import LANES, POLICY
 from tests.faults.runs import children
+from tests.lent import LentPool
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def make_pool() -> Iterator[Callable[..., WorkerPool]]:
 @pytest.fixture(scope="module")
 def lone() -> Iterator[WorkerPool]:
     """One worker, for all tests that do it no harm."""
-    with WorkerPool(1) as pool:
+    with LentPool(1) as pool:
         yield pool
 
 
@@ -57,7 +58,7 @@ def expected(lone: WorkerPool) -> Callable[[list[Trial]], TrialBatch]:
 
 @pytest.fixture(scope="module")
 def pool():
-    with WorkerPool(1) as pool:
+    with LentPool(1) as pool:
         yield pool
 
 

@@ -6,12 +6,17 @@ import pytest
 import torch
 
 from envs.metaworld.suites import make_suite
-from envs.pool.pool import WorkerPool
 from eval.viewing import watch_config
+from tests.lent import LentPool
 from train.run.config import Config
 from train.run.state import initialise
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _lent(lent: None) -> None:
+    """Programs run in this process share workers and goals."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pool():
-    with WorkerPool(1) as pool:
+    with LentPool(1) as pool:
         yield pool
 
 

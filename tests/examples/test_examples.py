@@ -8,6 +8,7 @@ import pytest
 
 from examples import sb3_agents, train_evaluate_plot
 
+pytestmark = pytest.mark.usefixtures("lent")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--steps", "64", "--goals", "2", "--episodes", "2", "--horizon", "10"]
 

@@ -6,6 +6,7 @@ import metaworld
 import pytest
 
 from tests.faults.runs import PER_ITERATION, TINY
+from tests.lent import lending
 from train.rl2 import main
 
 ITERATIONS = 4
@@ -22,7 +23,7 @@ def few_goals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def unfaulted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of `ITERATIONS` iterations that nothing happened to."""
     run = tmp_path_factory.mktemp("unfaulted") / "run"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, lending():
         patch.setattr(metaworld, "_N_GOALS", 6)
         total = ["--total-steps", str(ITERATIONS * PER_ITERATION)]
         assert main([*TINY, *total, "--run", str(run), "--workers", "1"]) == 0

@@ -51,7 +51,7 @@ def test_sigkill_at_random_moments_leaves_a_complete_checkpoint(
     moments = random.Random(0)
     put(tmp_path, 0, 0)
     caught_saving = 0
-    for _ in range(50):
+    for _ in range(20):
         previous = serial_of(load(tmp_path))
         reader, writer = os.pipe()
 

@@ -31,7 +31,7 @@ from train.run.input_error import InputError
 from train.run.origin import parse
 from train.run.state import initialise
 
-pytestmark = pytest.mark.usefixtures("few_goals")
+pytestmark = pytest.mark.usefixtures("few_goals", "lent")
 GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(6))}
 SUITE = Suite("ML1", 1, GOALS, GOALS)
 KIB = 300 * 1024  # that a refusal may take

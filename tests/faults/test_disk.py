@@ -13,7 +13,7 @@ from train import loop
 from train.rl2 import main
 from train.run import checkpoint, verified_folder
 
-pytestmark = pytest.mark.usefixtures("few_goals")
+pytestmark = pytest.mark.usefixtures("few_goals", "lent")
 TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
 
 

@@ -18,7 +18,7 @@ from train.algorithms.ppo import PPO
 from train.rl2 import main
 from train.run import checkpoint
 
-pytestmark = pytest.mark.usefixtures("few_goals")
+pytestmark = pytest.mark.usefixtures("few_goals", "lent")
 TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
 
 

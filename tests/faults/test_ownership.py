@@ -20,7 +20,7 @@ from train.run.origin import Origin
 from train.run.run_folder import claimed, holder, identity, locked
 from train.run.verified_folder import CheckpointError
 
-pytestmark = pytest.mark.usefixtures("few_goals")
+pytestmark = pytest.mark.usefixtures("few_goals", "lent")
 TOTAL = ["--total-steps", str(4 * PER_ITERATION), "--workers", "1"]
 
 

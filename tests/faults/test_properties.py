@@ -47,7 +47,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@QUICK
+@settings(QUICK, max_examples=25)  # each builds the whole command line
 @given(arguments)
 @example(["--resume", ""])
 @example(["--resume", "."])

@@ -23,6 +23,7 @@ from train.algorithms.ppo import PPO
 from train.rl2 import main
 from train.run import checkpoint, config, log, verified_folder
 
+pytestmark = pytest.mark.usefixtures("lent")
 TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
 MOMENTS = {
     "start": (config, "make_suite"),
@@ -56,8 +57,13 @@ def signal_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
 
 
 @pytest.mark.usefixtures("few_goals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        *((moment, signal.SIGTERM) for moment in MOMENTS),
+        *((moment, signal.SIGINT) for moment in ("start", "update")),  # by the same handler
+    ],
+)
 def test_a_signal_at_any_moment(
     signal_in, unfaulted, monkeypatch, capfd, moment: str, number: int
 ) -> None:
@@ -104,6 +110,7 @@ def test_a_second_ctrl_c(signal_in, monkeypatch, unfaulted, capfd, moment: str) 
 def test_a_second_ctrl_c_from_outside(tmp_path: Path) -> None:
     """The whole session gets it, as in a terminal, in an iteration that would last for minutes.
 
+    Workers get it as well, while they start up.
     The wait is bounded generously; unloaded it takes some tenths of a second.
     """
     long = ["--trials", "400", "--episodes", "20", "--horizon", "500"]
@@ -118,6 +125,7 @@ def test_a_second_ctrl_c_from_outside(tmp_path: Path) -> None:
         rest, _ = programs[0].communicate(timeout=20)
     assert programs[0].returncode == 75
     assert "Traceback" not in rest
+    assert lines(tmp_path / "mine") == []
 
 
 def test_killed_between_log_and_checkpoint(tmp_path: Path, unfaulted: Path) -> None:
@@ -139,9 +147,8 @@ def test_killed_between_log_and_checkpoint(tmp_path: Path, unfaulted: Path) -> N
     assert steps == list(range(PER_ITERATION, goal + 1, PER_ITERATION))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_during_evaluation(unfaulted: Path, tmp_path: Path, number: int) -> None:
-    """Code 75, no worker left, nothing written."""
+def test_a_signal_during_evaluation(unfaulted: Path, tmp_path: Path) -> None:
+    """Code 75, no worker left, nothing written. Ctrl-C is in `tests/eval/test_evaluate.py`."""
     out = tmp_path / "result.json"
     long = ["--goals", "40", "--no-official", "--out", str(out)]
     with nothing_left() as programs:
@@ -149,7 +156,7 @@ def test_a_signal_during_evaluation(unfaulted: Path, tmp_path: Path, number: int
         output = programs[0].stdout
         assert output is not None
         assert any("ML1 test" in line for line in output)
-        os.killpg(programs[0].pid, number)
+        os.killpg(programs[0].pid, signal.SIGTERM)
         rest, _ = programs[0].communicate(timeout=60)
     assert programs[0].returncode == 75, rest
     assert "interrupted: nothing was written" in rest

@@ -50,6 +50,11 @@ def hook(event, arguments):
             file.write(f"{{event}} {{arguments!r}}\\n")
 sys.addaudithook(hook)
 """
+PROGRAMS = """
+import sys
+import eval.evaluate, train.rl2
+sys.exit(train.rl2.main({train!r}) or eval.evaluate.main({evaluate!r}))
+"""  # in one process, which imports torch but once
 
 
 def test_no_network_at_run_time(tmp_path: Path) -> None:
@@ -57,13 +62,14 @@ def test_no_network_at_run_time(tmp_path: Path) -> None:
     log, hooks, run = tmp_path / "requests", tmp_path / "hooks", tmp_path / "run"
     hooks.mkdir()
     (hooks / "sitecustomize.py").write_text(AUDIT.format(log=str(log)))
-    train = ["-m", "train.rl2", *TINY, "--total-steps", "40", "--run", str(run), "--workers", "1"]
+    train = [*TINY, "--total-steps", "40", "--run", str(run), "--workers", "1"]
     few = ["--goals", "1", "--episodes", "1", "--horizon", "3", "--no-official"]
-    evaluate = ["-m", "eval.evaluate", str(run), *few, "--workers", "1"]
-    asks = ["-c", "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(('', 0))"]
-    for command, heard in ((train, False), (evaluate, False), (asks, True)):
+    evaluate = [str(run), *few, "--workers", "1"]
+    programs = PROGRAMS.format(train=train, evaluate=evaluate)
+    asks = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(('', 0))"
+    for code, heard in ((programs, False), (asks, True)):
         done = subprocess.run(
-            [sys.executable, *command],
+            [sys.executable, "-c", code],
             cwd=tmp_path,
             env={"PYTHONPATH": f"{hooks}:{ROOT}", "PATH": "/usr/bin:/bin"},
             capture_output=True,

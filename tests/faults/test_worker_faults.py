@@ -55,14 +55,14 @@ def sabotaged(
     [
         ("kill", "the process died (exit status -9)"),
         ("kill all", "the process died (exit status -9)"),
-        ("hang", "no step for 20 s"),
+        ("hang", "no step for 8 s"),
         ("raise", "OddError: sabotage number 7"),
     ],
 )
 def test_the_run_is_the_unfaulted_run(sabotaged, unfaulted, tmp_path, kind: str, says: str) -> None:
     """In the middle of the second episode of a block; the warning names the place."""
     fault = {"kind": kind, "at": 14}  # two trials step in turn: step 1 of episode 2
-    code, warned = sabotaged(fault, stall=20 if kind == "hang" else 120)
+    code, warned = sabotaged(fault, stall=8 if kind == "hang" else 120)
     assert code == 0
     assert committed(tmp_path / "tokens") == 1
     assert_same_run("mine", unfaulted)

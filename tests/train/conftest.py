@@ -23,6 +23,11 @@ TASK_IDS = (0, 1, 0, 1, 1, 0)
 EPISODES, HORIZON = 3, 7  # 21 steps: not a multiple of the tests' stretches
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _lent(lent: None) -> None:
+    """Programs run in this process share workers and goals."""
+
+
 @pytest.fixture
 def make_learner() -> Callable[..., PPO]:
     """A PPO with agent and critic, small, seeded, with all heads away from their zero start."""

@@ -3,10 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import metaworld
 import pytest
 import torch
 
+from tests.faults.runs import nothing_left, start, wait_for_lines
 from train import loop
 from train.algorithms.ppo import PPO
 from train.algorithms.rollout import Rollout
@@ -22,7 +20,6 @@ from train.run import checkpoint
 from train.run import program as programs
 from train.run.signals import INTERRUPTED, StopSignal
 
-ROOT = Path(__file__).resolve().parents[2]
 PER_ITERATION = 20  # 2 trials × 2 episodes × 5 steps
 TINY = [
     *("--suite", "ML1", "--task", "reach-v3", "--train-goals", "6", "--trials", "2"),
@@ -168,64 +165,18 @@ def test_stopped_before_anything_was_learnt(monkeypatch: pytest.MonkeyPatch) -> 
 # ------------------------------------------------------------------------------------ from outside
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts a training program in a session of its own, as a terminal would; none may survive."""
-    started: list[subprocess.Popen] = []
-
-    def run(*argv: str) -> subprocess.Popen:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "train.rl2", *TINY, "--run", "mine", "--workers", "2", *argv],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(program)
-        return program
-
-    yield run
-    for process in started:
-        left = session(process.pid)
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
-        assert not left, "the program or its workers are still there"
-
-
-def session(leader: int) -> list[int]:
-    """Living processes of the session that `leader` started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, sid = path.read_text().rpartition(")")[2].split()[:4]
-        except FileNotFoundError:
-            continue
-        if int(sid) == leader and state != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-def wait_for_lines(run: Path, count: int, program: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while not (run / "metrics.jsonl").exists() or len(lines(run)) < count:
-        assert program.poll() is None, program.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_sigterm_saves_at_the_end_of_the_iteration(start, tmp_path: Path) -> None:
+def test_sigterm_saves_at_the_end_of_the_iteration(tmp_path: Path) -> None:
     """The batch system's way: the whole session gets the signal, code 75 asks to be queued again.
 
     The checkpoint stands at the end of an iteration, and the run goes on from there.
     """
-    program = start("--total-steps", "1000000")
-    wait_for_lines(tmp_path / "mine", 2, program)
-    os.killpg(program.pid, signal.SIGTERM)
-    output, _ = program.communicate(timeout=60)
-    assert program.returncode == 75, output
+    more = ["--total-steps", "1000000", "--run", "mine", "--workers", "2"]
+    with nothing_left() as programs:
+        programs.append(start(*TINY, *more, cwd=tmp_path))
+        wait_for_lines(tmp_path / "mine", 2, programs[0])
+        os.killpg(programs[0].pid, signal.SIGTERM)
+        output, _ = programs[0].communicate(timeout=60)
+    assert programs[0].returncode == 75, output
     assert "Traceback" not in output
     assert "--resume mine" in output
     saved = checkpoint.load(tmp_path / "mine")
@@ -234,27 +185,3 @@ def test_sigterm_saves_at_the_end_of_the_iteration(start, tmp_path: Path) -> Non
     more = str(saved.step + PER_ITERATION)
     assert main(["--resume", "mine", "--total-steps", more, "--workers", "1"]) == 0
     assert lines(tmp_path / "mine")[-1]["step"] == int(more)
-
-
-def test_a_second_ctrl_c_stops_at_once(start, tmp_path: Path) -> None:
-    """Not even the iteration is finished: here it would last for minutes.
-
-    A terminal sends Ctrl-C to the workers as well; they are caught while they start up.
-    """
-    long = ["--total-steps", "1000000", "--trials", "100", "--episodes", "20", "--horizon", "500"]
-    program = start(*long)
-    for line in program.stdout:
-        if line.startswith("  run"):
-            break
-    while len(session(program.pid)) < 3:
-        time.sleep(0.1)
-    time.sleep(0.5)
-    os.killpg(program.pid, signal.SIGINT)
-    for line in program.stdout:
-        if line.startswith("stopping"):
-            break
-    os.killpg(program.pid, signal.SIGINT)
-    output, _ = program.communicate(timeout=60)
-    assert program.returncode == 75
-    assert "Traceback" not in output
-    assert lines(tmp_path / "mine") == []

@@ -24,6 +24,7 @@ from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy
 from envs.trials import practice
 from envs.trials.trial import Trial
+from memory.adam import Adam
 from memory.gaussian import gaussian_kl
 from memory.restored import check_tensors, restore_adam
 from train.algorithms.learner import Run, learner_device
@@ -103,7 +104,7 @@ class PPO:
             [w for w in (*agent.parameters(), *belief.parameters()) if w.requires_grad],
             list(critic.parameters()),
         )
-        self.optimiser = torch.optim.Adam([{"params": group} for group in self.groups], eps=1e-5)
+        self.optimiser = Adam([{"params": group} for group in self.groups], eps=1e-5)
         self.set_progress(0.0)
 
     def set_progress(self, fraction: float) -> None:

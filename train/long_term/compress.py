@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from agents.rl2 import RL2Agent, Unrolled
+from memory.adam import Adam
 from memory.gaussian import gaussian_kl
 from memory.restored import check_tensors, number
 from train.algorithms.rollout import Rollout
@@ -89,7 +90,7 @@ class ProgressAndCompress:
         if inputs.shape[1]:
             with torch.no_grad():
                 teacher, _ = agent.unroll(inputs, agent.initial_state(inputs.shape[1]))
-            optimiser = torch.optim.Adam(base.parameters(), lr=self.config.compress_rate)
+            optimiser = Adam(base.parameters(), lr=self.config.compress_rate)
             for _ in range(self.config.compress_epochs):
                 order = torch.from_numpy(rng.permutation(inputs.shape[1]))
                 for part in order.split(TRIALS):

@@ -21,6 +21,7 @@ if sys.argv[1] == "one core":
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 from tests.train.run.test_initial_weights import digest
 print(digest())
+assert "torch._dynamo" not in sys.modules, "whose import takes seconds"
 """
 
 
