@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from memory.cores import registry
 from train.run import checkpoint
 from train.run.input_error import InputError
 
-pytest.importorskip("onnxruntime")
-
+pytestmark = pytest.mark.skipif(
+    find_spec("onnxruntime") is None, reason="onnxruntime is not installed"
+)
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ["--core", "custom_core:MinimalGatedUnit"]
 TINY = [

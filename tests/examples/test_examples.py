@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from examples import sb3_agents, train_evaluate_plot
-
 pytestmark = pytest.mark.usefixtures("lent")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--steps", "64", "--goals", "2", "--episodes", "2", "--horizon", "10"]
 
 
 def test_training_evaluation_and_a_plot_from_python(tmp_path: Path) -> None:
+    from examples import train_evaluate_plot
+
     run = tmp_path / "run"
     tiny = ["--trials", "2", "--episodes", "2", "--horizon", "10", "--workers", "1"]
     tiny += ["--train-goals", "5", "--evaluate-every", "0"]
@@ -27,6 +27,8 @@ def test_training_evaluation_and_a_plot_from_python(tmp_path: Path) -> None:
 def test_agents_of_stable_baselines_run_on_trials(agent: str) -> None:
     if agent == "recurrent-ppo":
         pytest.importorskip("sb3_contrib")
+    from examples import sb3_agents  # whose imports take seconds
+
     success = sb3_agents.main(["--agent", agent, *SMALL])
     assert len(success) == 2
     assert all(0 <= share <= 1 for share in success)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common import env_checker as sb3_checker
 
 from envs.trials.trial import TrialRunner
 from envs.trials.trial_env import TrialEnv
@@ -34,9 +33,11 @@ def test_gymnasium_accepts_it(env: TrialEnv) -> None:
 
 
 def test_stable_baselines3_accepts_it(env: TrialEnv) -> None:
+    from stable_baselines3.common import env_checker  # whose import takes seconds
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sb3_checker.check_env(env)
+        env_checker.check_env(env)
 
 
 def test_one_gymnasium_episode_is_one_trial(env: TrialEnv) -> None:

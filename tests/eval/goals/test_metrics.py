@@ -3,11 +3,9 @@
 import functools
 import itertools
 import json
-from unittest import mock
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from eval.goals.metrics import (
     Interval,
@@ -21,11 +19,7 @@ from eval.goals.metrics import (
     t_interval,
     wilson,
 )
-
-# arch 7, which rliable 1.2 needs, does not import with pandas 3: its one decorator is no matter.
-with mock.patch("pandas.util._decorators.deprecate_kwarg", return_value=lambda function: function):
-    from rliable import library, metrics
-
+from tests.eval.others import rliable
 
 HORIZON = 10
 
@@ -71,6 +65,8 @@ def test_what_is_no_proportion_is_refused(successes: int, count: int) -> None:
 
 def test_statistics_are_scipys_to_the_last_bit() -> None:
     """Which is not imported to evaluate, as that takes a second."""
+    from scipy import stats
+
     for count in (1, 2, 7, 40, 400):
         for successes in range(0, count + 1, max(1, count // 7)):
             found = stats.binomtest(successes, count).proportion_ci(0.95, method="wilson")
@@ -97,11 +93,11 @@ def test_iqm_reduces_the_last_two_axes_only() -> None:
     np.testing.assert_allclose(mean(values), [part.mean() for part in values])
 
 
-@pytest.mark.parametrize(
-    ("ours", "theirs"), [(mean, metrics.aggregate_mean), (iqm, metrics.aggregate_iqm)]
-)
+@pytest.mark.parametrize(("ours", "theirs"), [(mean, "aggregate_mean"), (iqm, "aggregate_iqm")])
 @pytest.mark.filterwarnings("ignore:random_state is deprecated")
 def test_intervals_agree_with_rliable(ours, theirs) -> None:
+    library, metrics = rliable()
+    theirs = getattr(metrics, theirs)
     rng = np.random.default_rng(1)
     scores = rng.normal(loc=np.arange(4)[:, None], scale=[[1], [2], [0.5], [1]], size=(4, 12))
     points, intervals = library.get_interval_estimates(

@@ -1,21 +1,17 @@
 """Profiles and probabilities of improvement against rliable."""
 
-from unittest import mock
-
 import numpy as np
 import pytest
 
 from eval.reporting.profiles import enough, improvement, improvements, profile, profile_band
-
-# arch 7, which rliable 1.2 needs, does not import with pandas 3: its one decorator is no matter.
-with mock.patch("pandas.util._decorators.deprecate_kwarg", return_value=lambda function: function):
-    from rliable import library, metrics
+from tests.eval.others import rliable
 
 RNG = np.random.default_rng(0)
 ONE, OTHER = RNG.random((4, 5)).round(1), RNG.random((4, 3)).round(1)  # tasks × seeds, with ties
 
 
 def test_the_profile_is_rliables() -> None:
+    library, _ = rliable()
     thresholds = np.linspace(0, 1, 21)
     theirs = [library.run_score_deviation(ONE.T, threshold) for threshold in thresholds]
     np.testing.assert_allclose(profile(ONE, thresholds), theirs)
@@ -25,6 +21,7 @@ def test_the_profile_is_rliables() -> None:
 
 
 def test_the_probability_of_improvement_is_rliables() -> None:
+    _, metrics = rliable()
     found = improvement(ONE, OTHER)
     theirs = metrics.probability_of_improvement(ONE.T, OTHER.T)
     assert found.value == pytest.approx(theirs)

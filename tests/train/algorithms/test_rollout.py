@@ -7,7 +7,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.buffers import RolloutBuffer
 
 from agents.input_layout import INPUT_DIM
 from envs.pool.shared_rollout import TrialBatch
@@ -60,6 +59,8 @@ def test_gae_by_hand_over_an_inner_boundary() -> None:
 @pytest.mark.parametrize("lam", [0.0, 0.9, 1.0])
 def test_gae_equals_stable_baselines3(boundary: str, lam: float) -> None:
     """SB3's buffer is the oracle; with `cut` each inner episode is one of its episodes."""
+    from stable_baselines3.common.buffers import RolloutBuffer  # whose import takes seconds
+
     rewards, values = random(STEPS, TRIALS), random(STEPS, TRIALS, seed=1)
     box = gym.spaces.Box(-1, 1, (1,))
     buffer = RolloutBuffer(STEPS, box, box, "cpu", gae_lambda=lam, gamma=0.97, n_envs=TRIALS)
