@@ -32,6 +32,14 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _models_are_compiled_once() -> Iterator[None]:
+    from tests.compiled_models import compiled_once  # slow to import, and not needed to collect
+
+    with compiled_once():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_worker_outlives_the_tests() -> Iterator[None]:
     from tests.lent import end_lent_workers  # after the hook: it imports agents
 

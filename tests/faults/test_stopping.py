@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.faults.runs import (
     assert_same_run,
     lines,
     nothing_left,
+    session,
     start,
     wait_for_lines,
 )
@@ -119,6 +121,8 @@ def test_a_second_ctrl_c_from_outside(tmp_path: Path) -> None:
         output = programs[0].stdout
         assert output is not None
         assert any(line.startswith("  run") for line in output)
+        while len(session(programs[0].pid)) < 3:
+            time.sleep(0.05)
         os.killpg(programs[0].pid, signal.SIGINT)
         assert any(line.startswith("stopping") for line in output)
         os.killpg(programs[0].pid, signal.SIGINT)
