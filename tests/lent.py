@@ -21,6 +21,8 @@ PROGRAMS = (
     "eval.evaluate",
     "eval.own_agents.program",
     "eval.memory_tests.fork_evaluation",
+    "eval.throughput.rivals",
+    "eval.throughput.training",
 )
 
 

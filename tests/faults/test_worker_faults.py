@@ -36,15 +36,15 @@ TOTAL = ["--total-steps", str(4 * PER_ITERATION)]
 def sabotaged(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., tuple[int, list[str]]]:
-    """Runs the training program in this process with sabotaged workers."""
+    """Runs the training program in this process with a sabotaged worker, or several."""
 
-    def run(*faults: dict[str, Any], stall: float = 120) -> tuple[int, list[str]]:
+    def run(*faults: dict[str, Any], stall: float = 120, workers: int = 1) -> tuple[int, list[str]]:
         for name, value in plan(tmp_path / "tokens", *faults).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(rl2, "WorkerPool", functools.partial(WorkerPool, stall_seconds=stall))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            code = main([*TINY, *TOTAL, "--run", "mine", "--workers", "2"])
+            code = main([*TINY, *TOTAL, "--run", "mine", "--workers", str(workers)])
         return code, [str(warning.message) for warning in caught]
 
     return run
@@ -62,7 +62,8 @@ def sabotaged(
 def test_the_run_is_the_unfaulted_run(sabotaged, unfaulted, tmp_path, kind: str, says: str) -> None:
     """In the middle of the second episode of a block; the warning names the place."""
     fault = {"kind": kind, "at": 14}  # two trials step in turn: step 1 of episode 2
-    code, warned = sabotaged(fault, stall=8 if kind == "hang" else 120)
+    how = {"hang": {"stall": 8}, "kill all": {"workers": 2}}.get(kind, {})
+    code, warned = sabotaged(fault, **how)
     assert code == 0
     assert committed(tmp_path / "tokens") == 1
     assert_same_run("mine", unfaulted)
@@ -82,7 +83,7 @@ def test_a_worker_killed_between_steps(sabotaged, unfaulted, monkeypatch) -> Non
         return original(pool, *args, **options)
 
     monkeypatch.setattr(loop, "collect", collect)
-    assert sabotaged()[0] == 0
+    assert sabotaged(workers=2)[0] == 0
     assert pids[0] == pids[2] != pids[3]
     assert_same_run("mine", unfaulted)
 
