@@ -1,6 +1,8 @@
 """Settings of all tests."""
 
+import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +25,17 @@ install_import_hook(
     ],
     "tests.typecheck.check",
 )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Any:
+    """What is imported stays: the garbage collector need not look through it time and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
