@@ -16,6 +16,7 @@ ITERATIONS = 4
 def few_goals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder to work in, and suites that are built at once."""
     monkeypatch.setattr(metaworld, "_N_GOALS", 6)
+    monkeypatch.setattr("train.run.board._await_new_second", lambda _: None)  # TensorBoard's affair
     monkeypatch.chdir(tmp_path)
 
 

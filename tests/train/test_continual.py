@@ -72,6 +72,7 @@ def made_up(pool: Any, policy: Policy, trials: Sequence[Trial], **options: Any) 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.run.board._await_new_second", lambda _: None)  # TensorBoard's affair
     monkeypatch.chdir(tmp_path)
 
 

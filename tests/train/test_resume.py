@@ -33,6 +33,7 @@ TINY = [
 @pytest.fixture(autouse=True)
 def _few_goals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(metaworld, "_N_GOALS", 6)
+    monkeypatch.setattr("train.run.board._await_new_second", lambda _: None)  # TensorBoard's affair
     monkeypatch.chdir(tmp_path)
 
 
