@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from envs.pool.pool import WorkerPool
+from eval import evaluate
 from tests.faults.runs import (
     PER_ITERATION,
     TINY,
     assert_same_run,
+    children,
     lines,
     nothing_left,
     session,
@@ -152,7 +155,7 @@ def test_killed_between_log_and_checkpoint(tmp_path: Path, unfaulted: Path) -> N
 
 
 def test_a_signal_during_evaluation(unfaulted: Path, tmp_path: Path) -> None:
-    """Code 75, no worker left, nothing written. Ctrl-C is in `tests/eval/test_evaluate.py`."""
+    """Code 75, no worker left, nothing written."""
     out = tmp_path / "result.json"
     long = ["--goals", "40", "--no-official", "--out", str(out)]
     with nothing_left() as programs:
@@ -165,6 +168,22 @@ def test_a_signal_during_evaluation(unfaulted: Path, tmp_path: Path) -> None:
     assert programs[0].returncode == 75, rest
     assert "interrupted: nothing was written" in rest
     assert "Traceback" not in rest
+    assert not out.exists()
+
+
+def test_ctrl_c_during_evaluation(unfaulted: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    """The same of the other signal, which this process sends itself."""
+    before, original, out = children(), WorkerPool.run, tmp_path / "result.json"
+
+    def run(self: WorkerPool, *args: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(WorkerPool, "run", run)
+    few = ["--goals", "2", "--no-official", "--workers", "1", "--out", str(out)]
+    assert evaluate.main([str(unfaulted), *few]) == 75
+    assert "interrupted: nothing was written" in capsys.readouterr().err
+    assert children() <= before
     assert not out.exists()
 
 
