@@ -1,6 +1,7 @@
 """Proposed tasks: what they ask for, what they pay, and that they are a function of their trial."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -32,19 +33,24 @@ from tests.envs.pool_trials import POLICY
 from train.algorithms.ppo import make_ppo
 from train.run.config import Config
 
-SUITE = make_suite("ML10", seed=1)
 JOINTS = ("door-open-v3", "drawer-close-v3", "button-press-topdown-v3", "window-open-v3")
 FREE = ("push-v3", "peg-insert-side-v3", "sweep-v3", "basketball-v3")
 
 
+@functools.cache
+def suite() -> Suite:
+    """Made by the first test that asks for it, as fifteen models are compiled."""
+    return make_suite("ML10", seed=1)
+
+
 def proposed(task: str, proposal: Proposal, **values) -> Trial:
-    trial = Trial(task, SUITE.train[task][0], 0, "train", 2, 6, seed=1, proposal=proposal)
+    trial = Trial(task, suite().train[task][0], 0, "train", 2, 6, seed=1, proposal=proposal)
     return dataclasses.replace(trial, **values)
 
 
 def began(task: str, proposal: Proposal) -> tuple[TaskEnv, ProposedTask, np.ndarray]:
     env = TaskEnv(task)
-    env.set_goal(np.array(SUITE.train[task][0]))
+    env.set_goal(np.array(suite().train[task][0]))
     asked = ProposedTask(env, proposal)
     return env, asked, asked.begin()
 
@@ -66,15 +72,15 @@ def test_proposals_are_a_function_of_their_seed() -> None:
 
 def test_the_critic_sees_proposals_in_units_of_their_spread() -> None:
     """As it sees goals: squeezed into a hundredth of that it is blind to them for long."""
-    critic = make_ppo(Config(suite="ML10"), SUITE).critic
-    runners = {task: TrialRunner(task) for task in SUITE.tasks}
-    trials = SUITE.sample_trials(200, episodes=1, horizon=1, iteration=0, seed=1, proposals=0.99)
+    critic = make_ppo(Config(suite="ML10"), suite()).critic
+    runners = {task: TrialRunner(task) for task in suite().tasks}
+    trials = suite().sample_trials(200, episodes=1, horizon=1, iteration=0, seed=1, proposals=0.99)
     vectors = []
     for trial in trials:
         if trial.proposal is not None:
             runners[trial.task].begin(trial)
             vectors.append(trial.proposal.vector(runners[trial.task].target))
-    of_proposals = slice(len(SUITE.tasks), critic.tasks)
+    of_proposals = slice(len(suite().tasks), critic.tasks)
     scale, mean = critic.goal_scale[-1], critic.goal_mean[-1]
     seen = (torch.tensor(vectors, dtype=torch.float32) - mean) * scale
     assert (critic.goal_scale[of_proposals] == scale).all()
@@ -143,7 +149,7 @@ def test_success_is_never_there_to_begin_with() -> None:
     """However little is asked for; a hand alone may start where it is wanted."""
     for task in (*JOINTS, *FREE):
         env = TaskEnv(task)
-        env.set_goal(np.array(SUITE.train[task][0]))
+        env.set_goal(np.array(suite().train[task][0]))
         for seed in range(40):
             proposal = dataclasses.replace(Proposal.draw(seed), part="object")
             asked = ProposedTask(env, proposal)
@@ -168,7 +174,7 @@ def test_equal_trials_are_equal_to_the_last_bit(task: str) -> None:
     trial = proposed(task, varied)
     fresh, used = TrialRunner(task), TrialRunner(task)
     expected = run(fresh, trial)
-    other = dataclasses.replace(trial, goal=SUITE.train[task][1], proposal=Proposal.draw(5))
+    other = dataclasses.replace(trial, goal=suite().train[task][1], proposal=Proposal.draw(5))
     for before in (other, dataclasses.replace(trial, proposal=None)):
         run(used, before)
         for found, wanted in zip(run(used, trial), expected, strict=True):
@@ -184,7 +190,7 @@ def test_moved_objects_are_stepped_as_officially(task: str) -> None:
     rng, seen = np.random.default_rng(3), []
     actions = rng.uniform(-1, 1, (30, 4)).astype(np.float32)
     for env in (fast, official):
-        env.set_goal(np.array(SUITE.train[task][2]))
+        env.set_goal(np.array(suite().train[task][2]))
         env.reset()
         assert env.object_joint is not None
         rows = [env.move_object(np.mean(env.object_joint).item())]
@@ -195,7 +201,7 @@ def test_moved_objects_are_stepped_as_officially(task: str) -> None:
 
 def test_only_joints_are_moved_and_only_after_a_reset() -> None:
     env = TaskEnv("push-v3")
-    env.set_goal(np.array(SUITE.train["push-v3"][0]))
+    env.set_goal(np.array(suite().train["push-v3"][0]))
     env.reset()
     assert env.object_joint is None
     with pytest.raises(RuntimeError, match="no joint"):
@@ -255,7 +261,7 @@ def test_a_hand_starts_where_it_is_told_to_as_officially(task: str) -> None:
     """And where the task has it in the next episode that does not say."""
     hand, seen = (-0.3, 0.5, 0.25), []
     for env in (TaskEnv(task, fast=True), TaskEnv(task, fast=False)):
-        env.set_goal(np.array(SUITE.train[task][2]))
+        env.set_goal(np.array(suite().train[task][2]))
         own = env.reset()
         rows = [env.reset(hand)]
         rows += [env.step(np.full(4, 0.5, np.float32)).obs for _ in range(5)]
@@ -269,12 +275,12 @@ def test_a_hand_starts_where_it_is_told_to_as_officially(task: str) -> None:
 
 def test_the_share_of_proposed_trials() -> None:
     """As asked in every task; the other trials are what they would have been without."""
-    suite = Suite("toy", 1, {task: SUITE.train[task] for task in ("push-v3", *JOINTS)}, {})
+    toy = Suite("toy", 1, {task: suite().train[task] for task in ("push-v3", *JOINTS)}, {})
     length = {"episodes": 1, "horizon": 5, "iteration": 2, "seed": 3}
-    plain = suite.sample_trials(40, **length)
-    mixed = suite.sample_trials(40, **length, proposals=0.25)
-    assert suite.sample_trials(40, **length, proposals=0.0) == plain
-    for task in suite.tasks:
+    plain = toy.sample_trials(40, **length)
+    mixed = toy.sample_trials(40, **length, proposals=0.25)
+    assert toy.sample_trials(40, **length, proposals=0.0) == plain
+    for task in toy.tasks:
         mine = [trial for trial in mixed if trial.task == task]
         assert sum(trial.proposal is not None for trial in mine) == 2
     assert [dataclasses.replace(trial, proposal=None) for trial in mixed] == plain
@@ -288,5 +294,5 @@ def test_workers_tell_the_learner_where_the_part_is_wanted(lone) -> None:
     own = dataclasses.replace(asked, proposal=None)
     batch = lone.run([asked, own], POLICY, lanes=2)
     target = began("drawer-close-v3", proposal)[1].target
-    handle = np.add(SUITE.train["drawer-close-v3"][0], (0.0, -0.16, 0.09))
+    handle = np.add(suite().train["drawer-close-v3"][0], (0.0, -0.16, 0.09))
     np.testing.assert_allclose(batch.targets, [target, handle], atol=1e-6)
