@@ -38,8 +38,7 @@ class Attention(Core):
         self.inner = nn.GRU(inputs, hidden)
         initialise_gates(self.inner, hidden)
         self.write = nn.Linear(inputs + hidden, hidden)
-        # `torch.randn` without numbers (device meta) would import torch's compiler: a second.
-        self.place = nn.Parameter(0.1 * torch.empty(TOKENS, hidden).normal_())
+        self.place = nn.Parameter(0.1 * torch.randn(TOKENS, hidden))
         self.null = nn.Parameter(torch.zeros(hidden))
         self.token_norm, self.query_norm = nn.LayerNorm(hidden), nn.LayerNorm(hidden)
         self.query, self.key, self.value, self.out = (
