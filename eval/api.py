@@ -83,7 +83,7 @@ def watch(run: Path | str | None = None, **options: Any) -> list[Path]:
     settings = _settings(WatchSettings, source=None if run is None else Path(run), **options)
     program = prepare(settings)
     if settings.live:
-        _watch.watch_live(program.policy, program.slots, lanes=program.lanes)
+        _watch.watch_live(program.policy, program.slots, lanes=program.lanes, own=program.own)
         return []
     with forgiving_console():
         return _watch.write(settings, program)

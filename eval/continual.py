@@ -50,7 +50,7 @@ class Arguments:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders of `train.continual`: arms and seeds of one stream."""
     out: Path | None = None
-    """File for all numbers as JSON; default: none is written."""
+    """File for all numbers as JSON; unset: none is written."""
 
 
 def show(console: Console, title: str, table: Table) -> None:

@@ -27,6 +27,7 @@ from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
+from train.run.run_folder import looks_folder
 from train.run.verified_folder import replace_file
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -39,7 +40,8 @@ class Arguments:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders."""
     out: Path | None = None
-    """Picture to write (.png, .svg or .pdf); default: results/curves.png in the first run."""
+    """Picture to write (.png, .svg or .pdf); unset: results/curves.png in the first run, or in
+    runs/looked-at where that run is part of the repository."""
     window: int = 20
     """Iterations of the moving average."""
 
@@ -48,7 +50,7 @@ def by_label(runs: list[Run]) -> dict[str, list[Run]]:
     """Runs by arm: the seeds of one share a mean."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(run.config.label, []).append(run)
+        groups.setdefault(run.label, []).append(run)
     return groups
 
 
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
         problems.append("name at least one run folder, e.g. runs/ML10-short-seed1")
     if arguments.window < 1:
         problems.append(f"--window must be at least 1, not {arguments.window}")
-    out = arguments.out or (arguments.runs or (Path(),))[0] / "results" / "curves.png"
+    out = arguments.out or looks_folder((arguments.runs or (Path(),))[0]) / "curves.png"
     if out.suffix not in ENDINGS:
         problems.append(f"--out {out}: end it in .png, .svg or .pdf")
     elif out.is_dir() or nearest_folder(out) is None:

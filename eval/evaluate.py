@@ -156,7 +156,7 @@ def result_path(settings: Settings, subject: Subject) -> Path | None:
     if settings.out is not None:
         return settings.out
     saved = subject.saved
-    folder = results_folder(saved)
+    folder = results_folder(saved, brief=settings.preset == "quick")
     if folder is None:
         print(f"note: {saved.path} is in no folder of its run: keep the result with --out FILE")
         return None

@@ -3,6 +3,7 @@
     python -m eval.report runs/CL5x2-* --out results/cl5x2     arms and seeds of a stream
     python -m eval.report runs/ML10-* --out report             arms and seeds of a suite
     python -m eval.report runs/FORK-reach-2-* --out report     memory index and its ceilings
+    python -m eval.report runs/ML10-* runs/my_module-load/results/eval-ML10-test.json
 
 Writes report.html (pictures inside), report.md with figures/, and report.json. Exit codes: 0 done,
 1 not written, 2 bad input (nothing written).
@@ -66,11 +67,12 @@ class Arguments:
     """Compare runs on one self-contained page."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders: arms and seeds of one stream, or of one suite."""
+    """Run folders: arms and seeds of one stream, or of one suite. Beside runs of a suite also files
+    that eval.evaluate --agent wrote: agents of your own."""
     out: Path = Path("report")
     """Folder to write; its report.* and figures/ are replaced."""
     title: str | None = None
-    """Heading of the page; default: the suite's name."""
+    """Heading of the page; unset: the suite's name."""
     window: int = 10
     """Iterations of the moving average of training curves."""
     contrast: tuple[str, ...] = ()
@@ -171,18 +173,19 @@ def training_page(
     page.add(Lines(summary.of_suite(groups)), INTERVALS, "# Arms", tables.cost_table(groups))
     for split, told in (("test", "Held out"), ("train", "On the goals trained on")):
         page.add(*_evaluated(groups, split, told, contrasts))
-    page.add(
-        "# Learning curves",
-        Picture(
-            "learning",
-            "Success in the last episode of training trials (moving average of "
-            f"{window} iterations): mean and 95 % interval over seeds, thin lines are seeds.",
-            figures.training(groups, window),
-        ),
-        "# At the end of training",
-        f"Training success, mean of the last {window} iterations.",
-        tables.training_table(groups, window),
-    )
+    if trained := _trained(groups):
+        page.add(
+            "# Learning curves",
+            Picture(
+                "learning",
+                "Success in the last episode of training trials (moving average of "
+                f"{window} iterations): mean and 95 % interval over seeds, thin lines are seeds.",
+                figures.training(trained, window),
+            ),
+            "# At the end of training",
+            f"Training success, mean of the last {window} iterations.",
+            tables.training_table(trained, window),
+        )
     if (table := tables.evaluation_table(groups)) is not None:
         page.add(
             "# Evaluation by task",
@@ -200,19 +203,24 @@ def fork_page(groups: dict[str, list[Run]], fork: ForkSettings, title: str, wind
     for split, told in (("test", "Unseen trials"), ("train", "Training trials")):
         if (table := fork_tables.memory_table(groups, split, fork)) is not None:
             page.add(f"# {told}", table)
-    page.add(
-        "# Learning curves",
-        Picture(
-            "learning",
-            f"Training success by attempt (moving average of {window} iterations): mean and 95 % "
-            "interval over seeds, thin lines are seeds. Dashed: Bayes' ceiling of each attempt; "
-            "dotted: 1/M, the most without memory.",
-            fork_figures.by_attempt(groups, fork, window),
-        ),
-        "# Arms",
-        tables.cost_table(groups),
-    )
+    if trained := _trained(groups):
+        page.add(
+            "# Learning curves",
+            Picture(
+                "learning",
+                f"Training success by attempt (moving average of {window} iterations): mean and "
+                "95 % interval over seeds, thin lines are seeds. Dashed: Bayes' ceiling of each "
+                "attempt; dotted: 1/M, the most without memory.",
+                fork_figures.by_attempt(trained, fork, window),
+            ),
+        )
+    page.add("# Arms", tables.cost_table(groups))
     return page
+
+
+def _trained(groups: dict[str, list[Run]]) -> dict[str, list[Run]]:
+    """The arms that were trained here: agents of other people's have no learning curves."""
+    return {arm: group for arm, group in groups.items() if group[0].agent is None}
 
 
 def _evaluated(
@@ -242,7 +250,7 @@ def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
     """Runs of one suite by arm, and what is wrong with them."""
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
-        groups.setdefault(run.config.label, []).append(run)
+        groups.setdefault(run.label, []).append(run)
     problems = mixed_recipes(groups)
     suites = {(run.config.suite, run.config.task, run.config.tasks) for run in runs}
     if len(suites) > 1:
@@ -257,7 +265,7 @@ def make_page(
     folders: Sequence[Path], title: str | None, window: int, contrasts: Contrasts
 ) -> tuple[Page, dict]:
     """The page and its numbers. Raises InputError, which lists every problem."""
-    runs, left_out = load_runs(folders)
+    runs, left_out = load_runs(folders, results=True)
     of_streams = {run.record is not None for run in runs}
     if len(of_streams) > 1:
         stop(["some runs are of a stream and some are not: report each kind by itself"])

@@ -3,6 +3,7 @@
     python -m eval.watch RUN                                 all test tasks, as an mp4
     python -m eval.watch RUN --task reach-v3 push-v3 --gif   chosen tasks, any of the 50
     python -m eval.watch --scripted --task assembly-v3       Meta-World's expert, without a run
+    python -m eval.watch --agent my_module:load --suite ML10 an agent of your own
     python -m eval.watch RUN --live                          in a window, where there is a display
 
 Each cell of the picture is one trial, exactly as `eval.evaluate` measures it with equal --seed and
@@ -26,6 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from agents.acting.own import ActionsError
 from envs.viewing import gl  # before what needs MuJoCo: see there
 from envs.viewing.playback import Cell, Playback
 from envs.viewing.render import GLError, film, frame_count
@@ -46,13 +48,13 @@ def main(argv: list[str] | None = None) -> int:
         program = prepare(settings)
         banner(settings, program)
         if settings.live:
-            watch_live(program.policy, program.slots, lanes=program.lanes)
+            watch_live(program.policy, program.slots, lanes=program.lanes, own=program.own)
             return 0
         write(settings, program)
     except KeyboardInterrupt:
         print("interrupted: nothing was written; run the same command again", file=sys.stderr)
         return INTERRUPTED
-    except (GLError, OSError, FloatingPointError) as error:
+    except (GLError, OSError, FloatingPointError, ActionsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -69,7 +71,7 @@ def write(settings: Settings, program: Program) -> list[Path]:
     every, fps, out = program.every, program.fps, program.out
     total = frame_count(episodes=settings.episodes, horizon=settings.horizon, every=every)
     kept = []
-    play = Playback(program.policy, program.slots, lanes=program.lanes)
+    play = Playback(program.policy, program.slots, lanes=program.lanes, own=program.own)
     try:
         order = {task: place for place, task in enumerate(program.tasks)}
         play.cells.sort(key=lambda cell: (cell.trial.goal_index, order[cell.trial.task]))

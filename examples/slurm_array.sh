@@ -18,11 +18,8 @@ arm=${arms[$((SLURM_ARRAY_TASK_ID / 3))]}
 seed=$((SLURM_ARRAY_TASK_ID % 3 + 1))
 run=runs/ML10-$arm-seed$seed
 
-if [ -e "$run/checkpoints/latest" ]; then
-    srun python -m train.rl2 --resume "$run"
-else
-    srun python -m train.rl2 --suite ML10 --arm "$arm" --seed "$seed" --run "$run" ${STRATA_FLAGS:-}
-fi
+srun python -m train.rl2 --resume-or-start --suite ML10 --arm "$arm" --seed "$seed" --run "$run" \
+    ${STRATA_FLAGS:-}
 code=$?
 if [ $code -eq 75 ]; then
     scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"

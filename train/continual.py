@@ -54,7 +54,8 @@ def train(
     """
     record = Record.open(config, stream, state.parameters, earlier)
     resume_step = state.steps if resumed else None
-    log = RunLog(config.run_folder, total_steps=stream.total_steps, resume_step=resume_step)
+    total = stream.total_steps
+    log = RunLog(config.run_folder, total_steps=total, resume_step=resume_step, stop=stop_signal)
     rollback = Rollback(state.learner)
     with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1

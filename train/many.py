@@ -50,7 +50,7 @@ class Settings:
     program: Literal["rl2", "continual"] = "rl2"
     """Program that trains: train.rl2 or train.continual."""
     jobs: int | None = None
-    """Runs at a time; default: as many as there are cores. Each gets its share of workers."""
+    """Runs at a time; unset: as many as there are cores. Each gets its share of workers."""
     into: Path = Path("runs")
     """Folder in which every run gets a folder of its own."""
 

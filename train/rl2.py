@@ -45,7 +45,8 @@ def train(
         OSError: the log could not be written.
     """
     total = config.total_steps or 0
-    log = RunLog(config.run_folder, total_steps=total, resume_step=state.steps if resumed else None)
+    resume_step = state.steps if resumed else None
+    log = RunLog(config.run_folder, total_steps=total, resume_step=resume_step, stop=stop_signal)
     rollback = Rollback(state.learner)
     with log, WorkerPool(config.workers) as pool:
         saved_at = state.steps if resumed else -1

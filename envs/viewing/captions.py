@@ -68,7 +68,8 @@ class Layout:
 def lines(cell: Cell) -> tuple[str, str, str]:
     """The words on a cell: its two lines above the picture, and what stands in it."""
     trial = cell.trial
-    kind = "episode" if trial.fork is None else "attempt"
+    tries = cell.attempts or trial.fork is not None
+    kind = "repeat" if cell.repeats(cell.episode) else "attempt" if tries else "episode"
     where = f"{trial.split} goal {trial.goal_index}   {kind} {cell.episode}/{trial.episodes}"
     return (
         trial.task,
@@ -94,7 +95,7 @@ def compose(
 
     A picture has a green frame from the first success of its episode to the episode's end, and the
     word SUCCESS while the present step is one. The small squares are the trial's episodes: solved
-    (green), not solved (red), to come (grey).
+    (green), not solved (red), to come (grey). Round ones repeat the best attempt before them.
 
     Args:
         cells: what is to be written.
@@ -128,10 +129,11 @@ def _label(draw: ImageDraw.ImageDraw, cell: Cell, layout: Layout, left: int, top
         box = (x, y, x + side - 1, y + side - 1)
         solved = episode < cell.episode and cell.succeeded_at[episode] is not None
         ended = episode + 1 < cell.episode + (cell.step == cell.trial.horizon)
+        shape = draw.ellipse if cell.repeats(episode + 1) else draw.rectangle
         if solved or ended:
-            draw.rectangle(box, GREEN if solved else RED)
+            shape(box, GREEN if solved else RED)
         else:
-            draw.rectangle(box, outline=WHITE if episode + 1 == cell.episode else GREY)
+            shape(box, outline=WHITE if episode + 1 == cell.episode else GREY)
 
 
 def _mark(draw: ImageDraw.ImageDraw, cell: Cell, layout: Layout, left: int, top: int) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from agents.acting.own import OwnActor, OwnAgent
 from envs.memory_tests.fork import UNCOMMITTED, UNRELATED
 from envs.pool.policies import make_actor
 from envs.pool.pool import Policy
@@ -36,6 +37,8 @@ class Cell:
         success: whether the last step was a success.
         succeeded_at: first successful step of each episode so far, None where there is none.
         choice: in FORK the target touched in this attempt, else -1.
+        attempts: episodes that are attempts of a repeating agent, which repeats the best of them
+            in the others; 0: it does not repeat.
         fault: physics became unstable; the trial stands still from then on, as in a worker.
     """
 
@@ -48,13 +51,14 @@ class Cell:
     success: bool = False
     succeeded_at: list[int | None] = field(default_factory=lambda: [None])
     choice: int = UNCOMMITTED
+    attempts: int = 0
     fault: bool = False
     _posed: bool = False
 
     @classmethod
-    def of(cls, runner: TrialRunner) -> Cell:
+    def of(cls, runner: TrialRunner, attempts: int = 0) -> Cell:
         """The cell of a trial that `runner` has begun."""
-        cell = cls(runner, mujoco.MjData(runner.env.env.model))
+        cell = cls(runner, mujoco.MjData(runner.env.env.model), attempts=attempts)
         reset = runner.env.reset
 
         def keep_and_reset(hand: Sequence[float] | None = None) -> np.ndarray:
@@ -73,6 +77,10 @@ class Cell:
     def target(self) -> np.ndarray:
         """Where the goal is, (3,) metres."""
         return self.runner.target
+
+    def repeats(self, episode: int) -> bool:
+        """Whether an episode, from 1, repeats the best attempt before it."""
+        return 0 < self.attempts < episode
 
     def targets(self) -> list[tuple[np.ndarray, bool]]:
         """Places (3,) in metres of a FORK trial's targets, and whether each counts now.
@@ -132,12 +140,21 @@ class Cell:
 class _WatchedBlock:
     """A block, what acts for it, and a cell for each of its rows that is watched."""
 
-    def __init__(self, policy: Policy, trials: Sequence[Trial | None]) -> None:
+    def __init__(
+        self, policy: Policy, trials: Sequence[Trial | None], own: OwnAgent | None
+    ) -> None:
         self._block = Block(trials, Runners(), width=policy.input_width)
         self._block.start()
-        self.cells = [None if r is None else Cell.of(r) for r in self._block.runners]
+        self.cells = [
+            None if runner is None else Cell.of(runner, policy.attempts)
+            for runner in self._block.runners
+        ]
         self.noise = self._block.noise()
-        self.actor = make_actor(policy.to_json(), policy.weights, self._block)
+        self.actor = (
+            make_actor(policy.to_json(), policy.weights, self._block)
+            if own is None
+            else OwnActor(own, len(trials))
+        )
 
     def take_step(self, t: int) -> None:
         actions, _ = self.actor.act(self._block.inputs, self.noise[t])
@@ -163,19 +180,27 @@ class Playback:
             block but is not run.
         lanes: trials of a block, as in `envs.pool.pool.WorkerPool.run`; equal lanes give
             equal bits.
+        own: acts instead of `policy`; its trials must be one block, for it has one memory.
 
     Raises:
         ValueError: the trials differ in length, or there is none.
     """
 
-    def __init__(self, policy: Policy, trials: Sequence[Trial | None], *, lanes: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        trials: Sequence[Trial | None],
+        *,
+        lanes: int,
+        own: OwnAgent | None = None,
+    ) -> None:
         watched = [trial for trial in trials if trial is not None]
         if len({(trial.episodes, trial.horizon) for trial in watched}) != 1:
             raise ValueError("watching needs trials, all of the same episodes and horizon")
         self.episodes, self.horizon = watched[0].episodes, watched[0].horizon
         starts = range(0, len(trials), lanes)
         blocks = [trials[first : first + lanes] for first in starts]
-        self._blocks = [_WatchedBlock(policy, block) for block in blocks if any(block)]
+        self._blocks = [_WatchedBlock(policy, block, own) for block in blocks if any(block)]
         self.cells = [c for block in self._blocks for c in block.cells if c is not None]
 
     def moments(self) -> Iterator[int]:
@@ -183,6 +208,7 @@ class Playback:
 
         Raises:
             FloatingPointError: the policy gave an action that is not finite.
+            ActionsError: an agent of other people's gave none.
         """
         for episode in range(self.episodes):
             if episode:

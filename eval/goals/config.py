@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import tyro
 
@@ -40,33 +40,38 @@ class Settings:
 
     source: tyro.conf.Positional[Path]
     """Run folder, or one checkpoint in it."""
+    preset: Literal["full", "quick"] = "full"
+    """Defaults of all options below: full is for results, quick for a look on the way."""
     split: Literal["test", "train"] = "test"
     """Held-out tasks or goals, or those trained on."""
-    which: Literal["newest", "best"] = "newest"
-    """Checkpoint of a run folder: the newest good one, or the best by training success."""
-    suite: str | None = None
-    """Evaluate on this suite instead of the run's own: ML10, ML25, ML45, MT10, MT50, or ML1 and
-    custom, which --task and --tasks mean by themselves."""
+    out: Path | None = None
+    """File for the JSON; unset: RUN/results/eval-<split>-<step>.json, and what differs. A quick
+    one of a run that is part of the repository goes to runs/looked-at."""
+    workers: int | None = None
+    """Worker processes; unset: one per available core. They do not change the result."""
     task: str | None = None
     """One task instead of the run's own, e.g. reach-v3."""
     tasks: tuple[str, ...] = ()
     """Tasks instead of the run's own, on unseen goals."""
-    core: str | None = None
-    """Your own core, my_module:MyCore, where the agent was trained with one."""
-    level: int = 1
-    """Policy: 1 the one that learns, 2, 3 the slow ones of arms with a cascade."""
-    preset: Literal["full", "quick"] = "full"
-    """Defaults of all options below: full is for results, quick for a look on the way."""
+    suite: str | None = None
+    """Evaluate on this suite instead of the run's own: ML10, ML25, ML45, MT10, MT50, or ML1 and
+    custom, which --task and --tasks mean by themselves."""
     goals: int = 40
     """Goals of each task, the first of the split's; a test split has 50. In FORK trials: 200."""
     episodes: int = 10
     """Episodes of a trial; memory is carried through them."""
     horizon: int = MAX_HORIZON
     """Steps of an episode, at most 500."""
+    which: Literal["newest", "best"] = "newest"
+    """Checkpoint of a run folder: the newest good one, or the best by training success."""
+    core: str | None = None
+    """Your own core, my_module:MyCore, where the agent was trained with one."""
+    level: int = 1
+    """Policy: 1 the one that learns, 2, 3 the slow ones of arms with a cascade."""
     repeating: bool = True
     """Evaluate the agent too as it makes attempts and then repeats the one that earned most."""
     attempts: int | None = None
-    """Episodes of a trial that are attempts of it; default: half of them."""
+    """Episodes of a trial that are attempts of it; unset: half of them."""
     deterministic: bool = True
     """Evaluate the agent acting by its mean too, besides acting as in training."""
     untrained: bool = True
@@ -83,13 +88,11 @@ class Settings:
     official: bool = True
     """Meta-World's own evaluation too, which over-reports; for published tables."""
     official_rounds: int | None = None
-    """Its rounds; default: as many as use each goal once."""
+    """Its rounds; unset: as many as use each goal once."""
     seed: int = 1
     """Seed of exploration noise and bootstrap; goals depend on the run's seed alone."""
-    workers: int | None = None
-    """Worker processes; default: one per available core. They do not change the result."""
-    out: Path | None = None
-    """File for the JSON; default: RUN/results/eval-<split>-<step>.json, and what differs."""
+
+    settled: ClassVar[frozenset[str]] = frozenset()  # fields that nobody can choose
 
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
@@ -149,7 +152,7 @@ class Settings:
         parts = [f"level{self.level}"] * (self.level > 1) + ["quick"] * (self.preset == "quick")
         for name in PROTOCOL:
             value, option = getattr(self, name), name.replace("_", "-")
-            if value != default[name]:
+            if value != default[name] and name not in self.settled:
                 parts.append(f"no-{option}" if value is False else option)
                 parts[-1] += "" if isinstance(value, bool) else str(value)
         return "".join(f"-{part}" for part in parts)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
 from agents.acting.own import OwnAgent
 from train.run.input_error import InputError
+
+
+def file_name(agent: str) -> str:
+    """The agent's name as a part of a file's: ``my_module-load``."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", agent).strip("-") or "agent"
+
+
+def results_of(agent: str) -> Path:
+    """Where results and videos of the agent go: it has a run folder without a run."""
+    return Path("runs") / file_name(agent) / "results"
 
 
 def load_own_agent(name: str) -> OwnAgent:

@@ -6,13 +6,12 @@ The same trials, tables and JSON as for our own agents.
 from __future__ import annotations
 
 import dataclasses
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import tyro
 
@@ -36,10 +35,10 @@ from eval.goals.results import Evaluation, Measured, table_console
 from eval.memory_tests.fork_evaluation import evaluate_own_on_fork
 from eval.memory_tests.fork_results import ForkEvaluation
 from eval.outcome import write_and_show
-from eval.own_agents.load import load_own_agent
+from eval.own_agents.load import file_name, load_own_agent, results_of
 from eval.own_agents.runner import OwnAgentRunner
 from train.run.checkpoint import Checkpoint
-from train.run.command_line import read, read_some, spelt, spelt_suite
+from train.run.command_line import read, read_some, shown_first, spelt, spelt_suite
 from train.run.input_error import InputError
 from train.run.signals import INTERRUPTED
 from train.run.verified_folder import environment
@@ -51,6 +50,7 @@ _OURS = (
 """Options of a preset that only agents of ours have."""
 
 
+@shown_first("agent", "preset", "split", "out", "workers", "suite", "task")
 @dataclass(frozen=True)
 class AgentSettings(Settings):
     """Measure an agent of your own on Meta-World's goals, with floor and ceiling."""
@@ -81,10 +81,12 @@ class AgentSettings(Settings):
     official: Hidden[bool] = False
     official_rounds: Hidden[int | None] = None
 
+    settled: ClassVar[frozenset[str]] = frozenset(_OURS)
+
     @property
     def name(self) -> str:
         """The agent's name as a part of a file's."""
-        return re.sub(r"[^A-Za-z0-9_.-]+", "-", self.agent).strip("-") or "agent"
+        return file_name(self.agent)
 
     def make_suite(self) -> Suite:
         """Tasks and goals. Raises InputError, which lists every problem."""
@@ -197,7 +199,7 @@ def main(argv: Sequence[str]) -> int:
     settings = parse(argv)
     suite = settings.make_suite()
     agent = load_own_agent(settings.agent)
-    path = settings.out or Path("runs") / settings.name / "results"
+    path = settings.out or results_of(settings.agent)
     if settings.out is None:
         path /= f"eval-{suite.name}-{settings.split}{settings.variant(suite.fork)}.json"
     if nearest_folder(path) is None:

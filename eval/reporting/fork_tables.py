@@ -59,6 +59,7 @@ def rows_of(groups: Groups, split: str) -> dict[str, list[dict[str, Any]]]:
             name = arm if policy == AGENT else f"{arm}, {policy}"
             rows[name] = _seeds(groups[arm], split, policy)
     every = [run for group in groups.values() for run in group]
+    every = [run for run in every if run.agent is None] or every  # each seed's bounds once
     rows |= {policy: _seeds(every, split, policy) for policy in BOUNDS}
     return {name: found for name, found in rows.items() if found}
 

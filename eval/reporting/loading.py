@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.reporting.outside import load_result, merged
 from eval.reporting.runs import Run, StreamRun, load_run, load_stream_run
 from eval.streams.compare import by_arm
 from train.run.config import stop
@@ -14,8 +15,12 @@ from train.run.run_files import NotStartedError, RunError
 EXAMPLE = "name at least one run folder, e.g. runs/ML10-short-seed1"
 
 
-def load_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+def load_runs(folders: Sequence[Path], *, results: bool = False) -> tuple[list[Run], list[str]]:
     """Runs that have started, and one sentence on each that has not.
+
+    Args:
+        folders: of runs.
+        results: take files too, the results of other people's agents.
 
     Raises:
         InputError: listing every folder that is no sound run; or no run has started.
@@ -23,7 +28,8 @@ def load_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     problems, runs, left_out = [], [], []
     for folder in folders:
         try:
-            runs.append(load_run(folder))
+            is_result = results and folder.suffix == ".json"
+            runs.append(load_result(folder) if is_result else load_run(folder))
         except NotStartedError:
             left_out.append(f"{printable(str(folder))} has not started: it is left out")
         except RunError as error:
@@ -32,7 +38,7 @@ def load_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
         stop(problems)
     if not runs:
         stop([*left_out, EXAMPLE])
-    return runs, left_out
+    return merged(runs), left_out
 
 
 def stream_groups(runs: Sequence[Run]) -> dict[str, list[StreamRun]]:

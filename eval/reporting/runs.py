@@ -31,6 +31,7 @@ from train.run.stream_config import StreamConfig, read_config
 
 UNLIKE = (CHANGEABLE - HOW_IT_ENDS) | {"seed", "run", "lanes"}
 """Fields in which the seeds of one recipe may differ."""
+SUITE_KIND = "strata evaluation"
 GAINS = ("gain", "last_step_gain", "steps_gain", "share_gain")
 
 
@@ -47,6 +48,7 @@ class Run:
         record: results/retention.json of a stream, else None.
         evaluations: other evaluations in results/, by file name (see `eval.evaluate`).
         forks: likewise those on a FORK suite (see `eval.memory_tests.fork_results`).
+        agent: name of an agent of other people's, of which there is nothing but results.
     """
 
     folder: Path
@@ -57,11 +59,17 @@ class Run:
     record: dict[str, Any] | None
     evaluations: dict[str, dict[str, Any]]
     forks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    agent: str | None = None
 
     @property
     def arm(self) -> str:
         """Memory configuration or reference learner."""
         return self.config.arm
+
+    @property
+    def label(self) -> str:
+        """What the run's column is called."""
+        return self.agent or self.config.label
 
     @property
     def seed(self) -> int:
@@ -80,13 +88,13 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Environment steps trained."""
-        return self.rows[-1]["step"]
+        """Environment steps trained, as far as is known."""
+        return self.rows[-1]["step"] if self.rows else 0
 
     @property
     def complete(self) -> bool:
         """Whether the run reached its end."""
-        return self.steps >= (self.config.total_steps or 0)
+        return self.agent is not None or self.steps >= (self.config.total_steps or 0)
 
     def curve(self, name: str) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Steps and values of one logged metric where it was logged and finite."""
@@ -159,7 +167,7 @@ def load_run(folder: Path) -> Run:
         found = read_object(path, RESULT_LIMIT)
         if found.value.get("kind") == KIND:
             record = checked_record(found, config)
-        elif found.value.get("kind") == "strata evaluation" and not _elsewhere(found):
+        elif found.value.get("kind") == SUITE_KIND and not _elsewhere(found):
             evaluations[path.name] = checked_evaluation(found)
         elif found.value.get("kind") == FORK_KIND:
             forks[path.name] = checked_fork(found)

@@ -204,7 +204,8 @@ def cost_table(groups: Mapping[str, Sequence[Run]]) -> Table:
             f"{(groups[arm][0].record or {}).get('stored', 0):,}" for arm in arms
         ]
     columns["environment steps"] = [
-        " ".join(dict.fromkeys(f"{run.steps:,}" for run in groups[arm])) for arm in arms
+        " ".join(dict.fromkeys(f"{run.steps:,}" if run.rows else UNKNOWN for run in groups[arm]))
+        for arm in arms
     ]
     columns["wall-clock a run"] = [
         _duration(float(np.mean([run.seconds for run in groups[arm]]))) for arm in arms

@@ -66,7 +66,7 @@ class Settings:
     train_steps: int = 20_000
     """Environment steps, at least, of one measurement of training."""
     envs: int | None = None
-    """Environments stepped together, a multiple of the tasks; default: two per task."""
+    """Environments stepped together, a multiple of the tasks; unset: two per task."""
     seed: int = 1
     """Seed of goals, actions and weights."""
     out: Path | None = None

@@ -18,11 +18,14 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from agents.rl2 import AgentConfig, RL2Agent
+from envs.metaworld.gym_stream import StreamEnv
 from envs.metaworld.gym_task import TaskMaker
 from envs.metaworld.suites import Suite
 from envs.metaworld.task_env import ACTION_DIM, MAX_HORIZON, TaskEnv
 from envs.pool.pool import Policy, WorkerPool, available_cores
 from envs.pool.vector_env import TrialVectorEnv
+from envs.trials.trial import Trial
+from envs.trials.trial_env import TrialEnv
 from eval.official.meta_evaluation import OfficialPlan, official_makers
 from eval.throughput.physics import Physics
 from train.collect import acting_policy
@@ -130,6 +133,31 @@ class SingleOurs(Single):
             env.reset()
 
 
+class Stream(Single):
+    """What `gym.make("Strata/Stream")` makes, as CW10 is made: a task after the other, for ever."""
+
+    def __init__(self, setup: Setup) -> None:
+        tasks, phase = setup.suite.tasks, 4 * MAX_HORIZON
+        self._envs = [StreamEnv("custom", tasks=tasks, cycles=1000, phase_steps=phase)]
+        self._rng = np.random.default_rng(setup.seed)
+        self._envs[0].reset()
+
+
+class SingleTrial(Single):
+    """What `gym.make("Strata/Trials")` makes: one trial of four episodes at a time."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._envs = [TrialEnv(_trials(setup))]
+        self._rng = np.random.default_rng(setup.seed)
+        self._envs[0].reset()
+
+
+def _trials(setup: Setup) -> list[Trial]:
+    return setup.suite.sample_trials(
+        setup.envs, episodes=4, horizon=MAX_HORIZON, iteration=0, seed=setup.seed
+    )
+
+
 class _Vector:
     """A vector environment of somebody else's, stepped as a whole with random actions."""
 
@@ -167,10 +195,7 @@ class TrialVector(_Vector):
     """What `gym.make_vec("Strata/Trials")` makes: trials of four episodes in the worker pool."""
 
     def __init__(self, setup: Setup) -> None:
-        trials = setup.suite.sample_trials(
-            setup.envs, episodes=4, horizon=MAX_HORIZON, iteration=0, seed=setup.seed
-        )
-        super().__init__(TrialVectorEnv(trials), setup)
+        super().__init__(TrialVectorEnv(_trials(setup)), setup)
         self._envs.reset()
 
 
@@ -304,7 +329,12 @@ STEPPING: dict[str, Entry] = {
         "gym.make_vec of Strata's ids, async",
         lambda setup: GymVector(replace(setup, fast=True), AsyncVectorEnv),
     ),
-    "strata-trials": Entry("Strata/Trials, a message per step", TrialVector),
+    "strata-single": Entry(
+        "gym.make of Strata's ids, one process", lambda setup: Single(replace(setup, fast=True))
+    ),
+    "strata-stream": Entry("Strata/Stream, as CW10, one process", Stream),
+    "strata-trial": Entry("gym.make of Strata/Trials, one process", SingleTrial),
+    "strata-trials": Entry("gym.make_vec of Strata/Trials, a message per step", TrialVector),
     "sb3-subproc": Entry("SB3 SubprocVecEnv", Subproc),
     "envpool": Entry(
         "EnvPool, C++ (other physics, no trials)", EnvPool, lambda: missing("envpool")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from agents.acting.own import OwnAgent
 from envs.pool.pool import Policy
 from envs.trials.trial import Trial
 from envs.viewing.gl import has_display, mujoco
@@ -38,7 +39,9 @@ def display_problems() -> list[str]:
     return [f"--live: the display here cannot be opened; {advice}"] if done.returncode else []
 
 
-def watch_live(policy: Policy, slots: Sequence[Trial | None], *, lanes: int) -> None:
+def watch_live(
+    policy: Policy, slots: Sequence[Trial | None], *, lanes: int, own: OwnAgent | None = None
+) -> None:
     """Show each trial in a window; closing a window ends the whole.
 
     The window has a copy of the pose, so whatever is done in it with the mouse leaves the trial
@@ -48,6 +51,7 @@ def watch_live(policy: Policy, slots: Sequence[Trial | None], *, lanes: int) -> 
         policy: what acts.
         slots: the trials, in their blocks; see `envs.viewing.playback.Playback`.
         lanes: trials of a block.
+        own: acts instead of `policy`.
 
     Raises:
         OSError: no window can be opened.
@@ -57,7 +61,7 @@ def watch_live(policy: Policy, slots: Sequence[Trial | None], *, lanes: int) -> 
         if trial is None:
             continue
         alone = [slot if place == number else None for place, slot in enumerate(slots)]
-        play = Playback(policy, alone, lanes=lanes)
+        play = Playback(policy, alone, lanes=lanes, own=own)
         try:
             if not _show(play):
                 return

@@ -11,9 +11,17 @@ from typing import Literal
 
 import tyro
 
+from agents.acting.own import OwnAgent
 from agents.rl2 import RL2Agent
 from envs.memory_tests.fork import fork_settings
-from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError, make_suite, suite_problems
+from envs.metaworld.suites import (
+    GOALS_PER_TASK,
+    SUITES,
+    Suite,
+    SuiteError,
+    make_suite,
+    suite_problems,
+)
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
 from envs.pool.pool import Policy
 from envs.trials.trial import Trial
@@ -29,11 +37,12 @@ from eval.goals.config import (
     nearest_folder,
 )
 from eval.goals.measure import LANES
+from eval.own_agents.load import file_name, load_own_agent, results_of
 from eval.viewing.viewer import display_problems
 from train.collect import acting_policy
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
-from train.run.command_line import read, spelt
+from train.run.command_line import read, spelt, spelt_suite
 from train.run.config import Config, stop
 from train.run.run_folder import results_folder
 from train.run.state import load_agent
@@ -51,51 +60,58 @@ class Settings:
     """Watch whole trials: a video of a labelled grid, one cell for each task and goal."""
 
     source: tyro.conf.Positional[Path | None] = None
-    """Run folder, or one checkpoint in it; with --random or --scripted it may be left out."""
+    """Run folder, or one checkpoint in it; with --agent, --random or --scripted it is left out."""
     task: tuple[str, ...] = ()
     """Tasks to watch, any of Meta-World's 50; default: the run's test tasks."""
     goals: int = 2
     """Goals of each task."""
-    split: Literal["test", "train"] | None = None
-    """Goals to watch; default: test, and train for tasks that the suite has only there."""
-    which: Literal["newest", "best"] = "newest"
-    """Checkpoint of a run folder: the newest good one, or the best by training success."""
-    core: str | None = None
-    """Your own core, my_module:MyCore, where the agent was trained with one."""
     episodes: int = 3
     """Episodes of a trial; memory is carried through them."""
     horizon: int = MAX_HORIZON
     """Steps of an episode, at most 500."""
-    seed: int = 1
-    """Seed of exploration noise, as in eval.evaluate; without a run, of the goals too."""
-    deterministic: bool = False
-    """The agent acts by its mean."""
     repeating: bool = False
     """The agent makes attempts in half of the episodes and then repeats its best one."""
     random: bool = False
     """Watch the floor: uniformly random actions."""
     scripted: bool = False
     """Watch the ceiling: Meta-World's scripted experts, which see the goal."""
+    out: Path | None = None
+    """The mp4; unset: RUN/results/watch-<tasks>-<step>.mp4, here if there is no such RUN, and in
+    runs/looked-at where RUN is part of the repository."""
+    still: bool = False
+    """A PNG beside it, of the first, the middle and the last frame."""
+    gif: bool = False
+    """A small GIF beside it."""
+    live: bool = False
+    """Open a window instead, at the simulation's own speed."""
+    agent: str | None = None
+    """An agent of your own instead, my_module:load, on --suite or --task (docs/extend.md)."""
+    suite: str | None = None
+    """Without a run: watch the tasks of ML10, FORK-reach-2, …; unset: those of --task."""
+    split: Literal["test", "train"] | None = None
+    """Goals to watch; unset: test, and train for tasks that the suite has only there."""
+    which: Literal["newest", "best"] = "newest"
+    """Checkpoint of a run folder: the newest good one, or the best by training success."""
+    core: str | None = None
+    """Your own core, my_module:MyCore, where the agent was trained with one."""
+    seed: int = 1
+    """Seed of exploration noise, as in eval.evaluate; without a run, of the goals too."""
+    deterministic: bool = False
+    """The agent acts by its mean."""
     every: int | None = None
-    """Steps from one frame to the next; default: 4 (real time), more where there are many cells."""
+    """Steps from one frame to the next; unset: 4 (real time), more where there are many cells."""
     fps: float | None = None
-    """Frames per second; default: real time, but from 10 to 20."""
+    """Frames per second; unset: real time, but from 10 to 20."""
     size: int = 240
     """Pixels of a cell's picture, each way."""
     camera: Camera = "corner4"
     """One of Meta-World's cameras; corner2 shows the whole table."""
-    out: Path | None = None
-    """The mp4; default: RUN/results/watch-<tasks>-<step>.mp4, here if there is no such RUN."""
-    gif: bool = False
-    """A small GIF beside it."""
-    still: bool = False
-    """A PNG beside it, of the first, the middle and the last frame."""
-    live: bool = False
-    """Open a window instead, at the simulation's own speed."""
 
     @property
     def who(self) -> str:
         """What acts, in one word."""
+        if self.agent is not None:
+            return file_name(self.agent)
         kinds = ("random", "scripted", "deterministic", "repeating")
         return next((kind for kind in kinds if getattr(self, kind)), "stochastic")
 
@@ -127,15 +143,34 @@ class Settings:
             found.append("--task names each task once")
         for name in dict.fromkeys(self.task):
             found += suite_problems("ML1", task=name, tasks=(), test_tasks=())
-        if self.source is None and not (self.random or self.scripted):
-            found.append("name a run folder or a checkpoint in it, or use --scripted or --random")
-        elif self.source is None and not self.task:
-            found.append("without a run, name tasks: e.g. --task door-close-v3")
+        found += self._subject_problems()
         if self.out is not None and (self.out.suffix != ".mp4" or self.out.is_dir()):
             found.append(f"--out {self.out} must be the name of a file that ends in .mp4")
         elif self.out is not None and nearest_folder(self.out) is None:
             found.append(f"--out {self.out} cannot be written: name a file elsewhere")
         return found
+
+    def _subject_problems(self) -> list[str]:
+        """What is wrong with who is to be watched, and where."""
+        agent, alone = self.agent is not None, self.source is None
+        if alone and not (agent or self.random or self.scripted):
+            return ["name a run folder or a checkpoint in it, or use --scripted or --random"]
+        found = []
+        if agent and (self.random or self.scripted or self.deterministic or self.repeating):
+            found.append("--agent acts in its own way: leave out --random and its like")
+        if not alone and (agent or self.suite):
+            found.append("--agent and --suite are without a run: leave the run folder out")
+        if alone and not self.task and self.suite in (None, "ML1", "custom"):
+            found.append("without a run, name tasks: e.g. --task door-close-v3, or --suite ML10")
+        if self.own_suite is not None:
+            found += suite_problems(self.own_suite, task=None, tasks=(), test_tasks=())
+        return found
+
+    @property
+    def own_suite(self) -> str | None:
+        """The suite that is watched without a run; None: the tasks, each by itself."""
+        name = self.suite and spelt_suite(self.suite, SUITES)
+        return None if name in ("ML1", "custom") else name
 
 
 @dataclass(frozen=True)
@@ -152,6 +187,8 @@ class Program:
         fps: frames per second.
         columns: cells in a row.
         notes: for the user.
+        lanes: trials of a block.
+        own: acts instead of the policy.
     """
 
     policy: Policy
@@ -164,13 +201,17 @@ class Program:
     columns: int
     notes: tuple[str, ...]
     lanes: int = LANES
+    own: OwnAgent | None = None
 
 
 def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; ends with exit code 2 where it cannot be read."""
     off = (tyro.conf.FlagCreatePairsOff,)
     settings = read(Settings, argv, "eval.watch", config=off)
-    fork = None if settings.source is None else fork_of(settings.source)
+    if settings.source is not None:
+        fork = fork_of(settings.source)
+    else:
+        fork = fork_settings(settings.own_suite or "")
     if fork is not None:  # the suite's own attempts, unless others are asked for
         default = Settings(episodes=fork.episodes, horizon=fork.horizon)
         settings = read(Settings, argv, "eval.watch", config=off, default=default)
@@ -190,7 +231,8 @@ def prepare(settings: Settings) -> Program:
             problems += [f"{saved.path / 'config.json'}: {problem}" for problem in invalid]
         except CheckpointError as error:
             problems += str(error).splitlines()
-    if config is not None and fork_settings(config.suite) is not None:
+    name = settings.own_suite if config is None else config.suite
+    if fork_settings(name or "") is not None:
         problems += [
             f"--{name} does not apply to FORK: leave it out"
             for name in ("scripted", "repeating")
@@ -198,31 +240,21 @@ def prepare(settings: Settings) -> Program:
         ]
     if problems:
         stop(problems)
-    policy = _policy(settings, agent)
+    own = None if settings.agent is None else load_own_agent(settings.agent)
     try:
-        suite = None
-        if config is not None:
-            suite = config.make_suite(min(config.train_goals, GOALS_PER_TASK))
+        suite = _suite(settings, config)
         tasks, notes = _tasks(settings, suite)
         slots = tuple(_slots(settings, suite, tasks))
     except SuiteError as error:
         stop([str(error)])
-    cells = len(tasks) * settings.goals
-    if cells > MAX_CELLS:
-        most = f"at most {MAX_CELLS}"
-        stop([f"{len(tasks)} tasks × --goals {settings.goals} are {cells} cells: {most}"])
-    across = len(tasks) if len(tasks) > 1 else settings.goals
-    columns = math.ceil(across / math.ceil(across / MAX_COLUMNS))
-    side = max(Layout(settings.size, columns, -(-cells // columns)).shape)
-    if side > MAX_SIDE:
-        stop([f"--size {settings.size} makes frames of {side} pixels: at most {MAX_SIDE}"])
+    if own is not None:  # it has one memory for all trials of a block
+        slots = tuple(slot for slot in slots if slot is not None)
+    every, columns = _shape(settings, len(tasks))
     out = settings.out or _default_path(settings, saved, tasks)
     if not settings.live and nearest_folder(out) is None:
         stop([f"{out.parent} cannot be written: choose another place with --out FILE.mp4"])
-    steps = cells * settings.episodes * settings.horizon
-    every = settings.every or max(4, math.ceil(steps / PICTURES))
     return Program(
-        policy=policy,
+        policy=_policy(settings, agent),
         slots=slots,
         tasks=tasks,
         title=_title(settings, saved, config),
@@ -231,7 +263,32 @@ def prepare(settings: Settings) -> Program:
         fps=settings.fps or min(20.0, max(10.0, STEPS_PER_SECOND / every)),
         columns=columns,
         notes=notes,
+        lanes=LANES if own is None else len(slots),
+        own=own,
     )
+
+
+def _suite(settings: Settings, config: Config | None) -> Suite | None:
+    """The run's suite, or the one asked for; None: tasks by themselves. Raises SuiteError."""
+    if config is not None:
+        return config.make_suite(min(config.train_goals, GOALS_PER_TASK))
+    name = settings.own_suite
+    return None if name is None else make_suite(name, seed=settings.seed)
+
+
+def _shape(settings: Settings, tasks: int) -> tuple[int, int]:
+    """Steps between frames, and columns of the grid. Raises InputError if it is too large."""
+    cells = tasks * settings.goals
+    if cells > MAX_CELLS:
+        most = f"at most {MAX_CELLS}"
+        stop([f"{tasks} tasks × --goals {settings.goals} are {cells} cells: {most}"])
+    across = tasks if tasks > 1 else settings.goals
+    columns = math.ceil(across / math.ceil(across / MAX_COLUMNS))
+    side = max(Layout(settings.size, columns, -(-cells // columns)).shape)
+    if side > MAX_SIDE:
+        stop([f"--size {settings.size} makes frames of {side} pixels: at most {MAX_SIDE}"])
+    steps = cells * settings.episodes * settings.horizon
+    return settings.every or max(4, math.ceil(steps / PICTURES)), columns
 
 
 def _backend_problems() -> list[str]:
@@ -245,6 +302,8 @@ def _backend_problems() -> list[str]:
 
 def _policy(settings: Settings, agent: RL2Agent | None) -> Policy:
     """What acts: the agent, or who else was asked for."""
+    if settings.agent is not None:
+        return Policy("own")
     if settings.random or settings.scripted or agent is None:
         return Policy(kind=settings.who)
     attempts = half_of(settings.episodes) if settings.repeating else 0
@@ -304,6 +363,8 @@ def _blocks(
 def _title(settings: Settings, saved: Checkpoint | None, config: Config | None) -> str:
     if settings.random or settings.scripted:
         return "random actions" if settings.random else "scripted experts"
+    if settings.agent is not None:
+        return f"{settings.own_suite or 'Meta-World'}   {settings.agent}"
     assert saved is not None
     assert config is not None
     name = config.task if config.suite == "ML1" else config.suite
@@ -313,9 +374,10 @@ def _title(settings: Settings, saved: Checkpoint | None, config: Config | None) 
 def _default_path(settings: Settings, saved: Checkpoint | None, tasks: Sequence[str]) -> Path:
     names = "+".join(tasks) if len(tasks) <= 3 else f"{len(tasks)}-tasks"
     if saved is None:
-        return Path(f"watch-{names}-{settings.who}.mp4")
+        folder = Path() if settings.agent is None else results_of(settings.agent)
+        return folder / f"watch-{names}-{settings.who}.mp4"
     parts = ["watch", names]
     parts += [] if settings.random or settings.scripted else [f"{saved.step:012d}"]
     parts += [] if settings.who == "stochastic" else [settings.who]
     name = "-".join(parts) + ".mp4"
-    return (results_folder(saved) or Path()) / name
+    return (results_folder(saved, brief=True) or Path()) / name

@@ -104,6 +104,22 @@ def test_experts_without_a_run(
         assert line.endswith(f"1: step {first}")
 
 
+@drawing
+def test_an_agent_of_ones_own_on_a_suite(
+    anywhere: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trials are those of the suite, in one block: it has one memory."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    agent = ["--agent", "fork_table_agent:load", "--suite", "fork-REACH-2", "--goals", "2"]
+    assert watch.main([*agent, "--size", "96", "--every", "25"]) == 0
+    folder = "runs/fork_table_agent-load"
+    assert f"{folder}/results/watch-reach-v3-fork_table_agent-load.mp4" in files(anywhere)
+    said = capsys.readouterr().out
+    assert "reach-v3 × 2 goals × 4 episodes × 50 steps" in said
+    cells = [line for line in said.splitlines() if "success in episode" in line]
+    assert [line.partition("2:")[2].count("step") for line in cells] == [3, 3]  # it remembers
+
+
 def test_every_mistake_is_reported_at_once(
     run: Path, capsys: pytest.CaptureFixture, no_need_to_draw: None
 ) -> None:
@@ -134,6 +150,9 @@ def test_every_mistake_is_reported_at_once(
     [
         ([], "name a run folder"),
         (["--random"], "without a run, name tasks"),
+        (["--random", "--suite", "ML11"], "did you mean ML1"),
+        (["--agent", "a:b", "--suite", "ML10", "--repeating"], "leave out --random and its like"),
+        (["nowhere", "--agent", "a:b"], "leave the run folder out"),
         (["nowhere"], "no checkpoint at nowhere"),
         (["nowhere", "--which", "best"], "names no best checkpoint"),
         (["--random", "--task", "reach-v3", "--goals", "41"], "41 cells: at most 40"),

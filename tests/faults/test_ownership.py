@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,19 @@ def test_results_go_to_the_run_that_was_measured(mine: Path) -> None:
     assert run_folder.results_folder(checkpoint.load(copy)) is None
     alone = shutil.copytree(own.path, Path("000000009999"))
     assert run_folder.results_folder(checkpoint.load(alone)) is None
+
+
+def test_a_look_at_a_run_of_the_repository_leaves_the_clone_clean(mine: Path) -> None:
+    own = checkpoint.load(mine)
+    assert run_folder.results_folder(own, brief=True) == mine / "results"
+    shipped = checkpoint.load(run_folder.SHIPPED / "ml1-reach" / "short" / "seed1")
+    assert run_folder.results_folder(shipped) == shipped.path.parents[1] / "results"
+    looks = run_folder.results_folder(shipped, brief=True)
+    assert looks == Path("runs/looked-at/ml1-reach/short/seed1")
+    ignored = subprocess.run(
+        ["git", "check-ignore", "-q", str(looks)], cwd=run_folder.SHIPPED.parent
+    )
+    assert ignored.returncode == 0
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "results", "tensorboard"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 _Kind = TypeVar("_Kind")
 _REGISTRY = ConstructorRegistry()
+UNSET = "unset"
+"""How an option without a value is shown; its help says what happens then."""
 
 
 def whole_number(text: str) -> int:
@@ -47,6 +50,44 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | N
         is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+_OPTIONAL: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    int: ("INT", whole_number),
+    float: ("FLOAT", float),
+    str: ("STR", str),
+    Path: ("PATH", Path),
+}
+
+
+@_REGISTRY.primitive_rule
+def _values_or_unset(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """``INT | None`` is shown as INT, and its None as "unset"."""
+    inner, *others = [part for part in get_args(info.type) if part is not type(None)] or [None]
+    choices = get_args(inner) if get_origin(inner) is Literal else ()
+    if others or type(None) not in get_args(info.type) or not (choices or inner in _OPTIONAL):
+        return None
+    metavar, build = _OPTIONAL[inner] if not choices else ("{" + ",".join(choices) + "}", str)
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: None if words[0] in (UNSET, "None") else build(words[0]),
+        is_instance=lambda value: value is None or not choices or value in choices,
+        str_from_instance=lambda value: [UNSET if value is None else str(value)],
+        choices=(*choices, UNSET, "None") if choices else None,
+    )
+
+
+def shown_first(*names: str) -> Callable[[type[_Kind]], type[_Kind]]:
+    """A dataclass whose fields `names` stand first in ``--help``, before those it inherits."""
+
+    def ordered(kind: type[_Kind]) -> type[_Kind]:
+        fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
+        order = [*names, *(name for name in fields if name not in names)]
+        setattr(kind, "__dataclass_fields__", {name: fields[name] for name in order})  # noqa: B010
+        return kind
+
+    return ordered
 
 
 def read(kind: type[_Kind], argv: Sequence[str], program: str, **options: Any) -> _Kind:

@@ -62,13 +62,6 @@ STEPS_PER_TASK = 2_000_000  # as Meta-World+ budgets its meta-RL runs (arXiv 250
 class Config:
     """Train RL² on Meta-World."""
 
-    arm: str = "short"
-    """Memory of the agent: none, short (flat RL²), short-wide, short+replay, long, cascade,
-    cascade+replay, episodic, or hierarchical (all of it); see docs/memory.md. Or an arm from your
-    own file, as my_module:MY_ARM (see train/long_term/arms.py)."""
-    algorithm: str = "ppo"
-    """What learns: ppo, or a learner from your own file, as my_module:make (see
-    train/algorithms/learner.py)."""
     suite: str = "ML10"
     """ML1 (with --task), ML10, ML25, ML45, MT10, MT50, or custom (with --tasks)."""
     task: str | None = None
@@ -77,21 +70,35 @@ class Config:
     """Training tasks of a custom suite."""
     test_tasks: tuple[str, ...] = ()
     """Held-out tasks of a custom suite; without them it is tested on unseen goals."""
+    arm: str = "short"
+    """Memory of the agent: none, short (flat RL²), short-wide, short+replay, long, cascade,
+    cascade+replay, episodic, or hierarchical (all of it); see docs/memory.md. Or an arm from your
+    own file, as my_module:MY_ARM (see train/long_term/arms.py)."""
     seed: int = 1
     """Seed of goals, trials, exploration, initial weights and minibatches."""
+    total_steps: int | None = None
+    """Environment steps to train for; unset: 2 million per training task, 20 million for ML10."""
+    run: Path | None = None
+    """Folder of the run; unset: runs/<suite>-<arm>-seed<seed>."""
+    workers: int | None = None
+    """Worker processes; unset: one per available core."""
+    init_from: str | None = None
+    """Start with the weights of a trained agent: its run folder, or one checkpoint in it. All else
+    is new: optimiser, critic, slower memories and log."""
+    algorithm: str = "ppo"
+    """What learns: ppo, or a learner from your own file, as my_module:make (see
+    train/algorithms/learner.py)."""
     train_goals: int = 1000
     """Goals of each training task; 50 is Meta-World's own list, which a memory learns by heart."""
-    total_steps: int | None = None
-    """Environment steps to train for; default: 2 million per training task, 20 million for ML10."""
     episodes: int = 4
     """Episodes of a training trial (K); memory is carried through all of them."""
     horizon: int = 125
     """Steps of a training episode (H)."""
     trials: int | None = None
-    """Trials of one iteration; default: the smallest multiple of the tasks that is at least 40."""
+    """Trials of one iteration; unset: the smallest multiple of the tasks that is at least 40."""
     proposals: float | None = None
     """Share of training trials whose task is proposed: other things to do in the same scenes;
-    default: 0.5 for suites that hold out whole tasks (ML10, ML25, ML45), else 0."""
+    unset: 0.5 for suites that hold out whole tasks (ML10, ML25, ML45), else 0."""
     vary: bool = True
     """Vary the scenes of proposed tasks: where the hand starts, and where the object is seen."""
     balance: bool = True
@@ -101,18 +108,11 @@ class Config:
     missing: float = 0.0
     """Chance that a step's observation is hidden from the agent, as zeros; what it did and earned
     stays visible. See --core hrnn."""
-    init_from: str | None = None
-    """Start with the weights of a trained agent: its run folder, or one checkpoint in it. All else
-    is new: optimiser, critic, slower memories and log."""
     lanes: int = 10
     """Trials that a worker steps together. Part of the result's last digits; workers are not."""
     agent: AgentConfig = field(default_factory=AgentConfig)
     ppo: PPOConfig = field(default_factory=PPOConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
-    run: Path | None = None
-    """Folder of the run; default: runs/<suite>-<arm>-seed<seed>."""
-    workers: int | None = None
-    """Worker processes; default: one per available core."""
     threads: int = 1
     """Threads of the learner: matrices this small gain little from more, and on a busy machine
     threads that wait for each other lose several-fold (docs/decisions.md)."""

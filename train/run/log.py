@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from math import inf, isfinite
 from pathlib import Path
@@ -21,11 +22,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self
 import numpy as np
 import numpy.typing as npt
 from rich.columns import Columns
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from train.run.config_io import read_values
+from train.run.signals import STOPPING, StopSignal
 from train.run.tracking import Wandb
 from train.run.verified_folder import CheckpointError, replace_file
 
@@ -38,6 +41,7 @@ TIMING = "timing.jsonl"
 _NON_FINITE = "log/non_finite"
 _PER_TASK = "train/success/"
 _BUFFER = 2**20  # bytes of lines that can wait while the disk is full
+_BAR = 24  # columns
 _PLAIN_INTERVAL = 10.0  # seconds between lines when there is no terminal
 
 _Numbers = dict[str, float | None]
@@ -56,6 +60,7 @@ class RunLog:
         total_steps: int,
         resume_step: int | None = None,
         console: bool = True,
+        stop: StopSignal | None = None,
     ) -> None:
         """Opens the log, dropping what was logged after the checkpoint that the run starts from.
 
@@ -65,6 +70,7 @@ class RunLog:
             resume_step: step of the checkpoint; later lines are dropped, so that each step is
                 there once. None: the run starts from nothing, and all earlier lines are dropped.
             console: show progress on standard output.
+            stop: a request to stop, which a display on a terminal shows itself.
 
         Raises:
             OSError: the run folder cannot be written.
@@ -89,7 +95,7 @@ class RunLog:
             if console:
                 on_terminal = sys.stdout.isatty() and Console().is_interactive
                 self._console = (
-                    _Terminal(total_steps, first) if on_terminal else _Plain(total_steps)
+                    _Terminal(total_steps, first, stop) if on_terminal else _Plain(total_steps)
                 )
                 stack.callback(self._console.close)
             self._open = stack.pop_all()
@@ -279,37 +285,57 @@ class _Plain:
         """Nothing is held open."""
 
 
-class _Terminal:
-    """A progress bar with the numbers of the last iteration, and success per task if several."""
+@dataclass(frozen=True)
+class _Notice:
+    """That the run is about to stop, once that was asked for."""
 
-    def __init__(self, total: int, start: int) -> None:
-        self._total = total
+    stop: StopSignal | None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        if self.stop is not None and self.stop.requested:
+            yield Text(STOPPING)
+
+
+class _Terminal:
+    """A progress bar, the numbers of the last iteration, and success per task if several.
+
+    No line is longer than 80 columns, and nobody else writes while it is shown: a terminal would
+    keep an old copy of it for every line that it does not know of.
+    """
+
+    def __init__(self, total: int, start: int, stop: StopSignal | None) -> None:
+        self._total, self._notice = total, _Notice(stop)
+        if stop is not None:
+            stop.shown = True
         self._progress = Progress(
             TextColumn("{task.completed:,}/{task.total:,}"),
-            BarColumn(),
+            BarColumn(bar_width=_BAR),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.description}", markup=False),
         )
         self._bar = self._progress.add_task("", total=total, completed=start)
-        self._live = Live(self._progress, console=Console(), refresh_per_second=2)
+        self._live = Live(
+            Group(self._progress, self._notice), console=Console(), refresh_per_second=2
+        )
         self._live.start()
 
     def show(self, step: int, numbers: _Numbers, clock: _Numbers) -> None:
         summary = _summary(step, self._total, numbers, clock)
-        text = "  ".join(f"{label} {value}" for label, value in summary.items())
-        self._progress.update(self._bar, completed=step, description=text)
+        words = "  ".join(f"{label} {value}" for label, value in summary.items())
+        text = Text(words, no_wrap=True, overflow="ellipsis")
+        self._progress.update(self._bar, completed=step)
         tasks = [
             f"{name.removeprefix(_PER_TASK)} {value:.2f}"
             for name, value in numbers.items()
             if name.startswith(_PER_TASK) and value is not None
         ]
-        table = Columns(tasks, equal=True, padding=(0, 3))
-        shown = Group(self._progress, table) if len(tasks) > 1 else self._progress
-        self._live.update(shown, refresh=True)
+        table = [Columns(tasks, equal=True, padding=(0, 3))] if len(tasks) > 1 else []
+        self._live.update(Group(self._progress, text, *table, self._notice), refresh=True)
 
     def message(self, text: str) -> None:
         self._live.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
         self._live.stop()
+        if self._notice.stop is not None:
+            self._notice.stop.shown = False

@@ -129,7 +129,14 @@ def parse(
 
 def _read(argv: Sequence[str], default: _Kind, program: str) -> _Kind:
     flat = (tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
-    line = read(Line[type(default)], argv, program, default=Line(Start(), default), config=flat)
+    line = read(
+        Line[type(default)],
+        argv,
+        program,
+        default=Line(Start(), default),
+        config=flat,
+        description=f"{type(default).__doc__} Those of the run that most people need stand first.",
+    )
     if any(argument.split("=")[0] == "--core" for argument in argv):
         _import_core(line.run.agent.core)  # no name in a file: that may be a stranger's
     return line.run.spelt()

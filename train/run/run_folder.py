@@ -28,6 +28,8 @@ OWN = (RUN, "config.json", METRICS, TIMING, "checkpoints", "tensorboard", "resul
 HISTORY = (METRICS, TIMING, "results/retention.json")
 HISTORY_LIMIT = 2**28  # bytes
 _SHORT = 200  # bytes of RUN and LOCK
+SHIPPED = Path(__file__).resolve().parents[2] / "results"  # runs that are part of the repository
+LOOKS = Path("runs") / "looked-at"  # which git ignores
 
 
 def identity(folder: Path) -> str | None:
@@ -103,14 +105,32 @@ def home_of(saved: Checkpoint) -> Path | None:
     return folder if belongs else None
 
 
-def results_folder(saved: Checkpoint) -> Path | None:
+def results_folder(saved: Checkpoint, *, brief: bool = False) -> Path | None:
     """Where results about `saved` go; None: it lies in no folder of its own run.
 
     A run from before runs had an identity counts as the owner of what lies in it.
+
+    Args:
+        saved: what the results are about.
+        brief: they are a look and no result to keep with the run (see `looks_folder`).
     """
     inside, folder = saved.path.parent.name == "checkpoints", saved.path.parent.parent
     own = inside and identity(folder) == saved.manifest.get("run")
-    return folder / "results" if own else None
+    if not own:
+        return None
+    return looks_folder(folder) if brief else folder / "results"
+
+
+def looks_folder(run: Path) -> Path:
+    """Where quick evaluations and pictures of `run` go.
+
+    They go into the run, but not into a run that is part of the repository: a clone stays as it
+    was cloned.
+    """
+    inside = run.resolve()
+    if inside.is_relative_to(SHIPPED):
+        return LOOKS / inside.relative_to(SHIPPED)
+    return run / "results"
 
 
 @contextmanager

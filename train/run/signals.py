@@ -8,6 +8,7 @@ import signal
 from types import FrameType
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: batch systems requeue it
+STOPPING = "stopping: finishing this iteration and saving (again to stop at once)"
 
 _UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
 _OTHERWISE = {
@@ -36,10 +37,14 @@ class StopSignal:
 
     The first signal lets the iteration finish, so that the checkpoint continues bit-exactly; the
     second ends the program at once, and the last checkpoint is what remains.
+
+    Attributes:
+        requested: the first signal has come.
+        shown: a display tells of it, so that nothing is written here.
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.shown = False
 
     def __enter__(self) -> StopSignal:
         self._previous = {
@@ -55,8 +60,8 @@ class StopSignal:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        if self.shown:
+            return
         # Not print: a signal may come in the middle of a write to stderr, which is not reentrant.
         with contextlib.suppress(OSError):  # a terminal that is gone
-            os.write(
-                2, b"\nstopping: finishing this iteration and saving (again to stop at once)\n"
-            )
+            os.write(2, f"\n{STOPPING}\n".encode())

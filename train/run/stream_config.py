@@ -12,6 +12,7 @@ from envs.metaworld.streams import Stream, make_stream, stream_problems
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, make_suite
 from envs.metaworld.task_env import MAX_HORIZON
 from train.long_term.reference import ReferenceConfig
+from train.run.command_line import shown_first
 from train.run.config import MAX_STEPS, Config
 
 ALIASES = {"fine-tuning": "short"}
@@ -20,6 +21,9 @@ ALIASES = {"fine-tuning": "short"}
 MAX_CYCLES = 1000
 
 
+@shown_first(
+    "suite", "tasks", "cycles", "phase_steps", "arm", "seed", "run", "workers", "init_from"
+)
 @dataclass(frozen=True)
 class StreamConfig(Config):
     """Train on tasks that come one after another."""
@@ -32,9 +36,9 @@ class StreamConfig(Config):
     tasks: tuple[str, ...] = ()
     """Task order of a custom stream."""
     cycles: int | None = None
-    """How often the order is gone through; default: the stream's own, 1 if custom."""
+    """How often the order is gone through; unset: the stream's own, 1 if custom."""
     phase_steps: int | None = None
-    """Environment steps of each phase, rounded up to whole iterations; default: the stream's own,
+    """Environment steps of each phase, rounded up to whole iterations; unset: the stream's own,
     500,000 if custom."""
     schedule: Literal["constant", "phase"] = "constant"
     """Learning rate: always --learning-rate, or down to --final-learning-rate in each phase (which
@@ -45,7 +49,7 @@ class StreamConfig(Config):
     """Episodes of an evaluation trial."""
     reference: ReferenceConfig = field(default_factory=ReferenceConfig)
     trials: int | None = None
-    """Trials of one iteration; default: the smallest multiple of the tasks that is at least 10. All
+    """Trials of one iteration; unset: the smallest multiple of the tasks that is at least 10. All
     are of one task, so fewer than on a suite make as good a batch of it."""
     least_trials: ClassVar[int] = 10
     in_phases: ClassVar[bool] = True

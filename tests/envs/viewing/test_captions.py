@@ -47,3 +47,17 @@ def test_an_episode_that_failed_is_red_from_its_last_step(step: int, red: int) -
     frame = compose([cell], [np.zeros((240, 240, 3), np.uint8)], Layout(240, 1, 1))
     row = (frame == RED).all(-1).any(0)
     assert (np.diff(row.astype(int)) == 1).sum() == red
+
+
+def test_repeats_of_the_best_attempt_are_told_from_attempts() -> None:
+    cell = cell_at(episode=1, attempts=1, succeeded_at=[None])
+    assert "attempt 1/2" in lines(cell)[1]
+    cell = cell_at(episode=2, attempts=1, succeeded_at=[None, 3])
+    assert "repeat 2/2" in lines(cell)[1]
+    layout = Layout(120, 1, 1)
+    picture = np.zeros((120, 120, 3), np.uint8)
+    repeats = compose([cell], [picture], layout)
+    cell.attempts = 0
+    plain = compose([cell], [picture], layout)
+    head = slice(0, layout.place(0)[1] - layout.line)  # without the line of words
+    assert (repeats[head] != plain[head]).any()  # a round mark, not a square

@@ -93,6 +93,7 @@ def test_from_the_command_line_to_table_and_json(module: str, capsys) -> None:
     assert "random" in said
     (path,) = Path("runs").rglob("*.json")
     assert f"written: {path}" in said
+    assert path.name == "eval-ML1-test-goals3-episodes2-horizon12-no-scripted.json"
     record = json.loads(path.read_text())
     assert list(record["policies"]) == [f"{module}:Still", "random"]
     assert record["suite"]["name"] == "ML1"

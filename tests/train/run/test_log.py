@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from train.run import board
 from train.run import log as log_module
 from train.run.log import RunLog, read_metrics
+from train.run.signals import STOPPING, StopSignal
 
 
 def write_run(run: Path, steps: range, **options: Any) -> None:
@@ -236,3 +239,28 @@ def test_progress_display_on_a_terminal(tmp_path: Path, monkeypatch: pytest.Monk
     for text in ("5,000/10,000", " 50%", "push-v3", "reach-v3", "saved [checkpoint]"):
         assert text in shown
     assert shown.endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_the_display_fits_80_columns_and_tells_of_ctrl_c_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A line that breaks, or is written beside the display, leaves an old copy of it behind."""
+    screen = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout", screen)
+    wide = {"train/success": 0.51234, "train/return": -1234.56, "ppo/kl": 0.0123456}
+    tasks = {f"train/success/a-task-with-a-long-name-{n}-v3": 0.25 for n in range(10)}
+    with (
+        StopSignal() as stop,
+        RunLog(tmp_path, total_steps=20_000_000, console=True, stop=stop) as log,
+    ):
+        log.write(19_000_000, wide | tasks, {"steps_per_second": 1.5})
+        signal.raise_signal(signal.SIGINT)
+        log.write(19_020_000, wide | tasks, {"steps_per_second": 12345.0})
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    lines = list(filter(None, re.split(r"[\r\n]+", plain)))
+    assert max(map(len, lines)) <= 80
+    assert sum("eta 7 days" in line for line in lines) >= 1
+    assert lines[-1] == STOPPING
+    assert capfd.readouterr().err == ""
