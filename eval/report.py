@@ -56,6 +56,10 @@ FORK_NOTE = (
     "told: the agent is shown the true target. forgetting: its memory is cleared at each attempt. "
     "untrained and random are floors, scripted is a script that remembers what it tried."
 )
+HEADLINE_NOTE = (
+    "Success in short: here intervals are Student's over seeds and wider; that of a single seed is "
+    "over goals."
+)
 SPEED_NOTE = (
     "Steps to success: an episode without any counts with its whole length. Gains are the last "
     "minus the first episode; that of an agent without memory is 0 but for chance."
@@ -230,7 +234,14 @@ def _evaluated(
     table = suite_tables.suite_table(groups, split)
     if table is None:
         return []
-    parts: list[Part] = [f"# {told}", suite_tables.sources(groups, split), SPEED_NOTE, table]
+    parts: list[Part] = [
+        f"# {told}",
+        suite_tables.sources(groups, split),
+        HEADLINE_NOTE,
+        suite_tables.headline_table(groups, split),
+        SPEED_NOTE,
+        table,
+    ]
     if contrasts:
         parts += [PAIRED, suite_tables.contrast_table(groups, split, contrasts)]
     measure = suite_tables.LAST_SUCCESS

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eval.goals.metrics import Interval, t_interval
 from eval.reporting.figures import ordered
 from eval.reporting.profiles import improvements
 from eval.reporting.report_writer import Table
@@ -57,6 +58,11 @@ MEASURES = (
     Measure("ceiling, scripted: success, last episode, %", "scripted", "success", -1),
 )
 LAST_SUCCESS = MEASURES[1]
+HEADLINES = {
+    "first episode, %": MEASURES[0],
+    "last episode, %": LAST_SUCCESS,
+    "last episode, repeating, %": MEASURES[4],
+}
 
 
 def newest(run: Run, split: str, measure: Measure) -> dict[str, Any] | None:
@@ -111,6 +117,32 @@ def suite_table(groups: Groups, split: str) -> Table | None:
     for arm in ordered(list(groups)):
         columns[arm] = [_cell(found[measure.name].get(arm), measure) for measure in shown]
     return Table({name: cells for name, cells in columns.items()})
+
+
+def headline_table(groups: Groups, split: str) -> Table:
+    """Arms × success in the first and the last episode, as README has it.
+
+    Intervals are Student's over seeds; that of a single seed is its evaluation's own, over goals.
+    """
+    arms = ordered(list(groups))
+    columns: dict[str, list[str]] = {"arm": arms}
+    columns["seeds"] = [str(len(groups[arm])) for arm in arms]
+    for name, measure in HEADLINES.items():
+        columns[name] = [_headline(groups[arm], split, measure) for arm in arms]
+    return Table({name: cells for name, cells in columns.items()})
+
+
+def _headline(runs: Sequence[Run], split: str, measure: Measure) -> str:
+    values = by_task(runs, split, measure)
+    if values is None or measure.episode is None:
+        return UNKNOWN
+    seeds = [100 * float(value) for value in values.mean(axis=0)]
+    if len(seeds) > 1:
+        return f"{span(t_interval(seeds), '{:.0f}')} ({every_seed(seeds, '{:.0f}')})"
+    found = newest(runs[0], split, measure)
+    assert found is not None
+    own = found["policies"][measure.policy]["summary"]["mean"][measure.field][measure.episode]
+    return span(Interval(*(float("nan") if n is None else 100 * n for n in own)), "{:.0f}")
 
 
 def _cell(value: Result | None, measure: Measure) -> str:

@@ -118,6 +118,9 @@ def test_seeds_and_arms_of_a_suite_stand_in_one_table(tmp_path, capsys) -> None:
     mean = np.mean(list(levels.values())[:3]) - 0.1 / 3
     assert f"| {100 * mean:.0f} [" in rows["| success, last episode, %"]
     assert "(47  67  57)" in rows["| success, last episode, %"]
+    half = 4.3027 * 10 / 3**0.5  # Student's, of three seeds 10 points apart
+    assert f"{100 * mean:.0f} [{100 * mean - half:.0f}, {100 * mean + half:.0f}]" in text
+    assert "| none | 1 | 13 [0, 100] | 27 [0, 100] | 27 [0, 100] |" in text
     assert rows["| success, last episode, %"].endswith(" 27 |")
     assert "(407  367  387)" in rows["| steps to success, last episode"]
     assert "| repeating: success, last episode, %" in rows
