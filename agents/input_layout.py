@@ -49,6 +49,7 @@ REWARD_CHANGE_CLIP = 3.0  # a success can add 10 at once
 
 FRAME = 18  # numbers of one frame; an observation holds the present frame, the last one, the goal
 HAND, OBJECT = slice(0, 3), slice(4, 7)  # places of the hand and of the first object in a frame
+CUE = slice(36, 39)  # the place of the goal, which is hidden: RECALL shows its cues there
 SLOPES = 6
 SLOPE_CLIP = 3.0
 RESOLUTION = 1e-3  # metres; smaller movements say nothing

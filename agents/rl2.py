@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from agents.encoder import Encoder
 from agents.heads import GaussianHead
 from agents.input_layout import INPUT_DIM, LAYOUT_VERSION, SIGNALS, WIDTHS
+from agents.lifetime_recall import LifetimeReader
 from agents.posterior import AimedBody, TargetBelief
 from agents.recall import Recall
 from memory.cores.core import Core
 from memory.cores.registry import core_problems, find_core
+from memory.episodic import EpisodicMemory
 
 SIZES = {
     "hidden": (1, 4096),
@@ -26,6 +28,8 @@ SIZES = {
     "read_every": (1, 50_000),
     "entries": (0, 1024),
     "targets": (0, 64),
+    "lifetime": (0, 1024),
+    "read_at": (0, 50_000),
 }
 """Least and most of each size of an agent: a file may ask for any."""
 
@@ -67,6 +71,11 @@ class AgentConfig:
     belief at the start of each attempt (suites with hidden targets; see agents/posterior.py)."""
     targets: tyro.conf.Suppress[int] = 0
     """Targets that the belief tells apart; set by the suite, 0: it has none."""
+    lifetime: tyro.conf.Suppress[int] = 0
+    """Trials that the store of one lifetime holds, in arm episodic on suites with lifetimes; 0: it
+    has none."""
+    read_at: tyro.conf.Suppress[int] = 0
+    """Step of a trial before which that store is read; set by the suite."""
     inputs: tyro.conf.Suppress[int] = LAYOUT_VERSION
     """Version of the input's layout (`agents.input_layout`)."""
 
@@ -134,6 +143,16 @@ class RL2Agent(nn.Module):
             self.recall = Recall(
                 self.encoder, self.memory, entries=config.entries, every=config.read_every
             )
+        self.reader: LifetimeReader | None = None
+        if config.lifetime:
+            self.reader = LifetimeReader(
+                self.encoder.layer.in_features,
+                self.memory.hidden,
+                state=self.memory.state_width,
+                place=self.memory.hidden_part,
+                entries=config.lifetime,
+                at=config.read_at,
+            )
 
     @property
     def input_width(self) -> int:
@@ -141,15 +160,21 @@ class RL2Agent(nn.Module):
         return INPUT_DIM + (self.config.targets if self.body is not None else 0)
 
     def initial_state(
-        self, trials: int, recall: Int[Tensor, " trial"] | None = None
+        self,
+        trials: int,
+        recall: Int[Tensor, " trial"] | None = None,
+        store: Float[Tensor, "trial entry number"] | None = None,
     ) -> Float[Tensor, "trial state"]:
         """Cleared memory for `trials` trials.
 
         Args:
             trials: how many.
             recall: what of episodic memory each may see (`memory.episodic`); None: all of it.
+            store: what each may recall of its lifetime (`memory.lifetimes`); None: nothing.
         """
         core = self.memory.initial_state(trials)
+        if self.reader is not None:
+            return self.reader.initial_state(core, store)
         return core if self.recall is None else self.recall.initial_state(core, recall)
 
     def unroll(
@@ -183,6 +208,8 @@ class RL2Agent(nn.Module):
         state: Float[Tensor, "trial state"],
     ) -> tuple[Float[Tensor, "time trial hidden"], Float[Tensor, "trial state"]]:
         """`unroll` without the head: the memory's output at each step, and the state after."""
+        if self.reader is not None:
+            return self.reader(self.memory, self.encoder, inputs, state)
         features = self.encoder(inputs)
         if self.recall is None:
             return self.memory.unroll(features, state)
@@ -206,24 +233,35 @@ def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
         weights |= {"belief.weight": agent.belief.out.weight, "belief.bias": agent.belief.out.bias}
     if agent.body is not None:
         weights |= {f"body.{name}": w for name, w in agent.body.state_dict().items()}
+    if agent.reader is not None:
+        own = dict(agent.reader.named_parameters())
+        weights |= {f"reader.{name}": weight for name, weight in own.items()}
+        weights["reader.at"] = torch.tensor([float(agent.reader.at)])
     if agent.recall is not None:
         slow, store = agent.recall, agent.recall.store
         weights |= {
             f"recall.{name}": w for name, w in _net_weights(slow.encoder, slow.memory).items()
         }
         weights |= {
+            **store_weights(store, store),
             "recall.every": torch.tensor([float(slow.every)]),
-            "recall.centre": store.centre,
-            "recall.keys": store.keys,
-            "recall.values": store.values @ store.from_value.T,
-            "recall.all": store.filled,
-            "recall.old": store.filled & ~store.recent,
             "recall.gate": store.gate,
             "recall.gate_bias": store.gate_bias,
             "recall.sharpness": torch.exp(-store.log_temperature)[None],
             "recall.null": store.null[None],
         }
     return {name: _shipped(w) for name, w in weights.items()}
+
+
+def store_weights(store: EpisodicMemory, reader: EpisodicMemory) -> dict[str, Tensor]:
+    """What is recalled from `store` by the reader of an agent, by its names among the weights."""
+    return {
+        "recall.centre": store.centre,
+        "recall.keys": store.keys,
+        "recall.values": store.values @ reader.from_value.T,
+        "recall.all": store.filled,
+        "recall.old": store.filled & ~store.recent,
+    }
 
 
 def _shipped(w: Tensor) -> Tensor:

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from agents.acting.own import OwnAgent
+from envs.memory_tests.fork import fork_settings
 from eval import evaluate as _evaluate
 from eval import watch as _watch
 from eval.goals.config import PRESETS, Settings, defaults, fork_of, load_subject
 from eval.goals.results import Evaluation
 from eval.memory_tests.fork_results import ForkEvaluation
+from eval.memory_tests.recall_results import RecallEvaluation
 from eval.own_agents.program import AgentSettings, evaluate_agent, own_defaults
 from eval.viewing.watch_config import Settings as WatchSettings
 from eval.viewing.watch_config import prepare
@@ -47,7 +49,7 @@ def evaluate(run: Path | str | OwnAgent, *, preset: str = "full", **options: Any
     with forgiving_console():
         found = _evaluated(run, preset, options)
     if not isinstance(found, Evaluation):
-        raise InputError(["a FORK suite is measured by evaluate_fork"])
+        raise InputError(["FORK is measured by evaluate_fork, RECALL by evaluate_recall"])
     return found
 
 
@@ -62,6 +64,19 @@ def evaluate_fork(
         found = _evaluated(run, preset, options)
     if not isinstance(found, ForkEvaluation):
         raise InputError(["evaluate_fork measures FORK suites: use evaluate"])
+    return found
+
+
+def evaluate_recall(
+    run: Path | str | OwnAgent, *, preset: str = "full", **options: Any
+) -> RecallEvaluation:
+    """Measure recall on a RECALL suite (docs/memory-benchmarks.md); nothing is written.
+
+    Arguments and errors are those of `evaluate`; defaults are the suite's own.
+    """
+    found = _evaluated(run, preset, options)
+    if not isinstance(found, RecallEvaluation):
+        raise InputError(["evaluate_recall measures RECALL suites: use evaluate"])
     return found
 
 
@@ -98,15 +113,14 @@ def _settings(kind: Any, **options: Any) -> Any:
     return kind(**options)
 
 
-def _evaluated(
-    run: Path | str | OwnAgent, preset: str, options: dict[str, Any]
-) -> Evaluation | ForkEvaluation:
+def _evaluated(run: Path | str | OwnAgent, preset: str, options: dict[str, Any]) -> _evaluate.Found:
     if preset not in PRESETS:
         raise InputError([f"preset {preset!r} is none of {', '.join(PRESETS)}"])
     if isinstance(run, OwnAgent):
         values = own_defaults(preset, options.get("suite", AgentSettings.suite))
         options = {"agent": type(run).__name__, **values, **options}
         return evaluate_agent(run, _settings(AgentSettings, preset=preset, **options))
-    options = {**defaults(preset, fork_of(Path(run))), **options}
+    fork = fork_settings(options.get("suite") or "") or fork_of(Path(run))
+    options = {**defaults(preset, fork), **options}
     settings = _settings(Settings, source=Path(run), preset=preset, **options)
     return _evaluate.evaluate(settings, load_subject(settings))

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from eval.goals.config import nearest_folder
 from eval.reporting import figures
-from eval.reporting.fork_figures import by_attempt
+from eval.reporting.fork_figures import by_attempt, by_exposure
 from eval.reporting.fork_tables import suite_of
 from eval.reporting.loading import load_runs
 from eval.reporting.runs import Run
@@ -59,7 +59,8 @@ def drawn(runs: list[Run], window: int) -> Figure:
     groups = by_label(runs)
     fork = suite_of(groups)
     if fork is not None and len({run.config.suite for run in runs}) == 1:
-        return by_attempt(groups, fork, window)
+        draw = by_attempt if fork.lifetimes is None else by_exposure
+        return draw(groups, fork, window)
     return figures.one_run(runs[0], window) if len(runs) == 1 else figures.training(groups, window)
 
 

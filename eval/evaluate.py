@@ -6,7 +6,7 @@
     python -m eval.evaluate RUN --task push-v3      on a task that it was not trained on
     python -m eval.evaluate --agent my_module:load --suite ML10    an agent of your own
 
-A run on a FORK suite gets the measures of memory instead (docs/memory-benchmarks.md).
+A run on a FORK or RECALL suite gets the measures of memory instead (docs/memory-benchmarks.md).
 
 Headline figures come from a fixed number of episodes per (task, goal); Meta-World's own figure
 stands beside them, labelled. Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 75
@@ -22,12 +22,15 @@ from pathlib import Path
 from envs.pool.pool import Policy, WorkerError, WorkerPool, available_cores
 from eval.goals.config import Settings, Subject, load_subject, nearest_folder, parse
 from eval.goals.floors import untrained
+from eval.goals.lifetime import Ring, measure_lifetimes
 from eval.goals.measure import LANES, measure, watch
 from eval.goals.metrics import summarise
 from eval.goals.progress import progress
 from eval.goals.results import REPEATING, Evaluation, Measured, table_console
 from eval.memory_tests.fork_evaluation import evaluate_fork, fork_policies
 from eval.memory_tests.fork_results import ForkEvaluation
+from eval.memory_tests.recall_evaluation import evaluate_recall, recall_policies
+from eval.memory_tests.recall_results import RecallEvaluation
 from eval.official.meta_evaluation import (
     ADAPTATION_EPISODES,
     OfficialResult,
@@ -43,13 +46,17 @@ from train.run.input_error import exits_on_bad_input
 from train.run.run_folder import results_folder
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 
+Found = Evaluation | ForkEvaluation | RecallEvaluation
 
-def evaluate(settings: Settings, subject: Subject) -> Evaluation | ForkEvaluation:
+
+def evaluate(settings: Settings, subject: Subject) -> Found:
     """Measure the agent, the floors and the ceiling that are asked for, and the official figure.
 
     Raises:
         WorkerError: a worker failed for good.
     """
+    if subject.suite.lifetimes is not None:
+        return evaluate_recall(settings, subject)
     if subject.suite.fork is not None:
         return evaluate_fork(settings, subject)
     suite, split = subject.suite, settings.split
@@ -71,9 +78,39 @@ def evaluate(settings: Settings, subject: Subject) -> Evaluation | ForkEvaluatio
                 )
             summary = summarise(outcomes, seed=settings.seed)
             measured[name] = Measured(outcomes, summary, time.perf_counter() - began)
+        measured |= lifetimes(settings, subject, pool)
     official = official_figures(settings, subject)  # after the pool: its processes need the cores
     how = {**settings.to_json(), "attempts": settings.attempted, "lanes": LANES}
     return Evaluation(subject.saved, suite, split, how, measured, official)
+
+
+def lifetimes(settings: Settings, subject: Subject, pool: WorkerPool) -> dict[str, Measured]:
+    """The agent in each trial of its goals' lifetimes; nothing where none is asked for.
+
+    Raises:
+        WorkerError: a worker failed for good.
+    """
+    if not settings.lifetime:
+        return {}
+    began, steps = time.perf_counter(), settings.lifetime * settings.steps(subject.suite)
+    with progress("lifetimes", steps) as report, watch(pool, report):
+        found = measure_lifetimes(
+            subject.agent,
+            subject.suite,
+            settings.split,
+            goals=settings.goals,
+            episodes=settings.episodes,
+            horizon=settings.horizon,
+            trials=settings.lifetime,
+            seed=settings.seed,
+            pool=pool,
+            ring=Ring.of(subject.saved, subject.agent, subject.config),
+        )
+    seconds = (time.perf_counter() - began) / len(found)
+    return {
+        f"trial {number}": Measured(outcomes, summarise(outcomes, seed=settings.seed), seconds)
+        for number, outcomes in enumerate(found, start=1)
+    }
 
 
 def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
@@ -140,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     return conclude(evaluation, path)
 
 
-def conclude(evaluation: Evaluation | ForkEvaluation, path: Path | None) -> int:
+def conclude(evaluation: Found, path: Path | None) -> int:
     """Write the JSON, then print the tables. Returns the exit code."""
     paths = [] if path is None else [path]
     return write_and_show(
@@ -172,13 +209,20 @@ def banner(settings: Settings, subject: Subject) -> None:
     """Say what is about to be measured, and what is not."""
     suite, saved = subject.suite, subject.saved
     tasks = len(suite.split(settings.split))
+    goals, chosen = "goals", policies
+    if suite.fork is not None:
+        goals, chosen = "trials", fork_policies
+    if (life := suite.lifetimes) is not None:
+        goals, chosen = "lifetimes", recall_policies
+        if not life.flat:
+            goals += f" × {life.exposures} exposures × {life.contexts} contexts"
     label = subject.config.label + (f", level {settings.level}" if settings.level > 1 else "")
     print(
         f"Strata evaluation of {saved.path} ({label}, step {saved.step:,})\n"
         f"  {suite.name} {settings.split}: {tasks} {'task' if tasks == 1 else 'tasks'} × "
-        f"{settings.goals} {'goals' if suite.fork is None else 'trials'} × {settings.episodes} "
+        f"{settings.goals} {goals} × {settings.episodes} "
         f"{'episodes' if suite.fork is None else 'attempts'} × {settings.horizon} steps; "
-        + ", ".join((policies if suite.fork is None else fork_policies)(settings, subject)),
+        + ", ".join(chosen(settings, subject)),
         flush=True,
     )
     for change in environment_difference(saved.manifest):

@@ -22,7 +22,15 @@ import tyro
 
 from envs.memory_tests.fork import ForkSettings
 from eval.goals.config import nearest_folder
-from eval.reporting import figures, fork_figures, fork_tables, suite_tables, summary, tables
+from eval.reporting import (
+    figures,
+    fork_figures,
+    fork_tables,
+    recall_tables,
+    suite_tables,
+    summary,
+    tables,
+)
 from eval.reporting.loading import load_runs, stream_groups
 from eval.reporting.profiles import enough
 from eval.reporting.report_writer import Lines, Page, Part, Picture
@@ -59,6 +67,13 @@ FORK_NOTE = (
 HEADLINE_NOTE = (
     "Success in short: here intervals are Student's over seeds and wider; that of a single seed is "
     "over goals."
+)
+RECALL_NOTE = (
+    "Right first attempts by exposure of a context. Mean and Student's 95 % interval over training "
+    "seeds, of the newest checkpoint's largest evaluation. Share of the ceiling's gain: (mean of "
+    "exposures after the first - 1/M) / (the ceiling's mean - 1/M). shuffled: each entry of the "
+    "store has the value of another context. another: the store of another slot. off: no store. "
+    "reinstating: the state of the trial with the same cue is put back."
 )
 SPEED_NOTE = (
     "Steps to success: an episode without any counts with its whole length. Gains are the last "
@@ -200,6 +215,27 @@ def training_page(
     return page
 
 
+def recall_page(groups: dict[str, list[Run]], fork: ForkSettings, title: str, window: int) -> Page:
+    """The report of runs on a RECALL suite."""
+    page = Page(title)
+    page.add(RECALL_NOTE)
+    for split, told in (("test", "Unseen lifetimes"), ("train", "Training lifetimes")):
+        if (table := recall_tables.recall_table(groups, split, fork)) is not None:
+            page.add(f"# {told}", table)
+    page.add(
+        "# Learning curves",
+        Picture(
+            "learning",
+            "Training success of first attempts by exposure of a context (moving average of "
+            f"{window} iterations): mean and 95 % interval over seeds. Dashed: the ceilings.",
+            fork_figures.by_exposure(groups, fork, window),
+        ),
+        "# Arms",
+        tables.cost_table(groups),
+    )
+    return page
+
+
 def fork_page(groups: dict[str, list[Run]], fork: ForkSettings, title: str, window: int) -> Page:
     """The report of runs on a FORK suite."""
     page = Page(title)
@@ -291,7 +327,10 @@ def make_page(
         if problems:
             stop(problems)
         fork = fork_tables.suite_of(by_label)
-        if fork is not None:
+        if fork is not None and fork.lifetimes is not None:
+            page = recall_page(by_label, fork, title, window)
+            numbers = recall_tables.to_json(by_label)
+        elif fork is not None:
             page = fork_page(by_label, fork, title, window)
             numbers = fork_tables.to_json(by_label, fork)
         else:

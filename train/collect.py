@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.acting.numpy_actor import STORE
 from agents.input_layout import INPUT_DIM
 from agents.rl2 import RL2Agent, actor_weights
 from envs.pool.pool import Policy, WorkerPool
@@ -32,13 +33,25 @@ def collect(
     *,
     tasks: Sequence[str],
     lanes: int,
+    stores: Tensor | None = None,
 ) -> Rollout:
     """Run `trials` in the pool's workers and return them as one rollout on the CPU.
+
+    Args:
+        pool: runs them.
+        policy: acts in them.
+        trials: B.
+        tasks: all tasks, by whose order the learner knows each.
+        lanes: see `WorkerPool.run`.
+        stores: what each may recall of its lifetime (B, entry, number); None: nothing.
 
     Raises:
         envs.pool.pool.WorkerError: a worker failed for good.
     """
-    return Rollout.from_batch(pool.run(trials, policy, lanes=lanes), trials, tasks)
+    if stores is None:
+        return Rollout.from_batch(pool.run(trials, policy, lanes=lanes), trials, tasks)
+    batch = pool.run(trials, policy, lanes=lanes, stores={STORE: stores.numpy()})
+    return replace(Rollout.from_batch(batch, trials, tasks), stores=stores)
 
 
 def success_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[str, float]:
@@ -85,11 +98,18 @@ def _speed_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[s
 
 
 def practising(trials: Sequence[Trial], share: float) -> list[Trial]:
-    """The same trials, a share of which shows the true target; a function of their seeds."""
-    return [
-        replace(trial, practise=bool(np.random.default_rng([trial.seed, 17]).random() < share))
-        for trial in trials
-    ]
+    """The same trials, a share of which shows the true target; a function of their seeds.
+
+    In RECALL whole lifetimes do, so that the others find out everything by themselves.
+    """
+
+    def draw(trial: Trial) -> float:
+        seed = trial.seed
+        if trial.fork is not None and trial.fork.meetings:
+            seed = trial.fork.meetings[0].lifetime
+        return float(np.random.default_rng([seed, 17]).random())
+
+    return [replace(trial, practise=draw(trial) < share) for trial in trials]
 
 
 def practice_metrics(rollout: Rollout) -> dict[str, float]:
@@ -105,6 +125,29 @@ def practice_metrics(rollout: Rollout) -> dict[str, float]:
         shares = (own.choices >= 0).float().mean(dim=1).tolist()
         metrics |= {f"committed/{e + 1}": share for e, share in enumerate(shares)}
     return metrics
+
+
+def trial_metrics(rollout: Rollout, trials: Sequence[Trial]) -> dict[str, float]:
+    """What there is to say of special trials: proposed ones, FORK's and RECALL's."""
+    found = proposal_metrics(rollout, trials) | practice_metrics(rollout)
+    return found | exposure_metrics(rollout, trials)
+
+
+def exposure_metrics(rollout: Rollout, trials: Sequence[Trial]) -> dict[str, float]:
+    """``exposure/r``: first attempts of RECALL that are right at the r-th meeting of a context.
+
+    Trials that practise are left out; nothing on other suites.
+    """
+    if rollout.choices is None or rollout.targets is None or rollout.lives is None:
+        return {}
+    found: dict[int, list[bool]] = {}
+    right = (rollout.choices == rollout.targets).T.tolist()
+    for outcome, usable, trial in zip(right, rollout.usable.tolist(), trials, strict=True):
+        if usable and not trial.practise and trial.fork is not None:
+            for attempt in trial.fork.firsts:
+                exposure = trial.fork.meetings[attempt].exposure
+                found.setdefault(exposure, []).append(outcome[attempt])
+    return {f"exposure/{r}": _mean(hits) for r, hits in sorted(found.items())}
 
 
 def proposal_metrics(rollout: Rollout, trials: Sequence[Trial]) -> dict[str, float]:

@@ -14,10 +14,9 @@ from train.algorithms.learner import learner_device
 from train.algorithms.rollout import Rollout
 from train.collect import (
     collect,
-    practice_metrics,
     practising,
-    proposal_metrics,
     success_metrics,
+    trial_metrics,
 )
 from train.run import checkpoint
 from train.run.checkpoint import CheckpointError
@@ -86,8 +85,8 @@ def iterate(
     if config.agent.act == "posterior":
         trials = practising(trials, config.practise)
 
-    def run(policy: Policy, some: Sequence[Trial]) -> Rollout:
-        return collect(pool, policy, some, tasks=tasks, lanes=config.lanes)
+    def run(policy: Policy, few: Sequence[Trial]) -> Rollout:
+        return collect(pool, policy, few, tasks=tasks, lanes=config.lanes, stores=state.stores(few))
 
     rollout = state.learner.collect(run, trials)
     collected = time.perf_counter()
@@ -98,7 +97,7 @@ def iterate(
     learnt |= rollback.check(learnt)
     kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
     metrics = success_metrics(rollout.chosen(rollout.own), tasks, "train")
-    metrics |= proposal_metrics(rollout, trials) | practice_metrics(rollout)
+    metrics |= trial_metrics(rollout, trials)
     if config.balance:
         state.note_success_by_task({task: metrics.get(f"train/success/{task}") for task in tasks})
     metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept

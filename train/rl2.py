@@ -64,7 +64,7 @@ def train(
             metrics = done.metrics
             state.note_success(metrics["train/success"], SMOOTHING)
             learned = time.perf_counter()
-            if crossed(state.steps, done.steps, config.evaluate_every) and suite.test:
+            if crossed(state.steps, done.steps, config.evaluate_every) and can_be_tested(suite):
                 metrics |= quick_evaluation(pool, config, suite, state)
             if crossed(state.steps, done.steps, config.video_every):
                 film(config, suite, state.learner.policy(), state.steps, log)
@@ -78,6 +78,11 @@ def train(
                 saved_at = state.steps if save(config, state, log) else saved_at
         save_last(config, state, log, saved_at)
     return state.steps >= total
+
+
+def can_be_tested(suite: Suite) -> bool:
+    """Whether single trials of a test split say something: those of a lifetime do not."""
+    return bool(suite.test) and suite.lifetimes is None
 
 
 def quick_evaluation(

@@ -12,12 +12,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from agents.acting.aims import AimPlan, Aims
-from agents.input_layout import AIM, OBS, OBS_DIM, PREV_DONE, SIGNALS, SLOPES, signal, slopes
+from agents.input_layout import (
+    AIM,
+    INPUT_DIM,
+    OBS,
+    OBS_DIM,
+    PREV_DONE,
+    SIGNALS,
+    SLOPES,
+    signal,
+    slopes,
+)
 from memory.cores.steps import make_step, sigmoid
 
 OBS_CLIP = 5.0
 LOG_TWO_PI = float(np.log(2 * np.pi))
 OLD, ALL = 1, 2  # of memory.episodic, which imports torch
+STORE = "reader.store"  # what each row may recall of its lifetime, among the stores
 
 
 class NumpyActor:
@@ -30,6 +41,8 @@ class NumpyActor:
         deterministic: act by the mean instead of sampling.
         recall: what of episodic memory each row may see (`memory.episodic`); None: all of it.
         aims: how each row's aims are drawn, for an agent that acts on them (`agents.posterior`).
+        stores: what each row may recall, (B, …), by its names among the weights; None: all rows
+            recall from the store that is among the weights.
     """
 
     def __init__(
@@ -41,6 +54,7 @@ class NumpyActor:
         deterministic: bool = False,
         recall: Sequence[int] | np.ndarray | None = None,
         aims: Sequence[AimPlan | None] | None = None,
+        stores: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.core, self.trials, self.deterministic = core, trials, deterministic
         w = {name: value.copy() for name, value in weights.items()}
@@ -50,7 +64,8 @@ class NumpyActor:
         self.log_std = w["head.log_std"]
         self.std = np.exp(self.log_std)
         self._log_norm = -0.5 * LOG_TWO_PI * len(self.log_std) - self.log_std.sum()
-        self._recall = _Recall(core, w) if "recall.keys" in w else None
+        self._recall = _Recall(core, w | dict(stores or {})) if "recall.keys" in w else None
+        self._reader = _Reader(w, (stores or {}).get(STORE), trials) if "reader.at" in w else None
         self._body = [_layer(w, f"body.{n}") for n in ("first", "second") if f"body.{n}.bias" in w]
         self._aims = Aims(w, aims or [None] * trials) if self._body else None
         self._may = np.array([ALL] * trials if recall is None else recall, dtype=np.float32)
@@ -65,6 +80,8 @@ class NumpyActor:
     def restart(self, rows: int | slice | np.ndarray) -> None:
         """Bring the memory of these trials alone to their start."""
         self.state[rows] = 0.0
+        if self._reader:
+            self._reader.age[rows] = 0
         if self._recall:
             self.state[rows, -1] = self._may[rows]
 
@@ -73,6 +90,8 @@ class NumpyActor:
 
         An agent that acts on aims writes them into `inputs`.
         """
+        if self._reader is not None:
+            self.state = self._reader.read(self._net, inputs, self.state)
         if self._recall is None:
             hidden, self.state = self._net.step(inputs, self.state)
         else:
@@ -134,14 +153,15 @@ class _Recall:
     """`agents.recall.Recall` and `memory.episodic.EpisodicMemory.read`, one step at a time.
 
     Its state, `rest`, is the slow encoder's state, the sum of its outputs, age and what each row
-    may see; every row is read and the read kept where it is due, so shapes never change.
+    may see; every row is read and the read kept where it is due, so shapes never change. All rows
+    read one store, (entry, …), or each its own, (B, entry, …).
     """
 
     def __init__(self, core: str, w: Mapping[str, np.ndarray]) -> None:
         self._slow = _Net(core, w, "recall.")
         self._every = float(w["recall.every"][0])
         self._centre, self._values = w["recall.centre"], w["recall.values"]
-        self._keys = np.ascontiguousarray(w["recall.keys"].T)
+        self._keys = np.ascontiguousarray(w["recall.keys"].swapaxes(-1, -2))
         self._all, self._old = w["recall.all"] > 0, w["recall.old"] > 0
         self._gate = np.ascontiguousarray(w["recall.gate"].T), w["recall.gate_bias"]
         self._sharpness, self._null = w["recall.sharpness"][0], w["recall.null"][0]
@@ -159,7 +179,7 @@ class _Recall:
         total = rest[:, self._slow.width : self._slow.width + width]
         query = total / np.maximum(age, 1.0)[:, None] - self._centre
         length = np.sqrt((query * query).sum(axis=1, keepdims=True))
-        cosine = (query / np.maximum(length, 1e-12)) @ self._keys
+        cosine = _times(query / np.maximum(length, 1e-12), self._keys)
         seen = (may >= OLD)[:, None] & self._old | (may >= ALL)[:, None] & self._all
         scores = np.where(seen, cosine, -np.inf) * self._sharpness
         entries = np.maximum(seen.sum(axis=1, keepdims=True), 1).astype(np.float32)
@@ -167,7 +187,7 @@ class _Recall:
         top = np.maximum(scores.max(axis=1, keepdims=True), null)
         weights = np.exp(scores - top)
         weights /= weights.sum(axis=1, keepdims=True) + np.exp(null - top)
-        memory = weights @ self._values
+        memory = _times(weights, self._values)
         best = np.where(seen, cosine, np.float32(-1.0)).max(axis=1, keepdims=True)
         gate = np.concatenate((hidden, memory, best), axis=1) @ self._gate[0] + self._gate[1]
         read = hidden + sigmoid(gate) * np.tanh(memory)
@@ -184,6 +204,47 @@ class _Recall:
         after[:, slow : slow + width] += output
         after[:, -2] += 1.0
         return after
+
+
+class _Reader:
+    """`agents.lifetime_recall.LifetimeReader`: every row reads its own store at the same step."""
+
+    def __init__(self, w: Mapping[str, np.ndarray], store: np.ndarray | None, rows: int) -> None:
+        self._at = int(w["reader.at"][0])
+        self._relevance = w["reader.relevance"]
+        self._unlike, self._ageing = w["reader.unlike"], w["reader.ageing"]
+        self._value = np.ascontiguousarray(w["reader.from_value"].T)
+        self._gate = np.ascontiguousarray(w["reader.gate"].T), w["reader.gate_bias"]
+        self._store = store
+        self.age = np.zeros(rows, dtype=int)
+
+    def read(self, net: _Net, inputs: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """The short-term memory's state before this step, with what was recalled."""
+        due, store = self.age == self._at, self._store
+        self.age += 1
+        if store is None or not due.any():
+            return state
+        hidden, ages = state[:, net.hidden_part], store[..., -1]
+        shape = store.shape[:2]
+        keys = net.visible(store[..., :INPUT_DIM].reshape(-1, INPUT_DIM)).reshape(*shape, -1)
+        apart = (net.visible(inputs)[:, None] - keys) * self._relevance
+        scores = -(apart * apart).sum(axis=-1) - self._ageing * (ages - 1)
+        scores = np.where(ages == 0, np.float32(-np.inf), scores)
+        top = np.maximum(scores.max(axis=1, keepdims=True), -self._unlike)
+        weights = np.exp(scores - top)
+        weights /= weights.sum(axis=1, keepdims=True) + np.exp(-self._unlike - top)
+        found = weights.sum(axis=1, keepdims=True)
+        mean = _times(weights, store[..., INPUT_DIM:-1]) / np.maximum(found, 1e-6)
+        gate = sigmoid(np.concatenate((hidden, mean), axis=1) @ self._gate[0] + self._gate[1])
+        changed = state.copy()
+        read = hidden + found * gate * (mean @ self._value - hidden)
+        changed[:, net.hidden_part] = np.where(due[:, None], read, hidden)
+        return changed
+
+
+def _times(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """`rows` (B, n) times one matrix (n, m), or each row times its own (B, n, m)."""
+    return rows @ matrix if matrix.ndim == 2 else (rows[:, None] @ matrix)[:, 0]
 
 
 def _layer(w: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:

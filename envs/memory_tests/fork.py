@@ -8,6 +8,7 @@ is right in at most 1/M of its attempts, and an agent that remembers what it tri
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 STILL = 5  # steps at the start of an attempt in which the arm does not obey
+CLOSING = 5  # steps at the end of an attempt of RECALL in which its outcome is shown
 JITTER = 0.02  # metres, along each axis either way
 UNCOMMITTED = -1  # the choice of an attempt that has touched nothing
 UNRELATED = -1  # the target of an attempt in another scene
@@ -29,6 +31,11 @@ REACH_GOAL = (0.0, 0.65, 0.02, 0.0, 0.85, 0.2)
 REACH_HORIZON, JOINT_HORIZON = 50, 100  # steps of an attempt
 LONGEST = 500  # steps of an attempt with its delay: Meta-World's own limit of an episode
 MOST_SWITCHING = 10  # attempts whose ceiling can be known exactly where one of many targets moves
+MEETING = 2  # attempts of a trial of RECALL
+CODE = 0.05  # metres; the cues of RECALL are as large as placements are
+CODES = tuple(itertools.product((-CODE, 0.0, CODE), repeat=3))
+"""Cues, far enough from one another to be told apart."""
+MOST_CONTEXTS = 24
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,56 @@ JOINT_OF = {joint.task: joint for joint in JOINTS.values()}
 
 
 @dataclass(frozen=True)
+class Meeting:
+    """A context as a trial of RECALL meets it.
+
+    Attributes:
+        slot: where the lifetime runs; each slot has a store of its own.
+        lifetime: the seed of the slot's lifetime, by which it is known.
+        context: 0…N-1.
+        exposure: how often the context has been met in the lifetime, from 1.
+        lag: trials since it was met last; 0 at the first exposure.
+        cue: three numbers that stand for the context, in the unused place of the goal.
+    """
+
+    slot: int
+    lifetime: int
+    context: int
+    exposure: int
+    lag: int
+    cue: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """What all lifetimes of a RECALL suite have in common.
+
+    Attributes:
+        contexts: N.
+        exposures: R, how often each context is met.
+        flat: the whole lifetime is one trial, whose short-term memory is never cleared.
+    """
+
+    contexts: int = 6
+    exposures: int = 4
+    flat: bool = False
+
+    @property
+    def attempts(self) -> int:
+        """K by default: two of each meeting."""
+        return MEETING * self.contexts * self.exposures if self.flat else MEETING
+
+    def problems(self, episodes: int, horizon: int) -> list[str]:
+        """Why trials of so many episodes of so many steps are no part of such a lifetime."""
+        found = []
+        if self.flat and episodes != self.attempts:
+            found.append(f"--episodes is {self.attempts} where a lifetime is one trial")
+        if horizon <= STILL + CLOSING:
+            found.append(f"--horizon must be above {STILL + CLOSING}, the steps without movement")
+        return found
+
+
+@dataclass(frozen=True)
 class Fork:
     """What a FORK trial adds to its task: a pure function of a seed, and JSON values.
 
@@ -65,6 +122,9 @@ class Fork:
         sites: (M, 3) metres, the sites of reach; empty for a joint, whose targets are its ends.
         still: F, steps at the start of an attempt in which the arm does not obey.
         delay: D, idle steps at the end of each attempt, part of its horizon.
+        meetings: (K,) the context that each attempt of RECALL is in; empty in FORK.
+        closing: steps at the end of each attempt, part of its horizon, in which nothing moves and
+            the outcome is shown; so the last attempt of a trial is told it too.
     """
 
     options: int
@@ -73,17 +133,27 @@ class Fork:
     sites: tuple[tuple[float, float, float], ...] = ()
     still: int = STILL
     delay: int = 0
+    meetings: tuple[Meeting, ...] = ()
+    closing: int = 0
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Fork:
         """Inverse of `dataclasses.asdict`."""
         sites = tuple(tuple(site) for site in values["sites"])
-        return cls(**{**values, "targets": tuple(values["targets"]), "sites": sites})
+        met = tuple(Meeting(**{**m, "cue": tuple(m["cue"])}) for m in values.get("meetings", ()))
+        targets = tuple(values["targets"])
+        return cls(**{**values, "targets": targets, "sites": sites, "meetings": met})
 
     @property
     def attempts(self) -> tuple[int, ...]:
         """Episodes that are attempts in the trial's own scene."""
         return tuple(e for e, target in enumerate(self.targets) if target != UNRELATED)
+
+    @property
+    def firsts(self) -> tuple[int, ...]:
+        """Episodes that are the first attempt of a meeting (RECALL)."""
+        met = self.meetings
+        return tuple(e for e in range(len(met)) if e == 0 or met[e] != met[e - 1])
 
     def pushes(self) -> np.ndarray:
         """(K, 3) float32, the action that moves the hand in the still steps of each attempt."""
@@ -101,6 +171,7 @@ class ForkSettings:
         delay: D, idle steps between attempts.
         switch: h, the chance that another target counts from the next attempt on.
         interference: whether an attempt in another scene, without an outcome, comes in between.
+        lifetimes: of RECALL (`envs.memory_tests.recall`); None: trials have nothing in common.
     """
 
     scenes: tuple[str, ...]
@@ -108,6 +179,7 @@ class ForkSettings:
     delay: int = 0
     switch: float = 0.0
     interference: bool = False
+    lifetimes: Lifetimes | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -116,12 +188,19 @@ class ForkSettings:
 
     @property
     def episodes(self) -> int:
-        """K by default: one attempt more than targets, and four for two; with all in between."""
+        """K by default: one attempt more than targets, and four for two; with all in between.
+
+        In RECALL two of each trial.
+        """
+        if self.lifetimes is not None:
+            return self.lifetimes.attempts
         attempts = 4 if self.options == 2 else self.options + 1
         return 2 * attempts - 1 if self.interference else attempts
 
     def problems(self, episodes: int, horizon: int) -> list[str]:
         """Why trials of so many episodes of so many steps test no memory."""
+        if (life := self.lifetimes) is not None:
+            return life.problems(episodes, horizon)
         found, least = [], 3 if self.interference else 2
         attempts = -(-episodes // 2) if self.interference else episodes
         if episodes < least:
@@ -174,24 +253,33 @@ FORKS = {
     **{f"FORK-{scene}": ForkSettings((scene,), 2) for scene in JOINTS},
 }
 """Suites by name. Their knobs are set by the ends of a name, see `fork_settings`."""
+RECALLS = {"RECALL-code-4": ForkSettings(("reach",), 4, lifetimes=Lifetimes())}
+"""Likewise those in which contexts come again."""
 
 KNOBS = "-delay50 (steps), -switch10 (in %) or -interference, each once"
+RECALL_KNOBS = "-contexts12 (1 to 24) or -flat, each once"
 
 
 @functools.cache
 def fork_settings(name: str) -> ForkSettings | None:
-    """Settings of the suite ``FORK-…``, with its knobs; None where there is no such suite.
+    """Settings of the suite ``FORK-…`` or ``RECALL-…``, with its knobs; None where there is none.
 
     ``FORK-reach-4-delay50-switch10-interference``: 50 idle steps between attempts, a chance of 10 %
-    that the target moves, and attempts in another scene in between.
+    that the target moves, and attempts in another scene in between. ``RECALL-code-4-contexts12``:
+    12 contexts; ``-flat``: one trial a lifetime.
     """
-    known = max((n for n in FORKS if f"{name}-".startswith(f"{n}-")), key=len, default=None)
+    suites = FORKS | RECALLS
+    known = max((n for n in suites if f"{name}-".startswith(f"{n}-")), key=len, default=None)
     if known is None:
         return None
-    settings, turned = FORKS[known], dict[str, Any]()
+    settings, turned = suites[known], dict[str, Any]()
     for knob in name.removeprefix(known).split("-")[1:]:
-        if knob == "interference":
-            one: dict[str, Any] = {"interference": True}
+        if settings.lifetimes is not None:
+            one = _of_lifetimes(knob)
+            if one is None:
+                return None
+        elif knob == "interference":
+            one = {"interference": True}
         elif (steps := _number(knob, "delay", LONGEST - settings.horizon)) is not None:
             one = {"delay": steps}
         elif (percent := _number(knob, "switch", 100)) is not None:
@@ -201,7 +289,17 @@ def fork_settings(name: str) -> ForkSettings | None:
         if one.keys() & turned.keys():  # one suite has one name
             return None
         turned |= one
+    if settings.lifetimes is not None:
+        return replace(settings, lifetimes=replace(settings.lifetimes, **turned))
     return replace(settings, **turned)
+
+
+def _of_lifetimes(knob: str) -> dict[str, Any] | None:
+    """What a knob of a RECALL suite sets; None where there is no such knob."""
+    if knob == "flat":
+        return {"flat": True}
+    contexts = _number(knob, "contexts", MOST_CONTEXTS)
+    return {"contexts": contexts} if contexts else None
 
 
 def _number(knob: str, name: str, most: int) -> int | None:

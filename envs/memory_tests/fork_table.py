@@ -55,7 +55,11 @@ def bayes(switch: float = 0.0) -> Chooser:
 
 
 def play(
-    runner: TrialRunner, trial: Trial, choose: Chooser, rng: np.random.Generator
+    runner: TrialRunner,
+    trial: Trial,
+    choose: Chooser,
+    rng: np.random.Generator,
+    before: Past = (),
 ) -> np.ndarray:
     """Run a FORK trial; returns the target touched in each episode, (K,).
 
@@ -64,9 +68,10 @@ def play(
         trial: with a fork.
         choose: what to try, asked at the start of each attempt.
         rng: the chooser's.
+        before: what it remembers of earlier trials.
     """
     assert trial.fork is not None
-    fork, past, choices = trial.fork, [], []
+    fork, past, choices = trial.fork, list(before), []
     runner.begin(trial)
     for target in fork.targets:
         related = target != UNRELATED

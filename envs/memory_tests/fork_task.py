@@ -3,13 +3,15 @@
 R1 Nothing but success depends on the target. R2 The first target touched is the choice, and the
 rest of the attempt is idle. R3 Only the outcome is observed, in the still steps of the next
 attempt. R4 In the still steps the hand is pushed at random, whatever the action.
+
+In RECALL the still steps show the context's cue, and the closing steps the attempt's outcome.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from agents.input_layout import ACTION_DIM, REWARD_SCALE
+from agents.input_layout import ACTION_DIM, CUE, REWARD_SCALE
 from envs.memory_tests.fork import (
     JOINTS,
     REACH,
@@ -56,7 +58,8 @@ class ForkTask:
             other, place = ELSEWHERE.get(env.task, (REACH, REACH_GOAL))
             self._elsewhere = companion(other, companions)
             self._elsewhere.set_goal(np.array(place))
-        self._episode, self._active, self._outcome = -1, horizon - fork.delay, 0.0
+        self._end = horizon - fork.closing
+        self._episode, self._active, self._outcome = -1, self._end - fork.delay, 0.0
 
     def begin(self) -> np.ndarray:
         """Start the next attempt; returns its first observation (39,)."""
@@ -66,7 +69,8 @@ class ForkTask:
             self._obs = self._elsewhere.reset()
         else:
             self._obs = self.scene.begin()
-        return self._obs
+        self._first = self._obs
+        return self._seen()
 
     @property
     def target(self) -> int:
@@ -88,6 +92,22 @@ class ForkTask:
         """Whether the next step's action is ignored."""
         return self._t < self.fork.still
 
+    @property
+    def closing(self) -> bool:
+        """Whether the attempt is over and its outcome is shown."""
+        return self.fork.closing > 0 and self._t >= self._end
+
+    def _seen(self) -> np.ndarray:
+        """The observation of the next step: with the cue in the still steps (RECALL).
+
+        In the closing steps it is the attempt's first one, as if the scene were put back.
+        """
+        if self.closing:
+            return self._first
+        if not (self.fork.meetings and self.still):
+            return self._obs
+        return np.append(self._obs[: CUE.start], self.fork.meetings[self._episode].cue)
+
     def step(self, action: np.ndarray) -> StepResult:
         """One step; its reward is for training and is not to be shown to the agent."""
         reward, fault = self.scene.after * self.right, False
@@ -96,7 +116,7 @@ class ForkTask:
         self._t += 1
         if self.target != UNRELATED and self._t == self._active:
             self._outcome = OUTCOME if self.right else -OUTCOME
-        return StepResult(self._obs, reward, self.right, fault, {"success": float(self.right)})
+        return StepResult(self._seen(), reward, self.right, fault, {"success": float(self.right)})
 
     def _applied(self, action: np.ndarray) -> np.ndarray:
         """What the arm does: in the still steps a random push (R4)."""
@@ -120,6 +140,6 @@ class ForkTask:
 
     def shown(self, action: np.ndarray) -> tuple[np.ndarray, float]:
         """Previous action (4,) and reward as the next input shows them (R3, R4)."""
-        visible = self.still and self.target != UNRELATED
-        obeyed = self._t > self.fork.still
+        visible = (self.still or self.closing) and self.target != UNRELATED
+        obeyed = self._t > self.fork.still and not self.closing
         return action if obeyed else NO_ACTION, self._outcome if visible else 0.0

@@ -16,14 +16,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.memory_tests.fork import FORKS, KNOBS, REACH_GOAL, ForkSettings, fork_settings
+from envs.memory_tests.fork import (
+    FORKS,
+    KNOBS,
+    REACH_GOAL,
+    RECALL_KNOBS,
+    RECALLS,
+    ForkSettings,
+    Lifetimes,
+    fork_settings,
+)
+from envs.memory_tests.lifetimes import evaluation_rounds, first_trial, training_round
 from envs.metaworld.goals import Goals, further_goals, goals_of, without_settling
 from envs.metaworld.task_env import TASKS
 from envs.trials.practice import Proposal
 from envs.trials.sampling import deal, proposed_rounds
 from envs.trials.trial import Trial
 
-SUITES = ("ML1", "ML10", "ML25", "ML45", "MT10", "MT50", *FORKS, "custom")
+SUITES = ("ML1", "ML10", "ML25", "ML45", "MT10", "MT50", *FORKS, *RECALLS, "custom")
 GOALS_PER_TASK = 50
 FORK_TEST_TRIALS = 400  # of each task; those of joints share 50 placements
 
@@ -108,18 +118,14 @@ class Suite:
             success: of each task so far; where given, trials that are not proposed go to the tasks
                 by what they lack of it (`envs.trials.sampling`).
         """
+        if self.lifetimes is not None:
+            like = self._plain("train", self.tasks[0], 0, episodes, horizon, seed=0)
+            assert self.fork is not None
+            return training_round(self.fork, like, count, iteration=iteration, seed=seed)
         rng = np.random.default_rng([seed, iteration, 0])
         tasks = self.tasks
         rounds = -(-count // len(tasks))
-        picks = {
-            task: np.concatenate(
-                [
-                    rng.permutation(len(self.train[task]))
-                    for _ in range(-(-rounds // len(self.train[task])))
-                ]
-            )
-            for task in tasks
-        }
+        picks = {task: _permuted(len(self.train[task]), rounds, rng) for task in tasks}
         seeds = rng.integers(2**63, size=count)
         proposed = proposed_rounds(proposals, rounds) * len(tasks)
         order = [tasks[i % len(tasks)] for i in range(count)]
@@ -162,12 +168,39 @@ class Suite:
         self, split: str, task: str, goal: int, episodes: int, horizon: int, *, seed: int
     ) -> Trial:
         """The trial of one goal of a split; `seed` is its own."""
-        vector = self.split(split)[task][goal]
-        sizes = episodes, horizon, seed, self.goal_hidden
-        trial = Trial(task, vector, goal, split, *sizes, missing=self.missing)
+        trial = self._plain(split, task, goal, episodes, horizon, seed=seed)
         if self.fork is None:
             return trial
+        if self.fork.lifetimes is not None:
+            return first_trial(self.fork, trial, goal)
         return dataclasses.replace(trial, fork=self.fork.draw(task, seed, episodes, split=split))
+
+    def _plain(
+        self, split: str, task: str, goal: int, episodes: int, horizon: int, *, seed: int
+    ) -> Trial:
+        """The same without what it tests of memory."""
+        vector = self.split(split)[task][goal]
+        sizes = episodes, horizon, seed, self.goal_hidden
+        return Trial(task, vector, goal, split, *sizes, missing=self.missing)
+
+    @property
+    def lifetimes(self) -> Lifetimes | None:
+        """Of RECALL; None where the trials have nothing in common."""
+        return None if self.fork is None else self.fork.lifetimes
+
+    def lifetime_rounds(
+        self, split: str, slots: int, *, episodes: int, horizon: int, seed: int
+    ) -> list[list[Trial]]:
+        """Trials of one lifetime in each of `slots` slots of RECALL, round by round."""
+        assert self.fork is not None
+        task = next(iter(self.split(split)))
+        like = self._plain(split, task, 0, episodes, horizon, seed=0)
+        return evaluation_rounds(self.fork, like, slots, seed=seed)
+
+
+def _permuted(goals: int, rounds: int, rng: np.random.Generator) -> np.ndarray:
+    """At least so many rounds of goals, each once before any comes again."""
+    return np.concatenate([rng.permutation(goals) for _ in range(-(-rounds // goals))])
 
 
 def suite_problems(
@@ -179,6 +212,8 @@ def suite_problems(
         problems.append(f"unknown suite {name!r}{nearest(name, SUITES)}")
         if name.startswith("FORK"):
             problems[-1] += f"; what may follow the name of a FORK suite is {KNOBS}"
+        if name.startswith("RECALL"):
+            problems[-1] += f"; what may follow the name of a RECALL suite is {RECALL_KNOBS}"
     for flag, names in (("--task", [task] if task else []), ("--tasks", tasks)):
         problems += [
             f"{flag}: unknown task {name!r}{nearest(name, TASKS)}"

@@ -64,13 +64,19 @@ class ScriptedActor:
         return actions, np.zeros(len(inputs))
 
 
-def make_actor(policy: Mapping[str, Any], weights: Mapping[str, np.ndarray], block: Block) -> Actor:
+def make_actor(
+    policy: Mapping[str, Any],
+    weights: Mapping[str, np.ndarray],
+    block: Block,
+    stores: Mapping[str, np.ndarray] | None = None,
+) -> Actor:
     """What acts for all rows of one block, run here or not.
 
     Args:
         policy: `envs.pool.pool.Policy` as JSON values.
         weights: the agent's, which come apart.
         block: started; its trials say what of episodic memory each row may see.
+        stores: what each row may recall, in the place of what all may; see `WorkerPool.run`.
     """
     if policy["kind"] == "random":
         return RandomActor()
@@ -83,6 +89,7 @@ def make_actor(policy: Mapping[str, Any], weights: Mapping[str, np.ndarray], blo
         deterministic=policy["deterministic"],
         recall=[0 if trial is None else trial.recall for trial in block.trials],
         aims=[_aim_plan(trial, policy["told"]) for trial in block.trials],
+        stores=stores,
     )
     if policy["forget"]:
         return ForgettingActor(actor)

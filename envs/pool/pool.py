@@ -140,12 +140,26 @@ class WorkerPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, trials: Sequence[Trial], policy: Policy, *, lanes: int) -> TrialBatch:
+    def run(
+        self,
+        trials: Sequence[Trial],
+        policy: Policy,
+        *,
+        lanes: int,
+        stores: Mapping[str, np.ndarray] | None = None,
+    ) -> TrialBatch:
         """Run `trials`, all of the same length, in blocks of `lanes`, and wait for all of them.
 
         Where there are more workers than blocks, a block is run in pieces, each in its own rows of
         the block's matrix products. So which worker runs what does not change a bit of the result;
         `lanes`, the shape of those products, does in the last digits and is part of a run's config.
+
+        Args:
+            trials: B trials.
+            policy: what acts.
+            lanes: trials of a block.
+            stores: what each trial may recall, in the place of what all may: arrays (B, …) by the
+                names that they have among the weights.
 
         Returns:
             The batch, copied out of shared memory; column i is trial i.
@@ -157,14 +171,17 @@ class WorkerPool:
         if any(trial.steps != steps for trial in trials):
             raise ValueError("all trials of one run need the same episodes and horizon")
         weights: Spec = [(n, str(w.dtype), w.shape) for n, w in policy.weights.items()]
+        own = {f"store.{name}": array for name, array in (stores or {}).items()}
+        rows: Spec = [(name, str(array.dtype), array.shape) for name, array in own.items()]
         shape = steps, len(trials), policy.input_width
-        arrays = self.buffer.arrays([*weights, *TrialBatch.spec(*shape)])
-        for name, value in policy.weights.items():
+        arrays = self.buffer.arrays([*weights, *rows, *TrialBatch.spec(*shape)])
+        for name, value in (*policy.weights.items(), *own.items()):
             np.copyto(arrays[name], value)
         common = {
             "do": "run",
             "policy": policy.to_json(),
             "weights": weights,
+            "stores": rows,
             "shape": shape,
         }
         blocks = [

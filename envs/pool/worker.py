@@ -60,6 +60,7 @@ class Worker:
         self,
         policy: dict[str, Any],
         weights: list,
+        stores: list,
         shape: list[int],
         column: int,
         place: list[int],
@@ -71,7 +72,7 @@ class Worker:
         those of other pieces, because a row's bits depend on the product's shape.
         """
         began = time.perf_counter()
-        arrays = self.buffer.arrays([*weights, *TrialBatch.spec(*shape)])
+        arrays = self.buffer.arrays([*weights, *stores, *TrialBatch.spec(*shape)])
         out = TrialBatch(**{name: arrays[name] for name in TrialBatch.__dataclass_fields__})
         columns = slice(column, column + len(trials))
         first, count = place
@@ -79,7 +80,11 @@ class Worker:
         block = self._start(trials, first, count, shape[2])
         out.targets[columns] = [runner.target for runner in block.runners[rows] if runner]
         own = {name: arrays[name] for name, _, _ in weights}
-        actor, noise = make_actor(policy, own, block), block.noise()
+        recalled = {
+            name.removeprefix("store."): _in_rows(arrays[name][columns], rows, count)
+            for name, _, _ in stores
+        }
+        actor, noise = make_actor(policy, own, block, recalled), block.noise()
         for t in range(shape[0]):
             if os.getppid() != self.owner:
                 raise SystemExit  # killed without a word: nobody waits for this block
@@ -134,6 +139,13 @@ def step_spec(trials: int) -> list[tuple[str, str, tuple[int, ...]]]:
     batch = {name: (kind, shape[1:]) for name, kind, shape in TrialBatch.spec(1, trials)}
     spec = [(name, *batch[name]) for name in ("inputs", "actions", "rewards")]
     return [*spec, ("finished", "bool", (trials,))]
+
+
+def _in_rows(values: np.ndarray, rows: slice, count: int) -> np.ndarray:
+    """`values` in their rows of a block of `count`, zeros in the others."""
+    whole = np.zeros((count, *values.shape[1:]), values.dtype)
+    whole[rows] = values
+    return whole
 
 
 def _culprits(weights: dict[str, np.ndarray]) -> str:

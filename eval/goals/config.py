@@ -28,7 +28,7 @@ from train.run.verified_folder import from_json, read_file
 
 CONFIG_LIMIT = 2**20  # bytes
 MAX_EPISODES = 100  # a trial is held in memory as a whole
-_COUNTS = ("goals", "episodes", "horizon", "attempts", "official_rounds", "level")
+_COUNTS = ("goals", "episodes", "horizon", "attempts", "lifetime", "official_rounds", "level")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Settings:
     """Evaluate on this suite instead of the run's own: ML10, ML25, ML45, MT10, MT50, or ML1 and
     custom, which --task and --tasks mean by themselves."""
     goals: int = 40
-    """Goals of each task, the first of the split's; a test split has 50. In FORK trials: 200."""
+    """Goals of each task, the first of the split's; a test split has 50. In FORK trials: 200; in
+    RECALL lifetimes: 40."""
     episodes: int = 10
     """Episodes of a trial; memory is carried through them."""
     horizon: int = MAX_HORIZON
@@ -72,6 +73,9 @@ class Settings:
     """Evaluate the agent too as it makes attempts and then repeats the one that earned most."""
     attempts: int | None = None
     """Episodes of a trial that are attempts of it; unset: half of them."""
+    lifetime: int | None = None
+    """Trials of each goal that an agent with episodic memory meets one after another. Each is
+    written into the store of its goal, as in training. Unset: one, and nothing is written."""
     deterministic: bool = True
     """Evaluate the agent acting by its mean too, besides acting as in training."""
     untrained: bool = True
@@ -85,6 +89,9 @@ class Settings:
     """FORK: the agent as it is shown the true target, where it acts on one; the oracle."""
     forgetting: bool = True
     """FORK: the agent with its memory cleared at each attempt; the lesion."""
+    lesions: bool = True
+    """RECALL: the agent with the values of its store shuffled, with the store of another lifetime,
+    and without one."""
     official: bool = True
     """Meta-World's own evaluation too, which over-reports; for published tables."""
     official_rounds: int | None = None
@@ -179,6 +186,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 FORK_TRIALS = {"full": 200, "quick": 40}  # of all scenes together
+LIFETIMES = {"full": 40, "quick": 8}
 
 
 def defaults(preset: str, fork: ForkSettings | None) -> dict[str, Any]:
@@ -186,11 +194,13 @@ def defaults(preset: str, fork: ForkSettings | None) -> dict[str, Any]:
     if fork is None:
         return PRESETS[preset]
     quick = preset == "quick"
+    count = FORK_TRIALS[preset] // len(fork.scenes)
     return {
-        "goals": FORK_TRIALS[preset] // len(fork.scenes),
+        "goals": count if fork.lifetimes is None else LIFETIMES[preset],
         "episodes": fork.episodes,
         "horizon": fork.horizon,
-        **dict.fromkeys(("untrained", "random", "scripted", "told", "forgetting"), not quick),
+        **dict.fromkeys(("untrained", "random", "scripted", "told", "lesions"), not quick),
+        "forgetting": not quick and fork.lifetimes is None,
         **dict.fromkeys(("repeating", "deterministic", "official"), False),
     }
 
@@ -239,7 +249,7 @@ def parse(argv: Sequence[str]) -> Settings:
         return read(Settings, argv, "eval.evaluate", default=default)
 
     settings = with_defaults(None)
-    fork = fork_of(settings.source)
+    fork = fork_settings(settings.elsewhere.name) or fork_of(settings.source)
     return settings if fork is None else with_defaults(fork)
 
 
@@ -259,6 +269,18 @@ def fork_problems(settings: Settings, fork: ForkSettings) -> list[str]:
         found.append("--official: Meta-World's own figure is not defined on FORK: leave it out")
     if settings.repeating or settings.attempts:
         found.append("--repeating and --attempts do not apply to FORK: leave them out")
+    if settings.lifetime:
+        found.append("--lifetime: the trials of FORK have nothing in common: use a RECALL suite")
+    return found + fork.problems(settings.episodes, settings.horizon)
+
+
+def recall_problems(settings: Settings, fork: ForkSettings) -> list[str]:
+    """Everything wrong with these values on a RECALL suite."""
+    found = []
+    if settings.official or settings.repeating or settings.attempts or settings.forgetting:
+        found.append("--official, --repeating, --attempts and --forgetting are not for RECALL")
+    if settings.lifetime:
+        found.append("--lifetime: the suite's name says how long a lifetime of RECALL is")
     return found + fork.problems(settings.episodes, settings.horizon)
 
 
@@ -273,11 +295,17 @@ def load_subject(settings: Settings) -> Subject:
         stop(problems + told, "name a run folder or a checkpoint that this Strata has written")
     if invalid := config.validate():
         stop(problems + [f"{saved.path / 'config.json'}: {problem}" for problem in invalid])
+    if settings.lifetime and agent.recall is None:
+        problems.append(
+            f"--lifetime is for agents with an episodic store, which arm {config.arm} has not: "
+            "leave it out"
+        )
     elsewhere = settings.elsewhere
     if wrong := elsewhere.problems(config):
         stop(problems + wrong)
-    if (fork := fork_settings(config.suite)) is not None:
-        problems += fork_problems(settings, fork)
+    if (fork := fork_settings(elsewhere.name if elsewhere else config.suite)) is not None:
+        check = fork_problems if fork.lifetimes is None else recall_problems
+        problems += check(settings, fork)
     try:
         goals = max(GOALS_PER_TASK, settings.train_goals)
         if elsewhere:

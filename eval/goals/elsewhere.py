@@ -53,7 +53,12 @@ class Elsewhere:
         """Why the agent of the run `config` cannot be evaluated there."""
         if not self:
             return []
-        if fork_settings(self.name) is not None:
+        asked, own = fork_settings(self.name), fork_settings(config.suite)
+        if asked is not None and asked.lifetimes is not None and own is not None:
+            if (own.scenes, own.options) == (asked.scenes, asked.options):
+                return []
+            return [f"--suite {self.name}: the agent of {config.suite} has other targets"]
+        if asked is not None:
             return [f"--suite {self.name}: FORK is for runs that were trained on it"]
         if config.targets:
             return [f"--suite {self.name}: a run on {config.suite} is evaluated there only"]

@@ -33,6 +33,25 @@ class Runner(Protocol):
         ...
 
 
+def note(outcomes: Outcomes, trials: Sequence[Trial], batch: TrialBatch) -> None:
+    """Write what happened in `trials` into the places of their tasks and goals."""
+    by_episode = (trials[0].episodes, trials[0].horizon, len(trials))
+    faults = batch.faults.reshape(by_episode)[:, -1]  # a fault lasts to the end of its trial
+    successes = batch.successes.reshape(by_episode) & ~faults[:, None]
+    columns = {
+        "success": successes.any(axis=1),
+        "last_step_success": successes[:, -1],
+        "steps_to_success": steps_to_success(successes),
+        "share_in_success": share_in_success(successes),
+        "returns": batch.rewards.reshape(by_episode).sum(axis=1, dtype=np.float64),
+        "faults": faults,
+    }
+    for column, trial in enumerate(trials):
+        place = outcomes.tasks.index(trial.task), trial.goal_index
+        for name, values in columns.items():
+            getattr(outcomes, name)[place] = values[:, column]
+
+
 def measure(
     policy: Policy,
     suite: Suite,
@@ -72,22 +91,7 @@ def measure(
     size = chunk_size(trials[0].steps, len(trials), pool.workers)
     for first in range(0, len(trials), size):
         chunk = trials[first : first + size]
-        batch = pool.run(chunk, policy, lanes=LANES)
-        by_episode = (episodes, horizon, len(chunk))
-        faults = batch.faults.reshape(by_episode)[:, -1]  # a fault lasts to the end of its trial
-        successes = batch.successes.reshape(by_episode) & ~faults[:, None]
-        columns = {
-            "success": successes.any(axis=1),
-            "last_step_success": successes[:, -1],
-            "steps_to_success": steps_to_success(successes),
-            "share_in_success": share_in_success(successes),
-            "returns": batch.rewards.reshape(by_episode).sum(axis=1, dtype=np.float64),
-            "faults": faults,
-        }
-        for column, trial in enumerate(chunk):
-            place = tasks.index(trial.task), trial.goal_index
-            for name, values in columns.items():
-                getattr(outcomes, name)[place] = values[:, column]
+        note(outcomes, chunk, pool.run(chunk, policy, lanes=LANES))
     return outcomes
 
 

@@ -55,7 +55,9 @@ class Evaluation:
         split: ``train`` or ``test``.
         settings: how, as JSON values.
         policies: ``stochastic``, ``repeating`` (`agents.acting.repeating`) and ``deterministic``
-            are the agent, ``untrained``, ``random`` and ``scripted`` the floors and the ceiling.
+            are the agent, ``trial 1``, ``trial 2``, … the same in the trials of a lifetime
+            (`eval.goals.lifetime`), ``untrained``, ``random`` and ``scripted`` the floors and the
+            ceiling.
         official: Meta-World's own figures by who acted, ``official`` and `REPEATING`; may be none.
     """
 
@@ -197,6 +199,11 @@ class Evaluation:
                 f"repeating: the first {made} episodes of a trial are attempts, each begun with "
                 "cleared memory; the others repeat, noise for noise, the one that earned most "
                 "reward. Episodes of a Meta-World trial all start alike."
+            )
+        if "trial 1" in self.policies:
+            notes.append(
+                "trial 1, 2, …: the agent meets a goal again and again. Each goal has a store of "
+                "its own, which begins as training left it and takes in every trial at its end."
             )
         for name, measured in self.policies.items():
             summary = measured.summary

@@ -170,7 +170,7 @@ class ForkEvaluation:
         found = [measured.summary for measured in self.policies.values()]
         columns["memory index"] = [_fraction(s.memory_index) for s in found] + indices
         for name in ("win_stay", "lose_shift", "perseveration"):
-            cells = [_percent(getattr(summary, name)) for summary in found]
+            cells = [percent(getattr(summary, name)) for summary in found]
             columns[name.replace("_", "–") + ", %"] = cells + [UNKNOWN] * len(indices)
         return columns
 
@@ -222,10 +222,11 @@ def _by_attempt(rows: Sequence[tuple[str, Sequence[str]]]) -> dict[str, list[str
 
 
 def _percents(curve: Sequence[Interval]) -> list[str]:
-    return [_percent(interval) for interval in curve]
+    return [percent(interval) for interval in curve]
 
 
-def _percent(interval: Interval) -> str:
+def percent(interval: Interval) -> str:
+    """Value [low, high] in percent; a dash where nothing was seen."""
     return _shown(interval, lambda x: f"{100 * x:.0f}")
 
 

@@ -45,7 +45,8 @@ from train.run.verified_folder import environment
 
 Hidden = tyro.conf.Suppress
 _OURS = (
-    "repeating", "deterministic", "untrained", "told", "forgetting", "official", "official_rounds"
+    "repeating", "deterministic", "untrained", "told", "forgetting", "lesions", "official",
+    "official_rounds",
 )  # fmt: skip
 """Options of a preset that only agents of ours have."""
 
@@ -74,10 +75,12 @@ class AgentSettings(Settings):
     level: Hidden[int] = 1
     repeating: Hidden[bool] = False
     attempts: Hidden[int | None] = None
+    lifetime: Hidden[int | None] = None
     deterministic: Hidden[bool] = False
     untrained: Hidden[bool] = False
     told: Hidden[bool] = False
     forgetting: Hidden[bool] = False
+    lesions: Hidden[bool] = False
     official: Hidden[bool] = False
     official_rounds: Hidden[int | None] = None
 
@@ -94,6 +97,10 @@ class AgentSettings(Settings):
         problems = self.problems() + suite_problems(self.suite, **kind)
         if (fork := fork_settings(self.suite)) is not None:
             problems += fork_problems(self, fork)
+            if fork.lifetimes is not None:
+                problems.append(
+                    f"--suite {self.suite}: its stores are those of our agents: use a FORK suite"
+                )
         if problems:
             raise InputError(problems)
         goals = max(GOALS_PER_TASK, self.train_goals)

@@ -38,10 +38,12 @@ def ceilings(groups: Groups, fork: ForkSettings) -> Ceilings:
     return Ceilings.of(fork.options, len(attempts), fork.switch)
 
 
-def newest(run: Run, split: str, policy: str) -> dict[str, Any] | None:
+def latest(
+    evaluations: Mapping[str, dict[str, Any]], split: str, policy: str
+) -> dict[str, Any] | None:
     """A policy's summary in the latest checkpoint's largest evaluation of a split."""
     found: tuple[tuple[int, int], dict[str, Any]] | None = None
-    for values in run.forks.values():
+    for values in evaluations.values():
         how, measured = values["settings"], values["policies"].get(policy)
         if how["split"] != split or measured is None:
             continue
@@ -65,7 +67,7 @@ def rows_of(groups: Groups, split: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _seeds(runs: Sequence[Run], split: str, policy: str) -> list[dict[str, Any]]:
-    found = [newest(run, split, policy) for run in runs]
+    found = [latest(run.forks, split, policy) for run in runs]
     return [summary for summary in found if summary is not None]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.memory_tests.fork_results import KIND as FORK_KIND
+from eval.memory_tests.recall_results import KIND as RECALL_KIND
 from eval.streams.retention import Matrix, steps_to
 from train.run.config import CHANGEABLE, HOW_IT_ENDS, Config
 from train.run.config_io import flatten
@@ -49,6 +50,7 @@ class Run:
         evaluations: other evaluations in results/, by file name (see `eval.evaluate`).
         forks: likewise those on a FORK suite (see `eval.memory_tests.fork_results`).
         agent: name of an agent of other people's, of which there is nothing but results.
+        recalls: likewise those on the run's own RECALL suite.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class Run:
     evaluations: dict[str, dict[str, Any]]
     forks: dict[str, dict[str, Any]] = field(default_factory=dict)
     agent: str | None = None
+    recalls: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def arm(self) -> str:
@@ -162,7 +165,7 @@ def load_run(folder: Path) -> Run:
     rows = read_lines(folder / METRICS) if (folder / METRICS).exists() else []
     if not rows:
         raise NotStartedError(f"{folder} has logged nothing yet: let it train an iteration")
-    record, evaluations, forks = None, {}, {}
+    record, evaluations, forks, recalls = None, {}, {}, {}
     for path in sorted((folder / "results").glob("*.json")):
         found = read_object(path, RESULT_LIMIT)
         if found.value.get("kind") == KIND:
@@ -171,8 +174,11 @@ def load_run(folder: Path) -> Run:
             evaluations[path.name] = checked_evaluation(found)
         elif found.value.get("kind") == FORK_KIND:
             forks[path.name] = checked_fork(found)
+        elif found.value.get("kind") == RECALL_KIND and not _elsewhere(found):
+            recalls[path.name] = checked_recall(found)
     parameters = record["parameters"] if record else _parameters(folder)
-    return Run(folder, config, rows, parameters, _seconds(folder), record, evaluations, forks)
+    told = record, evaluations, forks
+    return Run(folder, config, rows, parameters, _seconds(folder), *told, recalls=recalls)
 
 
 def _config(path: Path) -> Config:
@@ -222,6 +228,23 @@ def checked_fork(found: Field) -> dict[str, Any]:
         if not summary["success"].value:
             raise summary["success"].wrong("an interval for each attempt")
         for interval in summary["success"].elements():
+            _check_interval(interval)
+    return found.value
+
+
+def checked_recall(found: Field) -> dict[str, Any]:
+    """A result of `eval.evaluate` on a RECALL suite, checked likewise."""
+    found["checkpoint"]["step"].whole()
+    how = found["settings"]
+    how["split"].text()
+    how["goals"].whole(1)
+    for _, policy in found["policies"].members():
+        summary = policy["summary"]
+        for name in ("recall_index", "gain"):
+            _check_interval(summary[name])
+        if not summary["first"].value:
+            raise summary["first"].wrong("an interval for each exposure")
+        for interval in summary["first"].elements():
             _check_interval(interval)
     return found.value
 

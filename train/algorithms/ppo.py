@@ -164,7 +164,7 @@ class PPO:
             if epoch:
                 cut = self._cut(rollout, rng)
                 with torch.no_grad():
-                    starts = self._sweep(cut, data.whole.inputs, rollout.recall)[1]
+                    starts = self._sweep(cut, data.whole.inputs, rollout.recall, rollout.stores)[1]
             minibatches = cut.minibatches(self.config.minibatches, rng)
             one = _Pass(data, cut, starts, epoch, minibatches, aside)
             kl = self._learn(one, long_term, metrics, left_out)
@@ -183,7 +183,7 @@ class PPO:
         config, device = self.config, next(self.agent.parameters()).device
         inputs, task_ids = rollout.inputs.to(device), rollout.task_ids.to(device)
         actions, usable = rollout.actions.to(device), rollout.usable.to(device)
-        hidden, starts = self._sweep(cut, inputs, rollout.recall)
+        hidden, starts = self._sweep(cut, inputs, rollout.recall, rollout.stores)
         old_mean = self.agent.mean(hidden, inputs)
         old_log_std = self.agent.head.log_std().clone()
         critic_inputs = self._critic_inputs(rollout, inputs, hidden)
@@ -307,11 +307,15 @@ class PPO:
         return Sequences(rollout.steps, len(rollout.task_ids), length, offset)
 
     def _sweep(
-        self, cut: Sequences, inputs: Tensor, recall: Tensor | None = None
+        self,
+        cut: Sequences,
+        inputs: Tensor,
+        recall: Tensor | None = None,
+        stores: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One pass over whole trials: the memory's outputs (T, B, H) and each stretch's start."""
         states, outputs = [], []
-        state = self.agent.initial_state(cut.trials, recall)
+        state = self.agent.initial_state(cut.trials, recall, stores)
         for begin, end in cut.bounds:
             states.append(state)
             hidden, state = self.agent.remember(inputs[begin:end], state)

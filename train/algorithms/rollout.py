@@ -22,6 +22,8 @@ from envs.trials.practice import PARTS
 from envs.trials.trial import Trial
 
 Boundary = Literal["carry", "cut"]
+BY_TRIAL = ("recall", "kinds", "practised", "lives", "stores")
+"""Fields of a rollout that a trial has one row of, or that are None."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Rollout:
         choices: in FORK the target that each attempt touched, -1 for none; else None.
         targets: in FORK the target z that counted in each attempt, -1 in another scene; else None.
         practised: trials that showed the true target to an agent that acts on aims; None: none.
+        lives: in RECALL the slot and the lifetime of each trial; else None.
+        stores: what each trial could recall of its lifetime (`memory.lifetimes`); None: nothing.
     """
 
     inputs: Float[Tensor, "time trial input"]
@@ -61,6 +65,8 @@ class Rollout:
     choices: Int[Tensor, "episode trial"] | None = None
     targets: Int[Tensor, "episode trial"] | None = None
     practised: Bool[Tensor, " trial"] | None = None
+    lives: Int[Tensor, "trial 2"] | None = None
+    stores: Float[Tensor, "trial entry number"] | None = None
 
     @classmethod
     def from_batch(
@@ -96,7 +102,7 @@ class Rollout:
     def join(parts: Sequence[Rollout]) -> Rollout:
         """The trials of all parts side by side, e.g. of groups acted by different weights."""
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
-        fixed = ("usable", "task_ids", "goals", "recall", "kinds", "practised")
+        fixed = ("usable", "task_ids", "goals", *BY_TRIAL)
         known = [name for name in fixed if getattr(parts[0], name) is not None]
         joined = {name: torch.cat([getattr(p, name) for p in parts], dim=1) for name in timed}
         joined |= {name: torch.cat([getattr(p, name) for p in parts]) for name in known}
@@ -129,8 +135,7 @@ class Rollout:
             return self
         timed = ("inputs", "actions", "log_probs", "rewards", "successes")
         fixed = ("usable", "task_ids", "goals")
-        optional = ("recall", "kinds", "practised")
-        known = [name for name in optional if getattr(self, name) is not None]
+        known = [name for name in BY_TRIAL if getattr(self, name) is not None]
         by_episode = [n for n in ("choices", "targets") if getattr(self, n) is not None]
         return dataclasses.replace(
             self,
@@ -163,11 +168,14 @@ class Rollout:
         """The same where the agent reads its belief, the last still step; -1 elsewhere.
 
         Practice does not count: the hand goes to the target there, which would teach that the
-        target lies where the hand went.
+        target lies where the hand went. In RECALL the end of an attempt counts as well: its outcome
+        is shown there, and what is known then is what the store takes in.
         """
         assert self.targets is not None
         read = torch.full((self.steps, self.targets.shape[1]), -1)
         read[self.when_read] = torch.where(self.own, self.targets, -1)
+        if self.lives is not None:
+            read[self.horizon - 1 :: self.horizon] = read[self.when_read]
         return read
 
     @property
@@ -197,12 +205,23 @@ class Rollout:
 
 
 def _of_forks(batch: TrialBatch, trials: Sequence[Trial]) -> dict[str, Tensor]:
-    """Choices and targets (K, B) of FORK trials; nothing where a trial is of another kind."""
+    """Choices, targets (K, B) and lives of FORK trials; nothing where one is of another kind."""
     targets = [trial.fork.targets for trial in trials if trial.fork is not None]
     if len(targets) < len(trials):
         return {}
     ends = batch.choices[trials[0].horizon - 1 :: trials[0].horizon]
-    return {"choices": torch.from_numpy(ends).long(), "targets": torch.tensor(targets).T}
+    found = {"choices": torch.from_numpy(ends).long(), "targets": torch.tensor(targets).T}
+    return found | ({"lives": lives(trials)} if _in_lifetimes(trials[0]) else {})
+
+
+def lives(trials: Sequence[Trial]) -> Int[Tensor, "trial 2"]:
+    """Slot and lifetime of RECALL trials."""
+    met = [trial.fork.meetings[0] for trial in trials if trial.fork is not None]
+    return torch.tensor([(meeting.slot, meeting.lifetime) for meeting in met])
+
+
+def _in_lifetimes(trial: Trial) -> bool:
+    return trial.fork is not None and bool(trial.fork.meetings)
 
 
 def pad_goals(goals: Sequence[Sequence[float]]) -> Float[Tensor, "trial goal"]:

@@ -91,7 +91,7 @@ def network(arm: Arm, agent: AgentConfig, memory: MemoryConfig) -> AgentConfig:
         return dataclasses.replace(agent, core="none")
     if arm.large_as is not None:
         return _widened(arm.large_as, agent, memory)
-    if arm.episodic:
+    if arm.episodic and not agent.lifetime:
         return dataclasses.replace(agent, entries=memory.reservoir + memory.recent)
     return agent
 

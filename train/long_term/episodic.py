@@ -67,7 +67,12 @@ class EpisodicLevel(Level):
         for some in slots.split(ENCODED_AT_ONCE):
             if len(some):
                 inputs = self._store.at(some).inputs.to(recall.store.values.device)
-                recall.store.write(some, *summarise(recall.encode(inputs), self._horizon))
+                recall.store.write(some, *entries(recall, inputs, self._horizon))
+
+
+def entries(recall: Recall, inputs: Tensor, horizon: int) -> tuple[Tensor, Tensor]:
+    """Keys and values of trials, from their packed inputs (T, B, input)."""
+    return summarise(recall.encode(inputs), horizon)
 
 
 def with_recall(trials: Sequence[Trial], config: MemoryConfig) -> list[Trial]:

@@ -29,6 +29,7 @@ class LevelSetting:
         learning_rate: the fast policy's, at the start of training.
         length: steps of back-propagation through time.
         episodes, horizon: K and H of training trials.
+        slots: in which the lifetimes of RECALL run; 0 elsewhere.
     """
 
     agent: RL2Agent
@@ -37,6 +38,7 @@ class LevelSetting:
     length: int
     episodes: int
     horizon: int
+    slots: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agents.input_layout import ACTION_DIM
 from agents.rl2 import RL2Agent
+from envs.trials.trial import Trial
 from memory.episodic import ALL
 from memory.reservoir import TrialStore, capacity
 from memory.restored import whole
@@ -23,6 +24,7 @@ from train.long_term.arms import Arm
 from train.long_term.contract import MinibatchView
 from train.long_term.episodic import EpisodicLevel
 from train.long_term.level import IterationView, Level, LevelSetting
+from train.long_term.lifetime import LifetimeLevel, make_stores
 from train.long_term.replay import ReplayLevel
 from train.long_term.slow_policies import SlowPolicies
 
@@ -65,6 +67,11 @@ class Stack:
     def end_phase(self, agent: RL2Agent, rollout: Rollout, rng: np.random.Generator) -> None:
         """Nothing: no level is told when tasks change."""
 
+    def read(self, trials: Sequence[Trial]) -> Tensor | None:
+        """What `trials` may recall of their lifetimes; None where no level keeps that."""
+        kept = (level for level in self.levels if isinstance(level, LifetimeLevel))
+        return next((level.read(trials) for level in kept), None)
+
     def tensors(self) -> dict[str, Tensor]:
         """Those of all levels."""
         return {name: value for level in self.levels for name, value in level.tensors().items()}
@@ -84,6 +91,9 @@ class Stack:
 def make_stack(arm: Arm, setting: LevelSetting) -> Stack:
     """The levels that an arm names, its own last."""
     memory = setting.memory
+    if setting.agent.reader is not None:
+        kept = LifetimeLevel(make_stores(setting.agent, setting.slots))
+        return Stack([kept, *(make(setting) for make in arm.levels)], memory.pull_cap)
     levels: list[Level] = []
     replay = _replay(arm, setting) if arm.replay or arm.episodic else None
     if arm.cascade or arm.episodic:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from agents.rl2 import AgentConfig, blank_agent
-from envs.memory_tests.fork import fork_settings
+from envs.memory_tests.fork import STILL, Lifetimes, fork_settings
 from envs.metaworld.streams import STREAMS
 from envs.metaworld.suites import SUITES, Suite, make_suite, suite_problems
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
@@ -139,8 +139,23 @@ class Config:
     @property
     def network(self) -> AgentConfig:
         """The agent that the arm makes of `agent`, with a belief over the suite's targets."""
-        agent = dataclasses.replace(self.agent, targets=self.targets)
+        agent, life = dataclasses.replace(self.agent, targets=self.targets), self.lifetimes
+        if life is not None and self.chosen_arm.episodic:
+            entries = life.contexts * life.exposures
+            agent = dataclasses.replace(agent, lifetime=entries, read_at=STILL - 1)
         return network(self.chosen_arm, agent, self.memory)
+
+    @property
+    def lifetimes(self) -> Lifetimes | None:
+        """Of a RECALL suite; None: the trials of the suite have nothing in common."""
+        fork = fork_settings(self.suite)
+        return None if fork is None else fork.lifetimes
+
+    @property
+    def slots(self) -> int:
+        """Lifetimes that run side by side, each with a store; 0 where there are none."""
+        life = self.lifetimes
+        return 0 if life is None or life.flat else self.trials_for(1) // life.contexts
 
     @property
     def targets(self) -> int:
@@ -225,8 +240,26 @@ class Config:
             )
         if not 0 <= self.missing < 1:
             found.append(f"--missing must be 0 or more and less than 1, not {self.missing}")
-        found += self._arm_problems()
+        found += self._arm_problems() + self._lifetime_problems()
         return found + tracker_problems(self.track) + self._target_problems()
+
+    def _lifetime_problems(self) -> list[str]:
+        """Everything wrong with the trials and the arm where contexts come again."""
+        life, found = self.lifetimes, []
+        if life is None or ARM_REGISTRY.problems(self.arm):
+            return found
+        arm = self.chosen_arm
+        if not life.flat and self.trials_for(1) % life.contexts:
+            nearest = -(-self.trials_for(1) // life.contexts) * life.contexts
+            found.append(
+                f"--trials must be a multiple of the {life.contexts} contexts: try {nearest}"
+            )
+        if arm.episodic and (life.flat or arm.cascade or arm.replay):
+            found.append(
+                f"--arm {self.arm} is not for {self.suite}: use --arm none or short"
+                + ("" if life.flat else ", or episodic")
+            )
+        return found
 
     def size_problems(self) -> list[str]:
         """Every number that is out of its bounds, so that nothing can be built from it."""
@@ -251,7 +284,7 @@ class Config:
         if self.agent.act == "posterior" and not self.targets:
             found.append(
                 f"--act posterior needs hidden targets, which {self.suite} has not: use --act "
-                "direct, or a FORK suite"
+                "direct, or a FORK or RECALL suite"
             )
         if not 0 <= self.practise < 1:
             found.append(f"--practise must be 0 or more and less than 1, not {self.practise}")

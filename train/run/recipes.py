@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TypeVar
 
 from agents.rl2 import AgentConfig
-from envs.memory_tests.fork import ForkSettings, fork_settings
+from envs.memory_tests.fork import ForkSettings, Lifetimes, fork_settings
 from envs.metaworld.suites import SUITES
 from train.algorithms.ppo_config import PPOConfig
 from train.run.command_line import spelt_suite
@@ -16,6 +17,9 @@ _Kind = TypeVar("_Kind", bound=Config)
 REACH_STEPS = {2: 750_000, 4: 2_000_000, 8: 4_000_000}  # by targets
 JOINT_STEPS = 1_200_000  # for one scene
 FORK_TRIALS = 48  # about 10,000 steps
+RECALL_STEPS = 24_000  # of an iteration: 40 slots of 6 trials
+RECALL_MINIBATCHES = 20  # as many optimiser steps for 10,000 samples as FORK has
+RECALL_BPTT = 1200  # steps; where a lifetime is one trial, a context comes again within these
 
 
 def recipe(kind: type[_Kind], suite: str | None) -> _Kind:
@@ -31,7 +35,7 @@ def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
     trials, the belief loss, and advantages that are normalised per hidden target.
     """
     steps = fork.episodes * fork.horizon
-    return kind(
+    found = kind(
         total_steps=sum(
             REACH_STEPS[fork.options] if scene == "reach" else JOINT_STEPS for scene in fork.scenes
         ),
@@ -57,4 +61,20 @@ def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
             belief=0.5,
             boundary="cut",
         ),
+    )
+    return found if fork.lifetimes is None else _recall(found, fork.lifetimes)
+
+
+def _recall(found: _Kind, life: Lifetimes) -> _Kind:
+    """The same where contexts come again: an iteration is one round of whole slots."""
+    steps = found.episodes * found.horizon
+    trials = RECALL_STEPS // steps
+    ppo = dataclasses.replace(
+        found.ppo, minibatches=RECALL_MINIBATCHES, bptt=min(steps, RECALL_BPTT)
+    )
+    return dataclasses.replace(
+        found,
+        trials=trials if life.flat else max(trials // life.contexts, 1) * life.contexts,
+        evaluate_every=0,
+        ppo=ppo,
     )

@@ -28,7 +28,7 @@ from train.algorithms.rollout import Rollout
 from train.long_term.contract import LongTerm
 from train.long_term.episodic import with_recall
 from train.long_term.level import LevelSetting
-from train.long_term.stack import make_stack
+from train.long_term.stack import Stack, make_stack
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.config import Config
@@ -74,6 +74,10 @@ class TrainState:
     def with_recall(self, trials: Sequence[Trial], config: Config) -> list[Trial]:
         """Training trials with what of episodic memory each may see."""
         return list(trials) if self.agent.recall is None else with_recall(trials, config.memory)
+
+    def stores(self, trials: Sequence[Trial]) -> Tensor | None:
+        """What training trials may recall of their lifetimes; None where nothing is kept."""
+        return self.long_term.read(trials) if isinstance(self.long_term, Stack) else None
 
     def consolidate(self, rollout: Rollout, seed: int) -> dict[str, float]:
         """Let long-term memory, where there is one, take in an iteration that has been learnt."""
@@ -173,7 +177,8 @@ def initialise(config: Config, suite: Suite) -> TrainState:
 def _take_weights(agent: RL2Agent, source: Path) -> None:
     """Give a new agent the weights of a trained one, with what scales its inputs.
 
-    Its episodic memory stays empty, and encodes as the weights do.
+    Its episodic memory stays empty, and encodes as the weights do. How a lifetime's store is read
+    is learnt anew.
     """
     saved = checkpoint.load(source)
     tensors = _without_recall(saved.tensors.get("agent", {}))
@@ -191,7 +196,8 @@ def _take_weights(agent: RL2Agent, source: Path) -> None:
 
 
 def _without_recall(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in tensors.items() if not name.startswith("recall.")}
+    recalling = ("recall.", "reader.")
+    return {name: value for name, value in tensors.items() if not name.startswith(recalling)}
 
 
 def make_long_term(config: Config, agent: RL2Agent) -> LongTerm | None:
@@ -209,6 +215,7 @@ def make_long_term(config: Config, agent: RL2Agent) -> LongTerm | None:
         length=config.ppo.bptt,
         episodes=config.episodes,
         horizon=config.horizon,
+        slots=config.slots,
     )
     return make_stack(arm, setting)
 
