@@ -106,7 +106,8 @@ def compose(
     height, width = layout.shape
     frame = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(frame)
-    draw.text((GAP, GAP // 2), title, GREY, _font(layout.text))
+    fitting = _fitting(title, width - 2 * GAP, layout.text)
+    draw.text((GAP, GAP // 2), title, GREY, fitting)
     for index, (cell, picture) in enumerate(zip(cells, pictures, strict=True)):
         left, top = layout.place(index)
         frame.paste(Image.fromarray(picture), (left, top))

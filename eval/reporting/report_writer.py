@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from train.run.printable import markdown, printable
 from train.run.verified_folder import replace_file
 
-_NUMBER = re.compile(r"[−+-]?[\d,.]+%?( .*)?|–|\?")
+_NUMBER = re.compile(r"[−+-]?[\d,.:]+%?( .*)?|–|\?")
 
 
 @dataclass(frozen=True)
