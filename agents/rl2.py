@@ -17,6 +17,7 @@ from agents.input_layout import INPUT_DIM, LAYOUT_VERSION, SIGNALS, WIDTHS
 from agents.lifetime_recall import LifetimeReader
 from agents.posterior import AimedBody, TargetBelief
 from agents.recall import Recall
+from memory.behaviour import Behaviour
 from memory.cores.core import Core
 from memory.cores.registry import core_problems, find_core
 from memory.episodic import EpisodicMemory
@@ -193,6 +194,13 @@ class RL2Agent(nn.Module):
         """
         hidden, state = self.remember(inputs, state)
         return Unrolled(self.mean(hidden, inputs), self.head.log_std(), hidden), state
+
+    def behaviour(self, outputs: Unrolled) -> Behaviour:
+        """What it does and, where it acts on a drawn target, believes: what memory keeps of it."""
+        scores = None
+        if self.body is not None and self.belief is not None:
+            scores = self.belief(outputs.hidden)
+        return Behaviour(outputs.mean, outputs.log_std, scores)
 
     def mean(
         self, hidden: Float[Tensor, "*batch hidden"], inputs: Float[Tensor, "*batch input"]

@@ -31,11 +31,14 @@ from eval.reporting.runs import StreamRun
 from eval.reporting.tables import (
     adaptation_table,
     contrast_table,
+    leak_table,
+    sizes_line,
     speed_table,
     stream_tables,
     task_table,
     to_json,
 )
+from eval.streams.compare import of_forks
 from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
@@ -109,6 +112,9 @@ def show_all(console: Console, groups: dict[str, list[StreamRun]]) -> None:
     show(console, "success at the end by task (single: after its own phase)", task_table(groups))
     if (table := speed_table(groups)) is not None:
         show(console, "how soon and for how long tasks are solved at the end", table)
+    if of_forks(groups):
+        show(console, "first attempts, in which nobody can know what counts", leak_table(groups))
+        console.print(f"\n{sizes_line(groups)}", markup=False, highlight=False)
     if len(groups) > 1:
         show(console, "declared contrasts, paired by seed", contrast_table(groups))
 

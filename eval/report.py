@@ -36,7 +36,7 @@ from eval.reporting.profiles import enough
 from eval.reporting.report_writer import Lines, Page, Part, Picture
 from eval.reporting.runs import Run, StreamRun, mixed_recipes
 from eval.reporting.tables import Contrasts
-from eval.streams.compare import CONTRASTS
+from eval.streams.compare import CONTRASTS, of_forks
 from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
@@ -74,6 +74,11 @@ RECALL_NOTE = (
     "exposures after the first - 1/M) / (the ceiling's mean - 1/M). shuffled: each entry of the "
     "store has the value of another context. another: the store of another slot. off: no store. "
     "reinstating: the state of the trial with the same cue is put back."
+)
+EXTINCTION_NOTE = (
+    "Every outcome is a failure: in which order are the sites tried? Mean and Student's 95 % "
+    "interval over training seeds. θ1 is the policy that learns, θ2 and θ3 are slow ones. A flat "
+    "memory tries the present pair first: τ is then .5, and 0 without that pair."
 )
 SPEED_NOTE = (
     "Steps to success: an episode without any counts with its whole length. Gains are the last "
@@ -119,6 +124,7 @@ def stream_page(
         tables.contrast_table(groups, contrasts),
         "# Retention",
         *_retention(groups),
+        *(_forgotten(groups) if of_forks(groups) else ()),
         "# Learning",
         *_learning(groups, window),
     )
@@ -157,6 +163,29 @@ def _retention(groups: dict[str, list[StreamRun]]) -> list[Part]:
         ),
         tables.task_table(groups),
     ]
+
+
+def _forgotten(groups: dict[str, list[StreamRun]]) -> list[Part]:
+    """Of a stream of FORK trials: what was lost, whether anything leaks, what memory takes."""
+    parts: list[Part] = [
+        "# Skill and finding out",
+        Picture(
+            "forgotten",
+            "Mean over all parts along the stream: success when the true target is shown (the "
+            "skill), P(committed), and P(right | committed) after the first attempt (the finding "
+            "out; dotted: chance). Mean and 95 % interval over seeds, thin lines are seeds.",
+            fork_figures.forgotten(groups),
+        ),
+        "# First attempts",
+        "Nobody can know what counts in a first attempt. Evaluations of one run share their "
+        "trials, which count once.",
+        tables.leak_table(groups),
+        "# What memory takes",
+        tables.sizes_line(groups),
+    ]
+    if (table := tables.extinction_table(groups)) is not None:
+        parts += ["# Extinction", EXTINCTION_NOTE, table]
+    return parts
 
 
 def _learning(groups: dict[str, list[StreamRun]], window: int) -> list[Part]:

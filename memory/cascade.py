@@ -25,12 +25,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from memory.adam import Adam
-from memory.gaussian import gaussian_kl
+from memory.behaviour import Behaviour, divergence
 from memory.reservoir import Replay, distillation
 from memory.restored import check_tensors, restore_adam
 
-Unroll = Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""(policy, inputs (T, B, I), state (B, S)) → mean (T, B, A), log σ (A,), state (B, S)."""
+Unroll = Callable[[Any, Tensor, Tensor], tuple[Behaviour, Tensor]]
+"""(policy, inputs (T, B, I), state (B, S)) → what it does along them, state (B, S)."""
 Start = Callable[[Any, int], Tensor]
 """(policy, trials B) → state (B, S) at the start of a trial."""
 
@@ -74,19 +74,12 @@ class Sweep:
     """What a policy does along whole trials.
 
     Attributes:
-        mean: mean actions.
-        log_std: log standard deviation per action dimension.
+        done: at each step.
         starts: states (B, S) before steps 0, L, 2 L, ….
     """
 
-    mean: Float[Tensor, "time trial action"]
-    log_std: Float[Tensor, " action"]
+    done: Behaviour
     starts: list[Tensor]
-
-    @property
-    def policy(self) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation."""
-        return self.mean, self.log_std
 
 
 class Cascade:
@@ -130,13 +123,12 @@ class Cascade:
     ) -> Sweep:
         """What `policy` does along whole trials, from `start` or from its usual start."""
         state = self._start(policy, inputs.shape[1]) if start is None else start
-        means, starts = [], []
-        log_std = inputs.new_zeros(0)
+        parts, starts = [], []
         for part in inputs.split(length):
             starts.append(state)
-            mean, log_std, state = self._unroll(policy, part, state)
-            means.append(mean)
-        return Sweep(torch.cat(means), log_std.clone(), starts)
+            done, state = self._unroll(policy, part, state)
+            parts.append(done)
+        return Sweep(_joined(parts), starts)
 
     def follow(
         self,
@@ -146,6 +138,7 @@ class Cascade:
         *,
         length: int,
         fast_start: Float[Tensor, "trial state"] | None = None,
+        read: Float[Tensor, "time trial"] | None = None,
         replay: Replay | None = None,
         replay_weight: float = 0.0,
     ) -> dict[str, float]:
@@ -157,6 +150,7 @@ class Cascade:
             rng: orders the minibatches.
             length: steps of back-propagation through time.
             fast_start: the fast policy's state at the start of the trials; None: its usual one.
+            read: how much the belief counts at each step (`memory.behaviour`).
             replay: old trials that slow policies are held to as well.
             replay_weight: λ.
 
@@ -166,7 +160,7 @@ class Cascade:
         swept = [self.sweep(fast, inputs, length, fast_start)]
         swept += [self.sweep(policy, inputs, length) for policy in self.policies]
         apart = {
-            f"kl_{k + 1}": float(gaussian_kl(*swept[k].policy, *swept[k - 1].policy).mean())
+            f"kl_{k + 1}": float(divergence(swept[k].done, swept[k - 1].done, read).mean())
             for k in range(1, len(swept))
         }
         if self.config.consolidation == "ema":
@@ -175,7 +169,7 @@ class Cascade:
         old = replay if replay_weight else None
         for k, policy in enumerate(self.policies, start=1):
             policy.requires_grad_(True)
-            self._move(k, inputs, swept, rng, length, old, replay_weight)
+            self._move(k, inputs, swept, rng, length, read, old, replay_weight)
             policy.requires_grad_(False)
         return apart
 
@@ -186,6 +180,7 @@ class Cascade:
         swept: list[Sweep],
         rng: np.random.Generator,
         length: int,
+        read: Tensor | None,
         old: Replay | None,
         replay_weight: float,
     ) -> None:
@@ -199,17 +194,17 @@ class Cascade:
         for number, (step, columns) in enumerate(parts):
             time = slice(step * length, (step + 1) * length)
             start = swept[k].starts[step][columns]
-            mean, log_std, _ = self._unroll(policy, inputs[time, columns], start)
+            done, _ = self._unroll(policy, inputs[time, columns], start)
             loss = inputs.new_zeros(())
+            some_read = None if read is None else read[time, columns]
             for weight, neighbour in self._neighbours(k, len(swept)):
-                target = swept[neighbour]
-                kl = gaussian_kl(mean, log_std, target.mean[time, columns], target.log_std)
-                loss = loss + weight * kl.mean()
+                target = swept[neighbour].done.changed(lambda x, t=time, c=columns: x[t, c])
+                loss = loss + weight * divergence(done, target, some_read).mean()
             if old is not None and number < len(old_parts):
                 step, columns = old_parts[number]
                 some = old.part(slice(step * length, (step + 1) * length), columns)
-                again = self._unroll(policy, some.inputs, starts[step][columns])
-                loss = loss + replay_weight * distillation(again[0], again[1], some)
+                again, _ = self._unroll(policy, some.inputs, starts[step][columns])
+                loss = loss + replay_weight * distillation(again, some)
             self._step(k - 1, loss)
 
     def _neighbours(self, k: int, levels: int) -> Iterator[tuple[float, int]]:
@@ -254,6 +249,16 @@ class Cascade:
             check_tensors(own, level.state_dict())
             level.load_state_dict(own)
             restore_adam(optimiser, chosen(tensors, f"optimiser{k}."))
+
+
+def _joined(parts: list[Behaviour]) -> Behaviour:
+    """What was done in one stretch after another; σ is the same in all."""
+    scores = [part.scores for part in parts if part.scores is not None]
+    return Behaviour(
+        torch.cat([part.mean for part in parts]),
+        parts[-1].log_std.clone(),
+        torch.cat(scores) if scores else None,
+    )
 
 
 def minibatches(

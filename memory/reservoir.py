@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memory.gaussian import gaussian_kl
+from memory.behaviour import Behaviour, divergence
 from memory.restored import check_tensors, whole
 
 BUDGET = 64 * 2**20  # bytes of inputs and means that one store may take, in memory and on disk
@@ -30,29 +30,43 @@ class Replay:
         mean: mean actions of the policy that is to be kept.
         log_std: its log standard deviations.
         weight: how much each trial counts, from 0 to 1.
+        scores: its belief in each hidden target (`memory.behaviour`), where it acts on one.
+        read: how much that counts at each step, likewise.
     """
 
     inputs: Float[Tensor, "time trial input"]
     mean: Float[Tensor, "time trial action"]
     log_std: Float[Tensor, "trial action"]
     weight: Float[Tensor, " trial"]
+    scores: Float[Tensor, "time trial target"] | None = None
+    read: Float[Tensor, "time trial"] | None = None
 
     @property
     def count(self) -> int:
         """How many trials."""
         return self.inputs.shape[1]
 
+    @property
+    def done(self) -> Behaviour:
+        """What the policy that is to be kept does and believes."""
+        return Behaviour(self.mean, self.log_std, self.scores)
+
     def part(self, time: slice, columns: Int[Tensor, " n"]) -> Replay:
         """Some steps of some trials."""
         inputs, mean = self.inputs[time, columns], self.mean[time, columns]
-        return Replay(inputs, mean, self.log_std[columns], self.weight[columns])
+        scores = None if self.scores is None else self.scores[time, columns]
+        read = None if self.read is None else self.read[time, columns]
+        return Replay(inputs, mean, self.log_std[columns], self.weight[columns], scores, read)
+
+    def to(self, device: torch.device) -> Replay:
+        """The same on another device."""
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return Replay(**{name: value.to(device) for name, value in known.items()})
 
 
-def distillation(
-    mean: Float[Tensor, "time trial action"], log_std: Float[Tensor, " action"], old: Replay
-) -> Float[Tensor, ""]:
-    """Weighted mean over steps and trials of KL(π̄ ‖ π), in nats."""
-    kl = gaussian_kl(old.mean, old.log_std, mean, log_std)
+def distillation(now: Behaviour, old: Replay) -> Float[Tensor, ""]:
+    """Weighted mean over steps and trials of KL(π̄ ‖ π), in nats, beliefs included."""
+    kl = divergence(old.done, now, old.read)
     return (kl.mean(dim=0) * old.weight).mean()
 
 
@@ -72,13 +86,25 @@ class TrialStore:
         trials: C, size of the lifelong sample.
         recent: R, size of the ring of recent trials.
         steps, inputs, actions: T steps of I inputs and A actions.
+        targets: M scores of the belief at each step; 0: there is none.
     """
 
-    def __init__(self, trials: int, recent: int, *, steps: int, inputs: int, actions: int) -> None:
+    def __init__(
+        self,
+        trials: int,
+        recent: int,
+        *,
+        steps: int,
+        inputs: int,
+        actions: int,
+        targets: int = 0,
+    ) -> None:
         self.trials, self.recent = trials, recent
         slots = trials + recent
         self.inputs = torch.zeros(slots, steps, inputs)
         self.mean = torch.zeros(slots, steps, actions)
+        self.scores = torch.zeros(slots, steps, targets) if targets else None
+        self.read = torch.zeros(slots, steps) if targets else None
         self.log_std = torch.zeros(slots, actions)
         self.weight = torch.zeros(slots)
         self.written = torch.full((slots,), -1)  # iteration; -1: an empty slot
@@ -112,6 +138,11 @@ class TrialStore:
         self.inputs[slots] = trials.inputs.transpose(0, 1).cpu()
         self.mean[slots] = trials.mean.transpose(0, 1).cpu()
         self.log_std[slots], self.weight[slots] = trials.log_std.cpu(), trials.weight.cpu()
+        if self.scores is not None and self.read is not None:
+            assert trials.scores is not None
+            assert trials.read is not None
+            self.scores[slots] = trials.scores.transpose(0, 1).cpu()
+            self.read[slots] = trials.read.T.cpu()
         self.written[slots] = iteration
 
     @property
@@ -133,13 +164,20 @@ class TrialStore:
     def at(self, slots: Int[Tensor, " n"]) -> Replay:
         """The trials in `slots`, time-major."""
         inputs, mean = self.inputs[slots].transpose(0, 1), self.mean[slots].transpose(0, 1)
-        return Replay(inputs, mean, self.log_std[slots], self.weight[slots])
+        scores = None if self.scores is None else self.scores[slots].transpose(0, 1)
+        read = None if self.read is None else self.read[slots].T
+        return Replay(inputs, mean, self.log_std[slots], self.weight[slots], scores, read)
 
     def tensors(self) -> dict[str, Tensor]:
         """What is filled; `restore` puts it back to the bit."""
         slots = self.filled
+        return {"slots": slots} | {name: getattr(self, name)[slots] for name in self._kept}
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        """Names of the tensors that hold the trials."""
         names = ("inputs", "mean", "log_std", "weight", "written")
-        return {"slots": slots} | {name: getattr(self, name)[slots] for name in names}
+        return names if self.scores is None else (*names, "scores", "read")
 
     def state(self) -> dict[str, int]:
         """Counters of the sampling."""
@@ -151,7 +189,7 @@ class TrialStore:
         Raises:
             KeyError, ValueError: they are of a store of another size, or damaged.
         """
-        names = ("inputs", "mean", "log_std", "weight", "written")
+        names = self._kept
         slots = tensors["slots"]
         size = len(self.written)
         fits = slots.dtype == torch.int64 and slots.dim() == 1 and len(slots.unique()) == len(slots)

@@ -1,6 +1,7 @@
 """Train on tasks one after another: ``python -m train.continual --suite CW10``.
 
     python -m train.continual --suite CL5x2 --arm short       five quick tasks, twice
+    python -m train.continual --suite STREAM-FORK             scenes that need memory, twice
     python -m train.continual --suite custom --tasks reach-v3 push-v3 --phase-steps 500000
     python -m train.continual --resume runs/CL5x2-short-seed1 go on exactly where it stopped
 
@@ -15,9 +16,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from envs.metaworld.streams import Phase, Stream, only
+from envs.metaworld.streams import Phase, Stream, evaluation_trials, only
 from envs.metaworld.suites import Suite
 from envs.pool.pool import WorkerPool
+from envs.trials.trial import Trial
+from train.algorithms.rollout import Rollout
 from train.collect import collect
 from train.loop import Iteration, crossed, iterate, run_lines, save, save_last
 from train.run.config import stop
@@ -120,16 +123,30 @@ def evaluate(
     pool: WorkerPool, config: StreamConfig, suite: Suite, stream: Stream, state: TrainState
 ) -> Evaluation:
     """All tasks on unseen goals: the same trials at each moment and, for one seed, of all arms."""
-    trials = suite.evaluation_trials(
-        "test",
+    trials = evaluation_trials(
+        stream,
+        suite,
         goals=config.eval_goals,
         episodes=config.eval_episodes,
         horizon=config.horizon,
         seed=config.seed,
     )
     policy = state.learner.policy()
-    rollout = collect(pool, policy, trials, tasks=suite.tasks, lanes=config.lanes)
-    return Evaluation.of(state.steps, stream, rollout, config.eval_goals)
+
+    def run(some: Sequence[Trial]) -> Rollout:
+        return collect(pool, policy, some, tasks=suite.tasks, lanes=config.lanes)
+
+    told = None
+    if config.agent.act == "posterior":  # the skill alone, in one attempt each
+        told = run([told_once(trial) for trial in trials])
+    return Evaluation.of(state.steps, stream, run(trials), config.eval_goals, told)
+
+
+def told_once(trial: Trial) -> Trial:
+    """A FORK trial of one attempt that shows the true target."""
+    assert trial.fork is not None
+    fork = dataclasses.replace(trial.fork, targets=trial.fork.targets[:1])
+    return dataclasses.replace(trial, practise=True, episodes=1, fork=fork)
 
 
 def stored(state: TrainState) -> int:

@@ -172,6 +172,7 @@ class ForkSettings:
         switch: h, the chance that another target counts from the next attempt on.
         interference: whether an attempt in another scene, without an outcome, comes in between.
         lifetimes: of RECALL (`envs.memory_tests.recall`); None: trials have nothing in common.
+        among: the targets that may count, of the M that commit; empty: all of them.
     """
 
     scenes: tuple[str, ...]
@@ -180,11 +181,17 @@ class ForkSettings:
     switch: float = 0.0
     interference: bool = False
     lifetimes: Lifetimes | None = None
+    among: tuple[int, ...] = ()
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks that are simulated."""
         return tuple(REACH if scene == "reach" else JOINTS[scene].task for scene in self.scenes)
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """The targets that may count."""
+        return self.among or tuple(range(self.options))
 
     @property
     def episodes(self) -> int:
@@ -194,7 +201,8 @@ class ForkSettings:
         """
         if self.lifetimes is not None:
             return self.lifetimes.attempts
-        attempts = 4 if self.options == 2 else self.options + 1
+        counted = len(self.counted)
+        attempts = 4 if counted == 2 else counted + 1
         return 2 * attempts - 1 if self.interference else attempts
 
     def problems(self, episodes: int, horizon: int) -> list[str]:
@@ -231,14 +239,15 @@ class ForkSettings:
             split: the trial's; targets, sites and pushes of the splits are of different streams.
         """
         rng = np.random.default_rng([seed, 12, split == "test"])
-        target, targets = int(rng.integers(self.options)), []
+        counted = self.counted
+        drawn, targets = int(rng.integers(len(counted))), []
         for episode in range(episodes):
             if self.interference and episode % 2:
                 targets.append(UNRELATED)
                 continue
             if targets and rng.random() < self.switch:
-                target = (target + int(rng.integers(1, self.options))) % self.options
-            targets.append(target)
+                drawn = (drawn + int(rng.integers(1, len(counted)))) % len(counted)
+            targets.append(counted[drawn])
         jitter = rng.uniform(-JITTER, JITTER, (self.options, 3))
         sites = () if task in JOINT_OF else tuple(
             tuple(place) for place in (np.array(SITES[: self.options]) + jitter).tolist()

@@ -10,8 +10,12 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from envs.memory_tests.fork_streams import FORK_STREAMS, of_part
 from envs.metaworld.suites import Suite, nearest
 from envs.metaworld.task_env import TASKS
+from envs.trials.trial import Trial
 
 CW10 = (
     "hammer-v3",
@@ -54,6 +58,9 @@ PRESETS = {
     "CW10": Preset(CW10, 1, 1_000_000),
     "CW20": Preset(CW10, 2, 1_000_000),
     "CL5x2": Preset(CL5, 2, 100_000),
+    "STREAM-FORK": Preset(FORK_STREAMS["STREAM-FORK"], 2, 200_000),
+    "STREAM-FORK-reach": Preset(FORK_STREAMS["STREAM-FORK-reach"], 2, 200_000),
+    "ERAS": Preset(FORK_STREAMS["ERAS"], 2, 100_000),
 }
 STREAMS = (*PRESETS, "custom")
 
@@ -64,7 +71,7 @@ class Phase:
 
     Attributes:
         number: position in the stream, from 0.
-        task: the task that is trained on.
+        task: the task that is trained on; in a stream of FORK trials the part.
         cycle: how often the task order has been gone through before, from 0.
         start, end: environment steps of the whole stream before and after the phase.
     """
@@ -82,7 +89,7 @@ class Stream:
 
     Attributes:
         name: e.g. ``CW10``.
-        tasks: the distinct tasks, in order of first appearance.
+        tasks: the distinct tasks, or parts, in order of first appearance.
         cycles: how often the order is gone through.
         phase_steps: environment steps of each phase.
         per_iteration: environment steps of an iteration, of which phases have a whole number.
@@ -135,7 +142,7 @@ def make_stream(
 
     Args:
         name: one of STREAMS.
-        tasks: task order of a custom stream.
+        tasks: task order of a custom stream, or some parts of a stream of FORK trials.
         cycles: how often the order is gone through; custom: once.
         phase_steps: environment steps of each phase; custom: 500,000.
 
@@ -145,7 +152,12 @@ def make_stream(
     if problems := stream_problems(name, tasks=tasks, cycles=cycles, phase_steps=phase_steps):
         raise ValueError("; ".join(problems))
     preset = PRESETS.get(name, Preset(tuple(tasks), 1, 500_000))
-    return Stream(name, preset.tasks, cycles or preset.cycles, phase_steps or preset.phase_steps)
+    return Stream(
+        name,
+        tuple(tasks) or preset.tasks,
+        cycles or preset.cycles,
+        phase_steps or preset.phase_steps,
+    )
 
 
 def stream_problems(
@@ -155,15 +167,18 @@ def stream_problems(
     problems = []
     if name not in STREAMS:
         problems.append(f"unknown stream {name!r}{nearest(name, STREAMS)}")
+    known = FORK_STREAMS.get(name, TASKS)
     problems += [
-        f"--tasks: unknown task {task!r}{nearest(task, TASKS)}"
+        f"--tasks: unknown task {task!r}{nearest(task, known)}"
         for task in tasks
-        if task not in TASKS
+        if task not in known
     ]
     if name == "custom" and len(tasks) < 2:
         given = "its tasks" if not tasks else f"two tasks or more, not {tasks[0]} alone"
         problems.append(f"a custom stream needs {given}: e.g. --tasks reach-v3 push-v3")
-    if name != "custom" and tasks:
+    if name in FORK_STREAMS and len(tasks) == 1:
+        problems.append(f"--tasks: a stream has two parts or more, of {', '.join(known)}")
+    if name != "custom" and name not in FORK_STREAMS and tasks:
         problems.append(f"--tasks belongs to --suite custom, not {name}")
     if len(set(tasks)) < len(tasks):
         problems.append("--tasks names each task once; repeat the order with --cycles")
@@ -176,5 +191,29 @@ def stream_problems(
 
 
 def only(suite: Suite, task: str) -> Suite:
-    """`suite` with one training task: what one phase trains on."""
-    return dataclasses.replace(suite, train={task: suite.train[task]})
+    """`suite` with one training task, or one part of its FORK: what one phase trains on."""
+    if suite.fork is None:
+        return dataclasses.replace(suite, train={task: suite.train[task]})
+    fork = of_part(suite.fork, task)
+    train = {simulated: suite.train[simulated] for simulated in fork.tasks}
+    return dataclasses.replace(suite, train=train, fork=fork)
+
+
+def evaluation_trials(
+    stream: Stream, suite: Suite, *, goals: int, episodes: int, horizon: int, seed: int
+) -> list[Trial]:
+    """Unseen trials of every task or part, `goals` of each, goal by goal with them interleaved.
+
+    A function of its arguments, so all arms of one seed are evaluated on the same trials.
+    """
+    if suite.fork is None:
+        return suite.evaluation_trials(
+            "test", goals=goals, episodes=episodes, horizon=horizon, seed=seed
+        )
+    parts = [only(suite, name) for name in stream.tasks]
+    rng = np.random.default_rng([seed, 0, 1])
+    return [
+        part.trial("test", part.tasks[0], goal, episodes, horizon, seed=int(rng.integers(2**63)))
+        for goal in range(goals)
+        for part in parts
+    ]

@@ -270,7 +270,7 @@ def make_suite(
     if problems:
         raise SuiteError("; ".join(problems))
     if (settings := fork_settings(name)) is not None:
-        suite = _fork_suite(name, settings, seed, train_goals)
+        suite = fork_suite(name, settings, seed, train_goals)
         return dataclasses.replace(suite, missing=missing)
     with without_settling():
         suite = _official(name, task, tasks, test_tasks, seed)
@@ -303,10 +303,10 @@ def _official(
     return Suite(name, seed, train, test, goal_hidden=hidden)
 
 
-def _fork_suite(name: str, settings: ForkSettings, seed: int, train_goals: int) -> Suite:
-    """A FORK suite: as many goals as trials are wanted of each task, in one place for reach.
+def fork_suite(name: str, settings: ForkSettings, seed: int, train_goals: int) -> Suite:
+    """A suite of FORK trials: as many goals of each task as trials are wanted of it.
 
-    Joints are placed as Meta-World's own ML1 places them.
+    Those of reach are in one place; joints are placed as Meta-World's own ML1 places them.
     """
     if settings.scenes == ("reach",):
         test = {task: (REACH_GOAL,) * FORK_TEST_TRIALS for task in settings.tasks}

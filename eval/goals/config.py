@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import tyro
 
 from agents.rl2 import RL2Agent
-from envs.memory_tests.fork import ForkSettings, fork_settings
+from envs.memory_tests.fork import ForkSettings
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError
 from envs.metaworld.task_env import MAX_HORIZON
 from envs.pool.shared_rollout import worker_problems
@@ -24,6 +24,7 @@ from train.run.command_line import read, read_some
 from train.run.config import Config, stop
 from train.run.run_folder import is_a_runs_own
 from train.run.state import load_agent
+from train.run.stream_config import read_config
 from train.run.verified_folder import from_json, read_file
 
 CONFIG_LIMIT = 2**20  # bytes
@@ -256,10 +257,10 @@ def parse(argv: Sequence[str]) -> Settings:
 def fork_of(source: Path) -> ForkSettings | None:
     """The FORK suite of a run folder or checkpoint; None where there is none, or no run."""
     try:
-        name = from_json(read_file(source / "config.json", CONFIG_LIMIT), source).get("suite")
-    except (CheckpointError, ValueError):  # told by who opens the run
+        values = from_json(read_file(source / "config.json", CONFIG_LIMIT), source)
+        return read_config(values).fork
+    except (CheckpointError, ValueError, TypeError, OverflowError):  # told by who opens the run
         return None
-    return fork_settings(name) if isinstance(name, str) else None
 
 
 def fork_problems(settings: Settings, fork: ForkSettings) -> list[str]:
@@ -303,7 +304,7 @@ def load_subject(settings: Settings) -> Subject:
     elsewhere = settings.elsewhere
     if wrong := elsewhere.problems(config):
         stop(problems + wrong)
-    if (fork := fork_settings(elsewhere.name if elsewhere else config.suite)) is not None:
+    if (fork := fork_settings(elsewhere.name) if elsewhere else config.fork) is not None:
         check = fork_problems if fork.lifetimes is None else recall_problems
         problems += check(settings, fork)
     try:

@@ -53,7 +53,7 @@ class Elsewhere:
         """Why the agent of the run `config` cannot be evaluated there."""
         if not self:
             return []
-        asked, own = fork_settings(self.name), fork_settings(config.suite)
+        asked, own = fork_settings(self.name), config.fork
         if asked is not None and asked.lifetimes is not None and own is not None:
             if (own.scenes, own.options) == (asked.scenes, asked.options):
                 return []

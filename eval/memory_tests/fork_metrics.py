@@ -89,7 +89,13 @@ def attempts_only(choices: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
 
 
 def summarise_fork(
-    choices: np.ndarray, targets: np.ndarray, options: int, *, switch: float = 0.0, seed: int = 0
+    choices: np.ndarray,
+    targets: np.ndarray,
+    options: int,
+    *,
+    counted: int | None = None,
+    switch: float = 0.0,
+    seed: int = 0,
 ) -> ForkSummary:
     """All measures of one agent.
 
@@ -97,6 +103,7 @@ def summarise_fork(
         choices: (trial N, attempt K) target touched, UNCOMMITTED for none.
         targets: (N, K) target that counted.
         options: M.
+        counted: how many of them may count; None: all.
         switch: h of the trials, for Bayes' ceiling.
         seed: of the bootstrap over trials.
     """
@@ -109,7 +116,7 @@ def summarise_fork(
     again = np.take_along_axis(failed, np.maximum(choices, 0)[..., None], axis=2)[..., 0]
     return ForkSummary(
         success=shares(right),
-        memory_index=memory_index(right, options, switch=switch, seed=seed),
+        memory_index=memory_index(right, counted or options, switch=switch, seed=seed),
         committed=shares(committed),
         right_if_committed=tuple(
             _share(right[:, e][committed[:, e]]) for e in range(choices.shape[1])

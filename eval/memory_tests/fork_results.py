@@ -52,7 +52,12 @@ class ForkMeasured:
 
         def summary(found: ForkOutcomes) -> ForkSummary:
             return summarise_fork(
-                found.choices, found.targets, fork.options, switch=fork.switch, seed=seed
+                found.choices,
+                found.targets,
+                fork.options,
+                counted=len(fork.counted),
+                switch=fork.switch,
+                seed=seed,
             )
 
         names = tuple(dict.fromkeys(outcomes.scenes))
@@ -97,7 +102,7 @@ class ForkEvaluation:
         fork = self.suite.fork
         assert fork is not None
         first = next(iter(self.policies.values())).summary
-        return Ceilings.of(fork.options, len(first.success), fork.switch)
+        return Ceilings.of(len(fork.counted), len(first.success), fork.switch)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, every attempt included, as JSON values."""

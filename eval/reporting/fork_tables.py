@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from envs.memory_tests.fork import UNRELATED, ForkSettings, fork_settings
+from envs.memory_tests.fork import UNRELATED, ForkSettings
 from eval.goals.metrics import Interval, t_interval
 from eval.memory_tests.fork_metrics import Ceilings
 from eval.memory_tests.fork_results import AGENT, BAYES, NONE, SIMPLE
@@ -23,7 +23,7 @@ BOUNDS = ("random", "scripted")  # of the suite
 
 def suite_of(groups: Groups) -> ForkSettings | None:
     """The FORK suite of runs that share one; None where it is none."""
-    return fork_settings(next(iter(groups.values()))[0].config.suite)
+    return next(iter(groups.values()))[0].config.fork
 
 
 def attempts_of(run: Run, fork: ForkSettings) -> tuple[int, ...]:

@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from eval.memory_tests.extinction import KIND as EXTINCTION_KIND
+from eval.memory_tests.extinction import MEASURES as EXTINCTION
 from eval.memory_tests.fork_results import KIND as FORK_KIND
 from eval.memory_tests.recall_results import KIND as RECALL_KIND
+from eval.streams.fork_retention import ForkPoints
 from eval.streams.retention import Matrix, steps_to
+from train.long_term.arms import ARM_REGISTRY, Arm
+from train.long_term.config import MemoryConfig
+from train.long_term.reference import ReferenceConfig
 from train.run.config import CHANGEABLE, HOW_IT_ENDS, Config
 from train.run.config_io import flatten
 from train.run.log import METRICS, TIMING
@@ -49,6 +55,7 @@ class Run:
         record: results/retention.json of a stream, else None.
         evaluations: other evaluations in results/, by file name (see `eval.evaluate`).
         forks: likewise those on a FORK suite (see `eval.memory_tests.fork_results`).
+        extinctions: likewise those of `eval.extinction`.
         agent: name of an agent of other people's, of which there is nothing but results.
         recalls: likewise those on the run's own RECALL suite.
     """
@@ -61,6 +68,7 @@ class Run:
     record: dict[str, Any] | None
     evaluations: dict[str, dict[str, Any]]
     forks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    extinctions: dict[str, dict[str, Any]] = field(default_factory=dict)
     agent: str | None = None
     recalls: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -115,6 +123,7 @@ class StreamRun:
         areas: mean training success over each phase's own steps (AUC); NaN for the joint arm.
         phase_steps: environment steps of each phase.
         cycles: how often the task order was gone through.
+        forks: what it chose at each evaluation, in a stream of FORK trials; else None.
     """
 
     run: Run
@@ -122,6 +131,27 @@ class StreamRun:
     areas: Float[np.ndarray, " phase"]
     phase_steps: int
     cycles: int
+    forks: ForkPoints | None = None
+
+    @property
+    def label(self) -> str:
+        """The arm, with how much it stores or how strongly it holds where that was searched."""
+        config, searched = self.run.config, []
+        assert isinstance(config, StreamConfig)
+        arm = ARM_REGISTRY.own.get(config.arm, Arm())
+        if arm.replay and config.memory.reservoir != MemoryConfig.reservoir:
+            searched.append(f"reservoir {config.memory.reservoir}")
+        if config.arm == "ewc" and config.reference.ewc != ReferenceConfig.ewc:
+            searched.append(f"λ {config.reference.ewc:g}")
+        return config.arm + (f" ({', '.join(searched)})" if searched else "")
+
+    @property
+    def sought(self) -> str:
+        """The logged success that says when a task is learnt: in FORK that of the second attempt.
+
+        It takes no more than two to find out what counts, for one who knows which two can.
+        """
+        return "train/success" if self.forks is None else "train/success_by_episode/2"
 
     @property
     def evaluated(self) -> tuple[tuple[str, Any], ...]:
@@ -140,13 +170,15 @@ class StreamRun:
         times = np.full((self.cycles, len(tasks)), np.inf)
         for number, task in enumerate(self.matrix.phases):
             wanted = level[tasks[task]] if isinstance(level, dict) else level
-            steps, success = self.phase_curve(number)
+            steps, success = self.phase_curve(number, self.sought)
             times[number // len(tasks), task] = steps_to(steps, success, wanted)
         return times
 
-    def phase_curve(self, number: int) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    def phase_curve(
+        self, number: int, name: str = "train/success"
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Steps of phase `number` gone, and training success (last episode), per iteration."""
-        steps, success = self.run.curve("train/success")
+        steps, success = self.run.curve(name)
         start = number * self.phase_steps
         inside = (steps > start) & (steps <= start + self.phase_steps)
         return steps[inside] - start, success[inside]
@@ -165,7 +197,7 @@ def load_run(folder: Path) -> Run:
     rows = read_lines(folder / METRICS) if (folder / METRICS).exists() else []
     if not rows:
         raise NotStartedError(f"{folder} has logged nothing yet: let it train an iteration")
-    record, evaluations, forks, recalls = None, {}, {}, {}
+    record, evaluations, forks, recalls, extinctions = None, {}, {}, {}, {}
     for path in sorted((folder / "results").glob("*.json")):
         found = read_object(path, RESULT_LIMIT)
         if found.value.get("kind") == KIND:
@@ -176,8 +208,10 @@ def load_run(folder: Path) -> Run:
             forks[path.name] = checked_fork(found)
         elif found.value.get("kind") == RECALL_KIND and not _elsewhere(found):
             recalls[path.name] = checked_recall(found)
+        elif found.value.get("kind") == EXTINCTION_KIND:
+            extinctions[path.name] = checked_extinction(found)
     parameters = record["parameters"] if record else _parameters(folder)
-    told = record, evaluations, forks
+    told = record, evaluations, forks, extinctions
     return Run(folder, config, rows, parameters, _seconds(folder), *told, recalls=recalls)
 
 
@@ -249,6 +283,15 @@ def checked_recall(found: Field) -> dict[str, Any]:
     return found.value
 
 
+def checked_extinction(found: Field) -> dict[str, Any]:
+    """A result of `eval.extinction`, checked likewise."""
+    found["checkpoint"]["step"].whole()
+    for _, level in found["levels"].items():
+        for name in EXTINCTION:
+            level[name].number()
+    return found.value
+
+
 def _check_interval(interval: Field) -> None:
     """A value and its two bounds, each of which may be unknown."""
     numbers = interval.elements()
@@ -291,9 +334,8 @@ def load_stream_run(run: Run) -> StreamRun:
     tasks = tuple(facts["tasks"])
     phases = tuple(tasks.index(task) for task in facts["phases"])
     matrix = Matrix(tasks, phases, np.array(record["matrix"]["R"], dtype=float))
-    found = StreamRun(
-        run, matrix, np.full(len(phases), np.nan), facts["phase_steps"], facts["cycles"]
-    )
+    areas, forks = np.full(len(phases), np.nan), ForkPoints.of(record)
+    found = StreamRun(run, matrix, areas, facts["phase_steps"], facts["cycles"], forks)
     if run.arm != "joint":
         for number in range(len(phases)):
             found.areas[number] = found.phase_curve(number)[1].mean()

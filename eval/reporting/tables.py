@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from eval.goals.metrics import Interval
+from eval.goals.metrics import Interval, t_interval
+from eval.memory_tests.extinction import MEASURES as EXTINCTION
 from eval.reporting.figures import ordered, short_name
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run, StreamRun
 from eval.streams.compare import (
     CONTRASTS,
-    METRICS,
+    WITHOUT_PHASES,
     Result,
     adaptation,
     adaptation_speed,
     contrast,
+    described,
+    leaks,
     metric_values,
+    of_forks,
     result,
     saved,
     speed,
     transfer,
 )
+from train.long_term.sizes import slow_policy_bytes, trial_bytes
 
 CONTRASTED = (
     "performance",
@@ -34,6 +40,7 @@ CONTRASTED = (
     "forgetting",
     "meta-forgetting",
 )
+CONTRASTED_FORKS = ("memory index", "skill", "finding out", "finding out forgotten")
 SPEED = {"steps_to_success": ("{:.0f}", "{:+.0f}"), "share_in_success": ("{:.2f}", "{:+.2f}")}
 """Measures of how soon and for how long; formats of a value and of a gain."""
 UNKNOWN = "–"
@@ -68,14 +75,15 @@ def stream_results(groups: Groups) -> dict[str, dict[str, Result | float]]:
     alone = groups.get("single", ())
     arms = [arm for arm in ordered(list(groups)) if arm != "single"]
     found: dict[str, dict[str, Result | float]] = {
-        name: {arm: result(metric_values(name, groups[arm])) for arm in arms} for name in METRICS
+        name: {
+            arm: result(metric_values(name, groups[arm]))
+            for arm in arms
+            if arm != "joint" or name in WITHOUT_PHASES
+        }
+        for name in described(groups)
     }
     for arm in arms:
-        # The joint arm has no phases: nothing of it comes before or after anything.
         if arm == "joint":
-            for name in set(METRICS) - {"performance", "first-episode performance"}:
-                del found[name][arm]
-            found["adaptation gain"][arm] = result(metric_values("adaptation gain", groups[arm]))
             continue
         if alone and len(alone[0].areas) >= len(groups[arm][0].matrix.tasks):
             for name, value in transfer(groups[arm], alone).items():
@@ -87,7 +95,7 @@ def stream_results(groups: Groups) -> dict[str, dict[str, Result | float]]:
 
 def stream_tables(groups: Groups) -> list[tuple[str, Table]]:
     """Every metric: one row an arm, with interval and every seed."""
-    descriptions = {name: told for name, (told, _) in METRICS.items()} | {
+    descriptions = described(groups) | {
         "forward transfer, raw": "success while training minus alone (AUC), without phase 1",
         "forward transfer, normalised": "the same over the room above alone; unstable near 1",
         "savings": "part of the relearning time saved in cycle 2 (restricted means)",
@@ -166,7 +174,7 @@ def contrast_table(groups: Groups, contrasts: Contrasts = CONTRASTS) -> Table:
     }
     for one, other in contrasts:
         missing = [arm for arm in (one, other) if arm not in groups]
-        for name in CONTRASTED[:1] if missing else CONTRASTED:
+        for name in CONTRASTED[:1] if missing else contrasted(groups):
             found = None if missing else contrast(name, groups[one], groups[other])
             rows["contrast"].append(f"{one} − {other}")
             rows["metric"].append(name)
@@ -178,6 +186,72 @@ def contrast_table(groups: Groups, contrasts: Contrasts = CONTRASTS) -> Table:
                 every_seed(found.seeds, "{:+.2f}") if found is not None else UNKNOWN
             )
     return Table({name: cells for name, cells in rows.items()})
+
+
+def contrasted(groups: Groups) -> tuple[str, ...]:
+    """Metrics in which arms are contrasted."""
+    return (*CONTRASTED, *(CONTRASTED_FORKS if of_forks(groups) else ()))
+
+
+def leak_table(groups: Groups) -> Table:
+    """First attempts of each arm of a stream of FORK trials, and the most that can be."""
+    arms = ordered(list(groups))
+    found = [leaks(groups[arm]) for arm in arms]
+    return Table(
+        {
+            "arm": arms,
+            "first attempts right": [number(check.share, "{:.3f}") for check in found],
+            "chance": [number(check.bound, "{:.3f}") for check in found],
+            "chance + 3 standard errors": [number(check.most, "{:.3f}") for check in found],
+            "different trials": [f"{check.trials:,}" for check in found],
+            "leak": ["YES" if check.leaks else "no" for check in found],
+        }
+    )
+
+
+def extinction_table(groups: Groups) -> Table | None:
+    """The newest extinction probe of each run by arm and policy; None where there is none."""
+    rows: dict[str, list[str]] = {"arm": [], "policy": [], "seeds": []}
+    rows |= {told: [] for told in EXTINCTION.values()}
+    for arm in ordered(list(groups)):
+        probes = [_newest_probe(run.run) for run in groups[arm]]
+        for level in sorted({level for probe in probes for level in probe}):
+            found = [probe[level] for probe in probes if level in probe]
+            rows["arm"].append(arm)
+            rows["policy"].append(f"θ{level}")
+            rows["seeds"].append(str(len(found)))
+            for name, told in EXTINCTION.items():
+                rows[told].append(span(t_interval([probe[name] for probe in found])))
+    return Table({name: cells for name, cells in rows.items()}) if rows["arm"] else None
+
+
+def _newest_probe(run: Run) -> dict[str, dict[str, float]]:
+    """What each policy did in the extinction probe of the latest checkpoint."""
+    probes = sorted(run.extinctions.values(), key=lambda values: values["checkpoint"]["step"])
+    return probes[-1]["levels"] if probes else {}
+
+
+def sizes_line(groups: Groups) -> str:
+    """Bytes of an old trial beside those of slow policies, in the shapes of these runs."""
+    config = next(iter(groups.values()))[0].run.config
+    trial, (bare, moved) = trial_bytes(config), slow_policy_bytes(config)
+    return (
+        f"An old trial in the reservoir takes {trial:,} bytes. The slow policies of a cascade take "
+        f"{bare:,}, as {bare / trial:.1f} trials do, and {moved:,} with their optimisers' moments, "
+        f"as {moved / trial:.1f} trials do."
+    )
+
+
+def _forks_to_json(groups: Groups) -> dict[str, Any]:
+    """First attempts and sizes of a stream of FORK trials; nothing of another."""
+    if not of_forks(groups):
+        return {}
+    config = next(iter(groups.values()))[0].run.config
+    bare, moved = slow_policy_bytes(config)
+    sizes = {"trial": trial_bytes(config), "slow_policies": bare, "with_moments": moved}
+    checks = {arm: leaks(group) for arm, group in groups.items()}
+    first = {a: {**asdict(c), "most": c.most, "leaks": c.leaks} for a, c in checks.items()}
+    return {"first_attempts": first, "bytes": sizes}
 
 
 def task_table(groups: Groups) -> Table:
@@ -301,8 +375,9 @@ def to_json(groups: Groups, contrasts: Contrasts = CONTRASTS) -> dict[str, Any]:
             }
             for one, other in contrasts
             if one in groups and other in groups
-            for name in CONTRASTED
+            for name in contrasted(groups)
         ],
+        **_forks_to_json(groups),
     }
 
 

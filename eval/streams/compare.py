@@ -7,7 +7,7 @@ seeds they are too narrow, so every seed is given beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from eval.goals.metrics import Interval, bootstrap_draws, stratified_bootstrap
 from eval.reporting.runs import StreamRun, mixed_recipes
+from eval.streams.fork_retention import AT_THE_END, FORK_METRICS, LeakCheck, leak_check
 from eval.streams.retention import (
     LEARNED,
     Matrix,
@@ -44,6 +45,10 @@ CONTRASTS = (
 )
 """Declared before any run: the claim, hierarchy beyond replay, the value of the episodic read, the
 value of slow weights, and which memory matters."""
+WITHOUT_PHASES = {
+    "performance", "first-episode performance", "adaptation gain", *AT_THE_END,
+}  # fmt: skip
+"""Metrics of an arm that learns all tasks at once: nothing comes before or after anything."""
 REACHED = 0.8  # of single-task final success; without single-task runs, of 1
 
 METRICS: dict[str, tuple[str, Callable[[Matrix], np.ndarray]]] = {
@@ -112,7 +117,7 @@ def by_arm(runs: Sequence[StreamRun]) -> dict[str, list[StreamRun]]:
     """
     groups: dict[str, list[StreamRun]] = {}
     for run in runs:
-        groups.setdefault(run.run.arm, []).append(run)
+        groups.setdefault(run.label, []).append(run)
     problems = mixed_recipes({arm: [r.run for r in group] for arm, group in groups.items()})
     budgets = {(r.matrix.tasks, r.phase_steps) for r in runs}
     # Alone, tasks come once; what is compared with it are the areas of the phases.
@@ -134,8 +139,31 @@ def by_arm(runs: Sequence[StreamRun]) -> dict[str, list[StreamRun]]:
 
 
 def metric_values(name: str, runs: Sequence[StreamRun]) -> Float[np.ndarray, "stratum seed"]:
-    """One of METRICS for each task or phase and seed."""
-    return np.stack([METRICS[name][1](run.matrix) for run in runs], axis=1)
+    """One of METRICS, or of FORK_METRICS, for each task or phase and seed."""
+    if name in METRICS:
+        return np.stack([METRICS[name][1](run.matrix) for run in runs], axis=1)
+    forks = [run.forks for run in runs if run.forks is not None]
+    return np.stack([FORK_METRICS[name][1](points) for points in forks], axis=1)
+
+
+def described(groups: Mapping[str, Sequence[StreamRun]]) -> dict[str, str]:
+    """What there is to measure in runs of one stream: names, and what they mean."""
+    found = {name: told for name, (told, _) in METRICS.items()}
+    if of_forks(groups):
+        found |= {name: told for name, (told, _) in FORK_METRICS.items()}
+    return found
+
+
+def of_forks(groups: Mapping[str, Sequence[StreamRun]]) -> bool:
+    """Whether the stream is one of FORK trials."""
+    return all(run.forks is not None for group in groups.values() for run in group)
+
+
+def leaks(runs: Sequence[StreamRun]) -> LeakCheck:
+    """First attempts of an arm's runs in a stream of FORK trials."""
+    fork = runs[0].run.config.fork
+    assert fork is not None
+    return leak_check([run.forks for run in runs if run.forks is not None], len(fork.counted))
 
 
 def transfer(runs: Sequence[StreamRun], alone: Sequence[StreamRun]) -> dict[str, Result | float]:

@@ -231,8 +231,8 @@ def prepare(settings: Settings) -> Program:
             problems += [f"{saved.path / 'config.json'}: {problem}" for problem in invalid]
         except CheckpointError as error:
             problems += str(error).splitlines()
-    name = settings.own_suite if config is None else config.suite
-    if fork_settings(name or "") is not None:
+    fork = fork_settings(settings.own_suite or "") if config is None else config.fork
+    if fork is not None:
         problems += [
             f"--{name} does not apply to FORK: leave it out"
             for name in ("scripted", "repeating")

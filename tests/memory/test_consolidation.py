@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from memory.behaviour import Behaviour
 from memory.cascade import Cascade, CascadeConfig, minibatches
 from memory.gaussian import gaussian_kl
 from memory.reservoir import Replay
@@ -23,8 +24,9 @@ class Point(nn.Module):
         self.mean = nn.Parameter(torch.full((2,), value))
 
 
-def unroll(policy: Point, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return policy.mean.expand(*inputs.shape[:2], 2), torch.zeros(2), state + len(inputs)
+def unroll(policy: Point, inputs: Tensor, state: Tensor) -> tuple[Behaviour, Tensor]:
+    mean = policy.mean.expand(*inputs.shape[:2], 2)
+    return Behaviour(mean, torch.zeros(2)), state + len(inputs)
 
 
 def start(_: Point, trials: int) -> Tensor:
@@ -153,8 +155,8 @@ def test_kl_by_numbers() -> None:
 def test_the_sweep_is_by_stretches() -> None:
     cascade = make(Point(0.0))
     swept = cascade.sweep(cascade.policies[0], torch.zeros(7, 4, 3), 3)
-    assert swept.mean.shape == (7, 4, 2)
-    assert swept.log_std.shape == (2,)
+    assert swept.done.mean.shape == (7, 4, 2)
+    assert swept.done.log_std.shape == (2,)
     assert [float(state[0]) for state in swept.starts] == [0.0, 3.0, 6.0]
 
 

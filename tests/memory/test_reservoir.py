@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from memory.behaviour import Behaviour
 from memory.reservoir import BUDGET, Replay, TrialStore, capacity, distillation
 
 
@@ -99,6 +100,22 @@ def test_distillation_by_hand() -> None:
     old = Replay(
         torch.zeros(3, 2, 5), torch.zeros(3, 2, 1), torch.zeros(2, 1), torch.tensor([1.0, 0])
     )
-    loss = distillation(torch.full((3, 2, 1), 0.3), torch.zeros(1), old)
-    assert float(loss) == pytest.approx(0.5 * 0.5 * 0.09)
-    assert float(distillation(torch.zeros(3, 2, 1), torch.zeros(1), old)) == pytest.approx(0.0)
+    for mean, expected in ((0.3, 0.5 * 0.5 * 0.09), (0.0, 0.0)):
+        now = Behaviour(torch.full((3, 2, 1), mean), torch.zeros(1))
+        assert float(distillation(now, old)) == pytest.approx(expected)
+
+
+def test_beliefs_are_kept_to_the_bit() -> None:
+    store = TrialStore(2, 0, steps=3, inputs=2, actions=1, targets=4)
+    scores = torch.arange(12.0).reshape(3, 1, 4)
+    inputs, blank = torch.ones(3, 1, 2), torch.zeros(1, 1)
+    read = torch.tensor([[0.0], [3.0], [0.0]])
+    old = Replay(inputs, inputs[..., :1], blank, blank[0], scores, read)
+    store.write(torch.tensor([1]), old, 1)
+    other = TrialStore(2, 0, steps=3, inputs=2, actions=1, targets=4)
+    other.restore(store.tensors(), store.state())
+    kept = other.at(torch.tensor([1]))
+    assert kept.scores is not None
+    assert kept.read is not None
+    assert torch.equal(kept.scores, scores)
+    assert torch.equal(kept.read, read)

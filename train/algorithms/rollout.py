@@ -178,6 +178,16 @@ class Rollout:
             read[self.horizon - 1 :: self.horizon] = read[self.when_read]
         return read
 
+    def belief_counts(self) -> Float[Tensor, "time trial"] | None:
+        """How much the belief counts at each step; None without hidden targets.
+
+        It is H where it is taught, once an attempt, and 0 elsewhere: its mean over the steps of a
+        trial is that over the attempts.
+        """
+        return (
+            None if self.targets is None else self.horizon * (self.target_when_read() >= 0).float()
+        )
+
     @property
     def own(self) -> Bool[Tensor, " trial"]:
         """Trials in which the agent was not shown the true target."""

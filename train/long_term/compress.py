@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from agents.rl2 import RL2Agent, Unrolled
+from agents.rl2 import RL2Agent
 from memory.adam import Adam
-from memory.gaussian import gaussian_kl
+from memory.behaviour import Behaviour, divergence
 from memory.restored import check_tensors, number
 from train.algorithms.rollout import Rollout
 from train.long_term.contract import MinibatchView
@@ -35,9 +35,11 @@ from train.long_term.reference import (
 TRIALS = 10  # of one step of distillation
 
 
-def policy_divergence(teacher: Unrolled, student: Unrolled) -> Float[Tensor, ""]:
-    """Mean over steps and trials of KL(teacher || student) between diagonal Gaussians, in nats."""
-    return gaussian_kl(teacher.mean, teacher.log_std, student.mean, student.log_std).mean()
+def policy_divergence(
+    teacher: Behaviour, student: Behaviour, read: Tensor | None = None
+) -> Float[Tensor, ""]:
+    """Mean over steps and trials of KL(teacher || student), in nats (`memory.behaviour`)."""
+    return divergence(teacher, student, read).mean()
 
 
 class ProgressAndCompress:
@@ -86,17 +88,20 @@ class ProgressAndCompress:
         held = {name: gamma * value.to(device) for name, value in self.fisher.items()}
         anchor = {name: weight.detach().clone() for name, weight in base.named_parameters()}
         usable = rollout.without_faults()
-        inputs = usable.inputs.to(device)
+        inputs, counts = usable.inputs.to(device), usable.belief_counts()
+        read = None if counts is None else counts.to(device)
         if inputs.shape[1]:
             with torch.no_grad():
-                teacher, _ = agent.unroll(inputs, agent.initial_state(inputs.shape[1]))
+                outputs, _ = agent.unroll(inputs, agent.initial_state(inputs.shape[1]))
+                teacher = agent.behaviour(outputs)
             optimiser = Adam(base.parameters(), lr=self.config.compress_rate)
             for _ in range(self.config.compress_epochs):
                 order = torch.from_numpy(rng.permutation(inputs.shape[1]))
                 for part in order.split(TRIALS):
-                    student, _ = base.unroll(inputs[:, part], base.initial_state(len(part)))
-                    target = Unrolled(teacher.mean[:, part], teacher.log_std, student.hidden)
-                    loss = policy_divergence(target, student)
+                    outputs, _ = base.unroll(inputs[:, part], base.initial_state(len(part)))
+                    target = teacher.changed(lambda x, some=part: x[:, some])
+                    some = None if read is None else read[:, part]
+                    loss = policy_divergence(target, base.behaviour(outputs), some)
                     if held and self.config.ewc:
                         weights = dict(base.named_parameters())
                         loss = loss + self.config.ewc * quadratic(weights, anchor, held)
@@ -105,8 +110,8 @@ class ProgressAndCompress:
                     optimiser.step()
                     base.head.project()
             with torch.no_grad():
-                student, _ = base.unroll(inputs, base.initial_state(inputs.shape[1]))
-                self.divergence = float(policy_divergence(teacher, student))
+                outputs, _ = base.unroll(inputs, base.initial_state(inputs.shape[1]))
+                self.divergence = float(policy_divergence(teacher, base.behaviour(outputs), read))
             found = fisher_diagonal(base, usable, rng)
             self.fisher = {n: held[n] + new if held else new for n, new in found.items()}
         agent.load_state_dict(base.state_dict())

@@ -22,7 +22,7 @@ class MemoryConfig:
     """What enters the reservoir: trials that count by their share of successful episodes, or all
     alike. Early trials of a task show how it is not done."""
     reservoir: int = 192
-    """Trials of the lifelong sample; fewer where they would take more than 64 MiB."""
+    """Trials of the lifelong sample, 0: none; fewer where they would take more than 64 MiB."""
     recent: int = 64
     """Most recent trials that episodic memory holds besides."""
     reencode_every: int = 10
@@ -43,7 +43,7 @@ class MemoryConfig:
             "--anchor must be a number from 0 to 100": 0 <= self.anchor <= 100,
             "--replay must be a number from 0 to 100": 0 <= self.replay <= 100,
             "--replay-share must be a number from 0 to 4": 0 <= self.replay_share <= 4,
-            "--reservoir must be from 1 to 512": 1 <= self.reservoir <= 512,
+            "--reservoir must be from 0 to 512": 0 <= self.reservoir <= 512,
             "--recent must be from 1 to 512": 1 <= self.recent <= 512,
             "--reencode-every must be from 1 to 1000000": 1 <= self.reencode_every <= 10**6,
             "--pull-cap must be a number from 0 to 100": 0 <= self.pull_cap <= 100,

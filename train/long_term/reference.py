@@ -72,7 +72,8 @@ def fisher_diagonal(agent: RL2Agent, rollout: Rollout, rng: np.random.Generator)
     the policy. One draw per step and one backward pass per trial: given the inputs the scores of
     different steps are independent with mean zero, so (Σ_t s_t)² has the expectation Σ_t s_t², and
     no step needs a pass of its own. For a Gaussian policy this is the (‖∂μ‖² + 2 ‖∂σ‖²) / σ² of
-    Continual World's EWC.
+    Continual World's EWC. Of an agent that acts on a drawn target the belief is part of the policy:
+    where it is read, the score of a target drawn afresh is added, so that its part is a mean too.
 
     Args:
         agent: the policy; nothing in it changes.
@@ -82,7 +83,7 @@ def fisher_diagonal(agent: RL2Agent, rollout: Rollout, rng: np.random.Generator)
     weights = dict(agent.named_parameters())
     total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     rollout = rollout.without_faults()
-    inputs = rollout.inputs.to(next(iter(weights.values())).device)
+    inputs, counts = rollout.inputs.to(next(iter(weights.values())).device), rollout.belief_counts()
     trials = inputs.shape[1]
     for trial in range(trials):
         outputs, _ = agent.unroll(inputs[:, trial : trial + 1], agent.initial_state(1))
@@ -93,12 +94,27 @@ def fisher_diagonal(agent: RL2Agent, rollout: Rollout, rng: np.random.Generator)
         # log π without its constant; agents.heads.gaussian_log_prob has the same gradient.
         score = -0.5 * ((actions - outputs.mean) / std).square().sum()
         score = score - len(inputs) * outputs.log_std.sum()
+        beliefs = agent.behaviour(outputs).scores
+        if beliefs is not None and counts is not None:
+            drawn = _drawn_target_scores(beliefs[:, 0], rng)
+            score = score + (counts[:, trial].sqrt().to(inputs.device) * drawn).sum()
         gradients = torch.autograd.grad(score, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
                 total[name] += gradient.square()
     scale = 1 / max(trials * len(inputs), 1)
     return {name: (value * scale).clamp(min=FISHER_FLOOR) for name, value in total.items()}
+
+
+def _drawn_target_scores(
+    scores: Float[Tensor, "time target"], rng: np.random.Generator
+) -> Float[Tensor, " time"]:
+    """Log b(z) of a target z drawn from the belief at each step."""
+    log_belief = scores.log_softmax(dim=-1)
+    lots = torch.from_numpy(rng.random(len(scores))).to(scores.device)
+    reached = log_belief.detach().double().exp().cumsum(dim=-1)
+    drawn = (reached < lots[:, None]).sum(dim=-1).clamp(max=scores.shape[-1] - 1)
+    return log_belief.gather(-1, drawn[:, None])[:, 0]
 
 
 class Anchored:

@@ -52,7 +52,7 @@ class ReplayLevel(Level):
         for step, columns in self._parts[view.number :: view.count]:
             some = self._old.part(slice(step * self._length, (step + 1) * self._length), columns)
             outputs, _ = view.agent.unroll(some.inputs, self._starts[step][columns])
-            losses.append(distillation(outputs.mean, outputs.log_std, some))
+            losses.append(distillation(view.agent.behaviour(outputs), some))
         return self.weight * torch.stack(losses).mean() if losses else None
 
     @torch.no_grad()
@@ -72,7 +72,7 @@ class ReplayLevel(Level):
         old = self.store.draw(round(self._share * trials), rng)
         if old is None or old.weight.sum() == 0:
             return None
-        return Replay(**{name: value.to(device) for name, value in vars(old).items()})
+        return old.to(device)
 
     def consolidate(self, view: IterationView) -> dict[str, float]:
         """Write trials with what the agent, as it is now, does in them."""
@@ -87,9 +87,12 @@ class ReplayLevel(Level):
             with torch.no_grad():
                 start = agent.initial_state(len(columns), view.recall[columns])
                 outputs, state = agent.unroll(inputs, start)
+                done = agent.behaviour(outputs)
             metrics = {} if agent.recall is None else agent.recall.report(state)
-            log_std = outputs.log_std.expand(len(columns), -1)
-            kept = Replay(inputs, outputs.mean, log_std, worth[columns])
+            log_std = done.log_std.expand(len(columns), -1)
+            counts = view.rollout.belief_counts()
+            read = None if counts is None or done.scores is None else counts[:, columns]
+            kept = Replay(inputs, done.mean, log_std, worth[columns], done.scores, read)
             self.store.write(slots, kept, view.number)
         return metrics | {"trials": float(len(self.store)), "written": float(len(slots))}
 

@@ -8,8 +8,8 @@ import dataclasses
 from torch import Tensor
 
 from agents.rl2 import RL2Agent
+from memory.behaviour import Behaviour, divergence
 from memory.cascade import Cascade, CascadeConfig, Sweep
-from memory.gaussian import gaussian_kl
 from train.algorithms.rollout import Rollout, Sequences
 from train.long_term.contract import MinibatchView
 from train.long_term.level import IterationView, Level
@@ -58,9 +58,12 @@ class SlowPolicies(Level):
             self._target = self.cascade.sweep(self.cascade.policies[0], inputs, self._length)
             self._target_of, self._cut = view.rollout, None
         if self._cut is not view.cut:  # once per pass
-            self._cut, self._means = view.cut, view.cut.cut(self._target.mean)
-        now, mean = view.outputs, self._means[:, view.index]
-        kl = gaussian_kl(now.mean, now.log_std, mean, self._target.log_std)
+            self._cut, self._slow = view.cut, self._target.done.changed(view.cut.cut)
+            counts = view.rollout.belief_counts()
+            self._read = None if counts is None else view.cut.cut(counts.to(view.inputs.device))
+        slow = self._slow.changed(lambda x: x[:, view.index])
+        read = None if self._read is None else self._read[:, view.index]
+        kl = divergence(view.agent.behaviour(view.outputs), slow, read)
         return self._anchor * (kl * view.mask).sum() / view.mask.sum().clamp(min=1.0)
 
     def consolidate(self, view: IterationView) -> dict[str, float]:
@@ -72,12 +75,14 @@ class SlowPolicies(Level):
             policy.encoder.normaliser.load_state_dict(seen)  # type: ignore[union-attr]
         trials, device = len(view.recall), view.inputs.device
         replay = self._rehearsal.draw(trials, device, view.rng) if self._rehearsal else None
+        counts = view.rollout.belief_counts()
         return self.cascade.follow(
             agent,
             view.inputs,
             view.rng,
             length=self._length,
             fast_start=agent.initial_state(trials, view.recall),
+            read=None if counts is None else counts.to(device),
             replay=replay,
             replay_weight=self._rehearsal.weight if self._rehearsal else 0.0,
         )
@@ -96,7 +101,8 @@ class SlowPolicies(Level):
         self._target_of: Rollout | None = None
         self._target: Sweep
         self._cut: Sequences | None = None
-        self._means: Tensor
+        self._slow: Behaviour
+        self._read: Tensor | None = None
 
 
 def without_recall(agent: RL2Agent) -> RL2Agent:
@@ -106,6 +112,6 @@ def without_recall(agent: RL2Agent) -> RL2Agent:
     return slow
 
 
-def _unroll(policy: RL2Agent, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _unroll(policy: RL2Agent, inputs: Tensor, state: Tensor) -> tuple[Behaviour, Tensor]:
     outputs, state = policy.unroll(inputs, state)
-    return outputs.mean, outputs.log_std, state
+    return policy.behaviour(outputs), state

@@ -135,18 +135,21 @@ def _slow_policies(arm: Arm, setting: LevelSetting, rehearsal: ReplayLevel | Non
 
 def _replay(arm: Arm, setting: LevelSetting) -> ReplayLevel:
     memory, steps = setting.memory, setting.episodes * setting.horizon
+    agent = setting.agent
+    targets = agent.config.targets if agent.body is not None else 0
     trials, recent = capacity(
         memory.reservoir,
         memory.recent if arm.episodic else 0,
-        steps * (setting.agent.input_width + ACTION_DIM),
+        steps * (agent.input_width + ACTION_DIM + targets + bool(targets)),
     )
     return ReplayLevel(
         TrialStore(
             trials,
             recent,
             steps=steps,
-            inputs=setting.agent.input_width,
+            inputs=agent.input_width,
             actions=ACTION_DIM,
+            targets=targets,
         ),
         weight=memory.replay if arm.replay else 0.0,
         share=memory.replay_share,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from agents.rl2 import AgentConfig, blank_agent
-from envs.memory_tests.fork import STILL, Lifetimes, fork_settings
+from envs.memory_tests.fork import STILL, ForkSettings, Lifetimes, fork_settings
+from envs.memory_tests.fork_streams import FORK_STREAMS
 from envs.metaworld.streams import STREAMS
 from envs.metaworld.suites import SUITES, Suite, make_suite, suite_problems
 from envs.metaworld.task_env import MAX_HORIZON, TASKS
@@ -37,6 +38,7 @@ CHANGEABLE = HOW_IT_ENDS | {
 except HOW_IT_ENDS, which says how the learning rate does."""
 
 
+PARTS = tuple(part for parts in FORK_STREAMS.values() for part in parts)
 MAX_STEPS = 10**12
 MAX_BATCH = 10_000_000  # steps of one iteration, which are in memory at once: some gigabytes
 BOUNDS = {
@@ -128,7 +130,6 @@ class Config:
     """Checkpoints to keep besides the best one."""
     track: Service = "none"
     """Service that is fed with the run's numbers too: none or wandb (WANDB_MODE=offline works)."""
-    least_trials: ClassVar[int] = 40  # of an iteration, where `trials` does not say
     in_phases: ClassVar[bool] = False  # whether tasks come one after another
 
     @property
@@ -146,10 +147,19 @@ class Config:
         return network(self.chosen_arm, agent, self.memory)
 
     @property
+    def least_trials(self) -> int:
+        """Least trials of an iteration, where `trials` does not say."""
+        return 40
+
+    @property
+    def fork(self) -> ForkSettings | None:
+        """What the suite tests of memory; None: nothing."""
+        return fork_settings(self.suite)
+
+    @property
     def lifetimes(self) -> Lifetimes | None:
         """Of a RECALL suite; None: the trials of the suite have nothing in common."""
-        fork = fork_settings(self.suite)
-        return None if fork is None else fork.lifetimes
+        return None if self.fork is None else self.fork.lifetimes
 
     @property
     def slots(self) -> int:
@@ -160,8 +170,7 @@ class Config:
     @property
     def targets(self) -> int:
         """M, hidden targets of the suite; 0: it has none."""
-        fork = fork_settings(self.suite)
-        return 0 if fork is None else fork.options
+        return 0 if self.fork is None else self.fork.options
 
     @property
     def label(self) -> str:
@@ -219,7 +228,7 @@ class Config:
             self,
             suite=spelt_suite(self.suite, (*SUITES, *STREAMS)),
             task=self.task and spelt(self.task, TASKS),
-            tasks=tuple(spelt(task, TASKS) for task in self.tasks),
+            tasks=tuple(spelt(task, (*TASKS, *PARTS)) for task in self.tasks),
             test_tasks=tuple(spelt(task, TASKS) for task in self.test_tasks),
         )
 
@@ -279,7 +288,7 @@ class Config:
 
     def _target_problems(self) -> list[str]:
         """Everything wrong with how hidden targets are acted on."""
-        fork = fork_settings(self.suite)
+        fork = self.fork
         found = [] if fork is None else fork.problems(self.episodes, self.horizon)
         if self.agent.act == "posterior" and not self.targets:
             found.append(

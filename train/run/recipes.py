@@ -7,12 +7,15 @@ from typing import TypeVar
 
 from agents.rl2 import AgentConfig
 from envs.memory_tests.fork import ForkSettings, Lifetimes, fork_settings
+from envs.memory_tests.fork_streams import FORK_STREAMS, stream_settings
 from envs.metaworld.suites import SUITES
 from train.algorithms.ppo_config import PPOConfig
 from train.run.command_line import spelt_suite
 from train.run.config import Config
+from train.run.stream_config import StreamConfig
 
 _Kind = TypeVar("_Kind", bound=Config)
+_StreamKind = TypeVar("_StreamKind", bound=StreamConfig)
 
 REACH_STEPS = {2: 750_000, 4: 2_000_000, 8: 4_000_000}  # by targets
 JOINT_STEPS = 1_200_000  # for one scene
@@ -20,12 +23,31 @@ FORK_TRIALS = 48  # about 10,000 steps
 RECALL_STEPS = 24_000  # of an iteration: 40 slots of 6 trials
 RECALL_MINIBATCHES = 20  # as many optimiser steps for 10,000 samples as FORK has
 RECALL_BPTT = 1200  # steps; where a lifetime is one trial, a context comes again within these
+PART_TRIALS = 24  # unseen ones of each part of a stream, at each evaluation
 
 
 def recipe(kind: type[_Kind], suite: str | None) -> _Kind:
     """The default configuration of a program for a suite; None is the program's default suite."""
-    fork = None if suite is None else fork_settings(spelt_suite(suite, SUITES))
+    name = "" if suite is None else spelt_suite(suite, (*SUITES, *FORK_STREAMS))
+    if issubclass(kind, StreamConfig):
+        return _fork_stream(kind, name)
+    fork = fork_settings(name)
     return kind() if fork is None else _fork(kind, fork)
+
+
+def _fork_stream(kind: type[_StreamKind], name: str) -> _StreamKind:
+    """FORK's recipe for a stream, whose parts are evaluated as they are trained."""
+    fork = stream_settings(name)
+    if fork is None:
+        return kind()
+    return dataclasses.replace(
+        _fork(kind, fork),
+        suite=name,
+        total_steps=None,
+        trials=None,
+        eval_episodes=fork.episodes,
+        eval_goals=PART_TRIALS,
+    )
 
 
 def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:

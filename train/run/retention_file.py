@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from envs.memory_tests.fork import UNCOMMITTED
 from train.run.config import Config
 from train.run.origin import Origin
-from train.run.retention_log import RECORD, Evaluation, facts_of
+from train.run.retention_log import FORK_FIELDS, RECORD, Evaluation, facts_of
 from train.run.run_files import MOST_STEPS, RESULT_LIMIT, Field, RunError, read_object
 from train.run.stream_config import StreamConfig
 
@@ -59,7 +60,21 @@ def checked_record(found: Field, config: Config) -> dict[str, Any]:
         for name, most in (("steps_to_success", MOST_STEPS), ("share_in_success", 1)):
             if point.value.get(name) is not None:
                 point[name].array(*shape, least=0, most=most)
+        _check_forks(point, config, shape)
     return found.value
+
+
+def _check_forks(point: Field, config: StreamConfig, shape: tuple[int, int, int]) -> None:
+    """What an evaluation holds of FORK trials, and of no others."""
+    if config.fork is None:
+        for name in FORK_FIELDS:
+            if point.value.get(name) is not None:
+                raise point[name].wrong("left out in a stream without FORK trials")
+        return
+    for name, least in (("choices", UNCOMMITTED), ("targets", 0)):
+        point[name].array(*shape, least=least, most=config.fork.options - 1)
+    if "told" in point.value:
+        point["told"].array(*shape[:2], least=0, most=1)
 
 
 def _check_all_of(point: Field, config: StreamConfig, after: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.memory_tests.fork import UNCOMMITTED
 from envs.metaworld.streams import Stream
 from envs.trials.success import share_in_success, steps_to_success
 from train.algorithms.rollout import Rollout
@@ -23,6 +24,7 @@ from train.run.verified_folder import replace_file
 KIND, SCHEMA = "strata retention", 1
 RECORD = Path("results", "retention.json")  # in a run folder
 _SPEED = ("steps_to_success", "share_in_success")
+FORK_FIELDS = ("choices", "targets", "told")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Evaluation:
         steps_to_success: steps up to the first success, the horizon where there is none,
             (N, G, K); None in records that are older than this measure.
         share_in_success: part of the steps at which the task is solved, likewise.
+        choices: of FORK trials the target that each attempt touched, UNCOMMITTED for none and in
+            faulted trials, (N, G, K); else None.
+        targets: likewise the target that counted.
+        told: likewise success in the first attempt when the true target is shown, (N, G); None
+            where the agent acts on no target.
     """
 
     step: int
@@ -51,15 +58,28 @@ class Evaluation:
     faulted: int
     steps_to_success: np.ndarray | None = None
     share_in_success: np.ndarray | None = None
+    choices: np.ndarray | None = None
+    targets: np.ndarray | None = None
+    told: np.ndarray | None = None
 
     @classmethod
-    def of(cls, step: int, stream: Stream, rollout: Rollout, goals: int) -> Evaluation:
-        """From a rollout of `goals` × tasks trials, ordered goal by goal with tasks interleaved."""
+    def of(
+        cls,
+        step: int,
+        stream: Stream,
+        rollout: Rollout,
+        goals: int,
+        told: Rollout | None = None,
+    ) -> Evaluation:
+        """From a rollout of `goals` × tasks trials, ordered goal by goal with tasks interleaved.
+
+        `told` are likewise trials of one attempt that show the true target.
+        """
         phase = stream.phase_at(max(step - 1, 0))
         when = "untrained" if not step else "end" if step == phase.end else "middle"
 
         def arranged(values: np.ndarray) -> np.ndarray:  # (K, G · N) -> (N, G, K)
-            return values.reshape(rollout.episodes, goals, -1).transpose(2, 1, 0)
+            return values.reshape(len(values), goals, -1).transpose(2, 1, 0)
 
         usable = rollout.usable.numpy()
         successes = rollout.by_episode(rollout.successes).numpy() & usable
@@ -68,12 +88,14 @@ class Evaluation:
             step,
             when,
             phase.number + 1 if step else 0,
-            arranged((rollout.success_by_episode().numpy() > 0) & usable),
+            arranged(_succeeded(rollout)),
             arranged((rollout.last_step_success().numpy() > 0) & usable),
             arranged(rewards),
             int((~usable).sum()),
             arranged(steps_to_success(successes)),
             arranged(share_in_success(successes)),
+            *(None if values is None else arranged(values) for values in _forks(rollout)),
+            None if told is None else arranged(_succeeded(told))[..., 0],
         )
 
     def metrics(self, tasks: Sequence[str]) -> dict[str, float]:
@@ -91,13 +113,29 @@ class Evaluation:
             found[f"test/{name}"] = float(curve[-1])
             found[f"test/{name}_gain"] = float(curve[-1] - curve[0])
             found |= {f"test/{name}_by_episode/{e + 1}": float(v) for e, v in enumerate(curve)}
+        return found | self._fork_metrics()
+
+    def _fork_metrics(self) -> dict[str, float]:
+        """Of FORK trials: how often an attempt commits, and a later one is right if it does."""
+        if self.choices is None or self.targets is None:
+            return {}
+        made, right = self.choices != UNCOMMITTED, self.choices == self.targets
+        found = {"test/committed": float(made.mean())}
+        if (later := made[..., 1:]).any():
+            found["test/right_if_committed"] = float(right[..., 1:][later].mean())
+        if self.told is not None:
+            found["test/told"] = float(self.told.mean())
         return found
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `Evaluation.from_json` restores them."""
         values = dict(vars(self))
-        for name in ("success", "last_step_success"):
-            values[name] = values[name].astype(int).tolist()
+        for name in FORK_FIELDS:  # none of them in the record of another stream
+            if values[name] is None:
+                del values[name]
+        for name in ("success", "last_step_success", *FORK_FIELDS):
+            if name in values:
+                values[name] = values[name].astype(int).tolist()
         for name in _SPEED:
             if values[name] is not None:
                 values[name] = values[name].round(6).tolist()
@@ -109,7 +147,21 @@ class Evaluation:
         flags = {n: np.array(values[n], dtype=bool) for n in ("success", "last_step_success")}
         known = [name for name in ("returns", *_SPEED) if values.get(name) is not None]
         numbers = {name: np.array(values[name], dtype=float) for name in known}
-        return cls(**{**values, **flags, **numbers})
+        forks = {name: np.array(values[name]) for name in FORK_FIELDS if name in values}
+        return cls(**{**values, **flags, **numbers, **forks})
+
+
+def _succeeded(rollout: Rollout) -> np.ndarray:
+    """Whether each episode succeeded at any step, (K, trial); trials with faults did not."""
+    return (rollout.success_by_episode().numpy() > 0) & rollout.usable.numpy()
+
+
+def _forks(rollout: Rollout) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Choices and targets of FORK trials, (K, trial); what a fault ended chose nothing."""
+    if rollout.choices is None or rollout.targets is None:
+        return None, None
+    choices = np.where(rollout.usable.numpy(), rollout.choices.numpy(), UNCOMMITTED)
+    return choices, rollout.targets.numpy()
 
 
 @dataclass

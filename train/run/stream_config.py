@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Literal, Self
 
 import tyro
 
+from envs.memory_tests.fork import ForkSettings
+from envs.memory_tests.fork_streams import stream_settings
 from envs.metaworld.streams import Stream, make_stream, stream_problems
-from envs.metaworld.suites import GOALS_PER_TASK, Suite, make_suite
+from envs.metaworld.suites import GOALS_PER_TASK, Suite, fork_suite, make_suite
 from envs.metaworld.task_env import MAX_HORIZON
 from train.long_term.reference import ReferenceConfig
 from train.run.command_line import shown_first
@@ -19,6 +21,7 @@ ALIASES = {"fine-tuning": "short"}
 """Other names of arms in the literature on continual learning."""
 
 MAX_CYCLES = 1000
+FORK_STEPS = 10_000  # of an iteration of FORK trials, about
 
 
 @shown_first(
@@ -32,9 +35,11 @@ class StreamConfig(Config):
     """What learns: a memory configuration of train.rl2, or a reference: ewc, l2, progress-compress,
     fine-tuning (another name of short), joint (all tasks at once), single (each task alone)."""
     suite: str = "CL5x2"
-    """CW10, CW20, CL5x2 (five quickly learnable tasks, twice), or custom (with --tasks)."""
+    """CW10, CW20, CL5x2 (five quickly learnable tasks, twice), custom (with --tasks), or streams of
+    FORK trials: STREAM-FORK, STREAM-FORK-reach, ERAS (docs/memory-benchmarks.md)."""
     tasks: tuple[str, ...] = ()
-    """Task order of a custom stream."""
+    """Task order of a custom stream, or some parts of a stream of FORK trials: drawer window, or
+    sites-1-2 sites-3-4; default: all of its own."""
     cycles: int | None = None
     """How often the order is gone through; unset: the stream's own, 1 if custom."""
     phase_steps: int | None = None
@@ -51,7 +56,6 @@ class StreamConfig(Config):
     trials: int | None = None
     """Trials of one iteration; unset: the smallest multiple of the tasks that is at least 10. All
     are of one task, so fewer than on a suite make as good a batch of it."""
-    least_trials: ClassVar[int] = 10
     in_phases: ClassVar[bool] = True
     # Not the suites' length: all streams in results/ were run with this one.
     episodes: int = 2
@@ -68,14 +72,36 @@ class StreamConfig(Config):
     balance: tyro.conf.Suppress[bool] = False
     video_every: tyro.conf.Suppress[int] = 0
 
+    @property
+    def least_trials(self) -> int:
+        """10, or as many FORK trials as have about 10,000 steps."""
+        if self.fork is None:
+            return 10
+        return max(10, round(FORK_STEPS / max(1, self.episodes * self.horizon)))
+
+    @property
+    def fork(self) -> ForkSettings | None:
+        """What all parts of the stream test of memory; None: nothing."""
+        return stream_settings(self.suite, self.tasks)
+
     def suite_problems(self) -> list[str]:
         """Everything wrong with the stream that is asked for."""
-        return stream_problems(
+        found = stream_problems(
             self.suite, tasks=self.tasks, cycles=self.cycles, phase_steps=self.phase_steps
         )
+        if self.suite == "ERAS" and self.init_from is None:
+            found.append(
+                "--suite ERAS goes on with a trained agent: add --init-from "
+                "runs/FORK-reach-8-short-seed1, or take STREAM-FORK-reach, which begins anew"
+            )
+        return found
 
     def make_suite(self, train_goals: int | None = None) -> Suite:
         """All tasks of the stream, tested on unseen goals of the same tasks."""
+        if self.fork is not None:
+            goals = self.train_goals if train_goals is None else train_goals
+            suite = fork_suite(self.suite, self.fork, self.seed, goals)
+            return dataclasses.replace(suite, missing=self.missing)
         return make_suite(
             "custom",
             tasks=self.stream().tasks,

@@ -137,7 +137,7 @@ def test_a_core_without_memory_needs_an_arm_without() -> None:
 
 
 def test_all_wrong_memory_settings_are_named_at_once() -> None:
-    config, _ = parse(["--replay", "-1", "--reservoir", "0", "--omega", "0", "--levels", "1"])
+    config, _ = parse(["--replay", "-1", "--reservoir", "-1", "--omega", "0", "--levels", "1"])
     problems = " ".join(config.validate())
     assert all(flag in problems for flag in ("--replay ", "--reservoir", "--omega", "--levels"))
 

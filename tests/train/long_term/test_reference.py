@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.rl2 import Unrolled
+from memory.behaviour import Behaviour
 from train.long_term.compress import ProgressAndCompress, policy_divergence
 from train.long_term.reference import L2, OnlineEWC, ReferenceConfig, fisher_diagonal, quadratic
 
@@ -175,10 +175,11 @@ def test_a_strong_pull_keeps_the_policy_where_it_was(make_learner, act, make) ->
 
 def divergence(teacher, student, inputs) -> float:
     with torch.no_grad():
-        unrolled = [
-            p.unroll(inputs, p.initial_state(inputs.shape[1]))[0] for p in (teacher, student)
+        done = [
+            p.behaviour(p.unroll(inputs, p.initial_state(inputs.shape[1]))[0])
+            for p in (teacher, student)
         ]
-    return float(policy_divergence(*unrolled))
+    return float(policy_divergence(*done))
 
 
 def disturb(agent, seed: int, size: float = 0.5) -> None:
@@ -189,16 +190,14 @@ def disturb(agent, seed: int, size: float = 0.5) -> None:
 
 
 def test_divergence_by_hand() -> None:
-    def unrolled(mean: float, log_std: float) -> Unrolled:
-        return Unrolled(torch.full((2, 3, 1), mean), torch.tensor([log_std]), torch.zeros(2, 3, 1))
+    def done(mean: float, log_std: float) -> Behaviour:
+        return Behaviour(torch.full((2, 3, 1), mean), torch.tensor([log_std]))
 
-    same = policy_divergence(unrolled(0.2, -1.0), unrolled(0.2, -1.0))
+    same = policy_divergence(done(0.2, -1.0), done(0.2, -1.0))
     assert float(same) == pytest.approx(0, abs=1e-7)
     # log(σ₂/σ₁) + (σ₁² + (μ₁ - μ₂)²) / 2 σ₂² - ½ with σ₁ = 1, σ₂ = e, difference 2
     expected = 1 + (1 + 4) / (2 * np.exp(2)) - 0.5
-    assert float(policy_divergence(unrolled(1.0, 0.0), unrolled(-1.0, 1.0))) == pytest.approx(
-        expected
-    )
+    assert float(policy_divergence(done(1.0, 0.0), done(-1.0, 1.0))) == pytest.approx(expected)
 
 
 def test_compressing_brings_the_base_to_the_active_column(make_learner, act) -> None:
