@@ -286,7 +286,7 @@ def checked_recall(found: Field) -> dict[str, Any]:
 def checked_extinction(found: Field) -> dict[str, Any]:
     """A result of `eval.extinction`, checked likewise."""
     found["checkpoint"]["step"].whole()
-    for _, level in found["levels"].items():
+    for _, level in found["levels"].members():
         for name in EXTINCTION:
             level[name].number()
     return found.value

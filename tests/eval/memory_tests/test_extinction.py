@@ -39,11 +39,11 @@ def test_the_reverse_order_has_tau_minus_one() -> None:
 
 def test_a_flat_memory_tries_its_own_pair_and_then_anything() -> None:
     rng = np.random.default_rng(0)
-    choices = np.array([[4, 5, *rng.permutation([0, 1, 2, 3, 6, 7])] for _ in range(400)])
+    choices = np.array([[4, 5, *rng.permutation([0, 1, 2, 3, 6, 7])] for _ in range(100)])
     found = Extinction.of(choices, RECENCY)
-    assert found.tau == pytest.approx(0.5, abs=0.05)
-    assert abs(found.tau_past) < 0.1
-    assert found.past == pytest.approx(4 / 3, abs=0.15)
+    assert found.tau == pytest.approx(0.5, abs=0.1)
+    assert abs(found.tau_past) < 0.15
+    assert found.past == pytest.approx(4 / 3, abs=0.3)
 
 
 def test_tau_is_scipys() -> None:
