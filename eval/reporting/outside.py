@@ -42,7 +42,8 @@ def load_result(path: Path) -> Run:
             raise found["policies"].wrong(f"measures of {agent}")
         named = {OURS if name == agent else name: policy for name, policy in policies.items()}
         evaluations[path.name] = {**values, "policies": named}
-    return Run(path, config, [], 0, float("nan"), None, evaluations, forks, file_name(agent))
+    name = file_name(agent)
+    return Run(path, config, [], 0, float("nan"), None, evaluations, forks, agent=name)
 
 
 def _config(how: Field) -> Config:
