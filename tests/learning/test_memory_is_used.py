@@ -6,6 +6,7 @@ from toys import EPISODES, HORIZON, collect, make_trials, success_by_episode, tr
 
 from agents.input_layout import INPUT_DIM
 from agents.rl2 import AgentConfig, RL2Agent
+from memory.cores.registry import CORES
 from train.algorithms.ppo_config import PPOConfig
 
 
@@ -17,8 +18,13 @@ def trained(core: str) -> RL2Agent:
     return train(agent, ppo, iterations=30, trials=48)
 
 
+OTHERS = [core for core in CORES if core not in ("gru", "none")]
+
+
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("core", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "core", ["gru", *(pytest.param(core, marks=pytest.mark.slow) for core in OTHERS)]
+)
 def test_a_recurrent_agent_remembers_across_episodes(core: str) -> None:
     """Chance in the first episode, where nothing can be known, and certainty in the others.
 

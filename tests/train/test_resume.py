@@ -63,7 +63,21 @@ ALL_LEVELS = [
 ]
 
 
-@pytest.mark.parametrize("arm", [[], ALL_LEVELS], ids=["short", "hierarchical"])
+CORES = [
+    pytest.param(["--core", core, "--missing", "0.3"], marks=pytest.mark.slow, id=core)
+    for core in ("event", "hmt", "hrnn")
+]
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        pytest.param([], id="short"),
+        pytest.param(ALL_LEVELS, id="hierarchical"),
+        pytest.param([*ALL_LEVELS, "--core", "attention"], id="hierarchical-attention"),
+        *CORES,
+    ],
+)
 def test_six_iterations_are_three_and_three(stop_after, capfd, arm: list[str]) -> None:
     """Interrupted in the third iteration by SIGTERM, resumed with another number of workers.
 

@@ -167,7 +167,7 @@ def test_the_actor_keeps_to_itself() -> None:
 # ---------------------------------------------------------------------------------------- recall
 
 
-@pytest.mark.parametrize("core", ["gru", "lstm"])
+@pytest.mark.parametrize("core", [core for core in CORES if core != "none"])
 def test_numpy_recalls_as_torch_does(core: str) -> None:
     """Each row may see something else; 500 steps of reads, at episode starts and in between."""
     agent, inputs = recalling_agent(core), packed_inputs()
@@ -180,7 +180,7 @@ def test_numpy_recalls_as_torch_does(core: str) -> None:
     np.testing.assert_allclose(means, outputs.mean.numpy(), atol=2e-5)
     np.testing.assert_allclose(actor.state, state.numpy(), atol=1e-3, rtol=1e-5)
     heard = (outputs.mean - deaf.mean).abs().amax(dim=(0, 2))
-    assert heard[0] == 0
+    assert heard[0] < 1e-5  # other spans, other rounding
     assert (heard[1:] > 2e-3).all()
     blind = torch.tensor([0, 2, 1, 1])
     with torch.no_grad():
