@@ -10,10 +10,10 @@ import dataclasses
 
 import torch
 
-from agents.input_layout import CUE
+from agents.input_layout import CUE, OBJECT
 from agents.rl2 import RL2Agent
 
-ONE_CUE = 100.0  # how relevant the cue is: another one is as good as nothing
+ONE_CUE = 100.0  # how relevant code and place are: another one is as good as nothing
 LATEST = 20.0  # an older entry of the same context is not read beside the latest
 NOTHING = 100.0  # above the age of any entry of a lifetime of five rounds
 OPEN = 40.0  # of a gate: the whole state is replaced
@@ -33,7 +33,7 @@ def reinstating(agent: RL2Agent, *, entries: int, at: int) -> RL2Agent:
     new = blind(agent, lifetime=entries, read_at=at)
     assert new.reader is not None
     new.reader.relevance.zero_()
-    new.reader.relevance[CUE] = ONE_CUE
+    new.reader.relevance[CUE] = new.reader.relevance[OBJECT] = ONE_CUE
     new.reader.unlike.fill_(NOTHING)
     new.reader.ageing.fill_(LATEST)
     new.reader.gate_bias.fill_(OPEN)

@@ -71,7 +71,8 @@ class Meeting:
         context: 0…N-1.
         exposure: how often the context has been met in the lifetime, from 1.
         lag: trials since it was met last; 0 at the first exposure.
-        cue: three numbers that stand for the context, in the unused place of the goal.
+        cue: three numbers that stand for the context, in the unused place of the goal; empty where
+            the place of the object is the cue.
     """
 
     slot: int
@@ -79,7 +80,7 @@ class Meeting:
     context: int
     exposure: int
     lag: int
-    cue: tuple[float, float, float]
+    cue: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,13 @@ class Lifetimes:
         contexts: N.
         exposures: R, how often each context is met.
         flat: the whole lifetime is one trial, whose short-term memory is never cleared.
+        scene: the place of the object is the cue, instead of a code.
     """
 
     contexts: int = 6
     exposures: int = 4
     flat: bool = False
+    scene: bool = False
 
     @property
     def attempts(self) -> int:
@@ -262,7 +265,13 @@ FORKS = {
     **{f"FORK-{scene}": ForkSettings((scene,), 2) for scene in JOINTS},
 }
 """Suites by name. Their knobs are set by the ends of a name, see `fork_settings`."""
-RECALLS = {"RECALL-code-4": ForkSettings(("reach",), 4, lifetimes=Lifetimes())}
+RECALLS = {
+    "RECALL-code-4": ForkSettings(("reach",), 4, lifetimes=Lifetimes()),
+    **{
+        f"RECALL-scene-{scene}": ForkSettings((scene,), 2, lifetimes=Lifetimes(scene=True))
+        for scene in ("drawer", "window", "lock")  # whose objects' places differ by centimetres
+    },
+}
 """Likewise those in which contexts come again."""
 
 KNOBS = "-delay50 (steps), -switch10 (in %) or -interference, each once"
@@ -299,6 +308,8 @@ def fork_settings(name: str) -> ForkSettings | None:
             return None
         turned |= one
     if settings.lifetimes is not None:
+        if turned.get("flat") and settings.lifetimes.scene:  # one trial has one place
+            return None
         return replace(settings, lifetimes=replace(settings.lifetimes, **turned))
     return replace(settings, **turned)
 

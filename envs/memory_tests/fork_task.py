@@ -106,7 +106,8 @@ class ForkTask:
             return self._first
         if not (self.fork.meetings and self.still):
             return self._obs
-        return np.append(self._obs[: CUE.start], self.fork.meetings[self._episode].cue)
+        cue = self.fork.meetings[self._episode].cue
+        return np.append(self._obs[: CUE.start], cue) if cue else self._obs
 
     def step(self, action: np.ndarray) -> StepResult:
         """One step; its reward is for training and is not to be shown to the agent."""

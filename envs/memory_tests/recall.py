@@ -15,7 +15,7 @@ import numpy as np
 
 from envs.memory_tests.fork import CLOSING, CODES, Fork, ForkSettings, Meeting
 
-Cue = tuple[float, float, float]
+Cue = tuple[float, ...]
 
 
 def ceiling(options: int, exposures: int, attempts: int) -> np.ndarray:
@@ -43,7 +43,9 @@ class Life:
         slot: where it runs.
         seed: by which it is known.
         targets: (N,) the target that counts in each context.
-        cues: (N,) the cue of each context, all different.
+        cues: (N,) the cue of each context, all different; empty ones where places are the cue.
+        places: (N,) goal of each context, by its number in the suite's list, all different; all 0
+            where codes are the cue.
         order: (R, N) the contexts of each round, in the order in which they are met.
         seeds: (R, N) of the trials, in the same order.
     """
@@ -52,12 +54,24 @@ class Life:
     seed: int
     targets: np.ndarray
     cues: tuple[Cue, ...]
+    places: np.ndarray
     order: np.ndarray
     seeds: np.ndarray
 
     @classmethod
-    def draw(cls, settings: ForkSettings, seed: int, number: int, slot: int, *, split: str) -> Life:
-        """A lifetime of a suite; those of the splits are of different streams."""
+    def draw(
+        cls, settings: ForkSettings, seed: int, number: int, slot: int, *, split: str, goals: int
+    ) -> Life:
+        """A lifetime of a suite; those of the splits are of different streams.
+
+        Args:
+            settings: of the suite.
+            seed: of the run or of the evaluation.
+            number: which of the slot's lifetimes it is.
+            slot: where it runs.
+            split: ``train`` or ``test``.
+            goals: different goals of the split.
+        """
         assert settings.lifetimes is not None
         contexts, rounds = settings.lifetimes.contexts, settings.lifetimes.exposures
         rng = np.random.default_rng([seed, number, slot, 21, split == "test"])
@@ -65,7 +79,10 @@ class Life:
         cues = tuple(CODES[i] for i in rng.permutation(len(CODES))[:contexts])
         order = np.array([rng.permutation(contexts) for _ in range(rounds)])
         seeds = rng.integers(2**63, size=(rounds, contexts))
-        return cls(slot, int(rng.integers(2**63)), targets, cues, order, seeds)
+        own, places = int(rng.integers(2**63)), np.zeros(contexts, dtype=int)
+        if settings.lifetimes.scene:
+            cues, places = ((),) * contexts, rng.permutation(goals)[:contexts]
+        return cls(slot, own, targets, cues, places, order, seeds)
 
     def meetings(self, exposure: int) -> Iterator[tuple[Meeting, int, int]]:
         """Meeting, target and seed of each trial of a round, in order; rounds count from 1."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from agents.input_layout import CUE
+from agents.input_layout import OBS
 from envs.memory_tests.fork import UNCOMMITTED
 from envs.memory_tests.fork_table import bayes, play
 from envs.trials.block import Runners
@@ -21,15 +21,15 @@ def play_lifetimes(
     Args:
         rounds: as `envs.memory_tests.lifetimes.evaluation_rounds` gives them.
         rng: draws among targets that are alike.
-        remember: keep what was tried under the cue that the first observation shows. Otherwise a
-            trial knows its own attempts alone.
+        remember: keep what was tried under the first observation, which differs by the cue alone.
+            Otherwise a trial knows its own attempts only.
     """
     runners, known = Runners(), {}
     try:
         for trial in (trial for trials in rounds for trial in trials):
             assert trial.fork is not None
             runner, choose = runners.idle(trial, ()), bayes()
-            key = trial.fork.meetings[0].slot, runner.begin(trial)[CUE].tobytes()
+            key = trial.fork.meetings[0].slot, runner.begin(trial)[OBS].tobytes()
             past = known.setdefault(key, []) if remember else []
             choices = play(runner, trial, choose, rng, tuple(past))
             past += [

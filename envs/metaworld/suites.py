@@ -120,8 +120,9 @@ class Suite:
         """
         if self.lifetimes is not None:
             like = self._plain("train", self.tasks[0], 0, episodes, horizon, seed=0)
+            goals = self.train[self.tasks[0]]
             assert self.fork is not None
-            return training_round(self.fork, like, count, iteration=iteration, seed=seed)
+            return training_round(self.fork, like, goals, count, iteration=iteration, seed=seed)
         rng = np.random.default_rng([seed, iteration, 0])
         tasks = self.tasks
         rounds = -(-count // len(tasks))
@@ -172,7 +173,7 @@ class Suite:
         if self.fork is None:
             return trial
         if self.fork.lifetimes is not None:
-            return first_trial(self.fork, trial, goal)
+            return first_trial(self.fork, trial, self.split(split)[task], goal)
         return dataclasses.replace(trial, fork=self.fork.draw(task, seed, episodes, split=split))
 
     def _plain(
@@ -195,7 +196,7 @@ class Suite:
         assert self.fork is not None
         task = next(iter(self.split(split)))
         like = self._plain(split, task, 0, episodes, horizon, seed=0)
-        return evaluation_rounds(self.fork, like, slots, seed=seed)
+        return evaluation_rounds(self.fork, like, self.split(split)[task], slots, seed=seed)
 
 
 def _permuted(goals: int, rounds: int, rng: np.random.Generator) -> np.ndarray:

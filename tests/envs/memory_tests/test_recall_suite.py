@@ -54,7 +54,7 @@ def test_every_context_is_met_once_an_iteration_and_keeps_its_target() -> None:
 def test_lags_count_trials_since_the_context_was_met_last() -> None:
     settings = fork_settings("RECALL-code-4")
     assert settings is not None
-    life, last = Life.draw(settings, 1, 0, 0, split="test"), {}
+    life, last = Life.draw(settings, 1, 0, 0, split="test", goals=1), {}
     met = [m for r in range(4) for m, _, _ in life.meetings(r + 1)]
     for number, meeting in enumerate(met):
         assert meeting.lag == (number - last[meeting.context] if meeting.exposure > 1 else 0)
@@ -67,7 +67,7 @@ def test_bindings_are_uniform_and_independent_of_the_cue() -> None:
     """Weights that learn a cue's target by heart learn nothing."""
     settings = fork_settings("RECALL-code-4-contexts24")
     assert settings is not None
-    lives = [Life.draw(settings, 1, n, 0, split="train") for n in range(200)]
+    lives = [Life.draw(settings, 1, n, 0, split="train", goals=1) for n in range(200)]
     counts = np.zeros((len(CODES), 4))
     for life in lives:
         for cue, target in zip(life.cues, life.targets, strict=True):
@@ -169,3 +169,29 @@ def test_a_dictionary_knows_at_the_third_meeting() -> None:
     found = success_of(True, 3)
     np.testing.assert_array_equal(found[2:], 1.0)
     assert found[0, 0] < 0.7
+
+
+def test_in_scenes_the_place_of_the_object_is_the_cue() -> None:
+    suite = suite_of("RECALL-scene-drawer-contexts3")
+    rounds = suite.lifetime_rounds("test", 2, episodes=2, horizon=100, seed=1)
+    places: dict[tuple[int, int], set] = {}
+    for trial in (trial for trials in rounds for trial in trials):
+        meeting = fork_of(trial).meetings[0]
+        assert meeting.cue == ()
+        places.setdefault((meeting.slot, meeting.context), set()).add(trial.goal)
+    assert all(len(found) == 1 for found in places.values())
+    assert len(set.union(*places.values())) >= 3
+    assert suite_problems("RECALL-scene-drawer-flat", task=None, tasks=(), test_tasks=())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", ["drawer", "window", "lock"])
+def test_a_dictionary_knows_a_place_again(scene: str) -> None:
+    """At the second meeting one attempt in two targets says all."""
+    suite = suite_of(f"RECALL-scene-{scene}-contexts3")
+    rounds = suite.lifetime_rounds("test", 4, episodes=2, horizon=100, seed=1)
+    played = list(play_lifetimes(rounds, np.random.default_rng(1)))
+    targets = np.array([fork_of(t).targets for trials in rounds for t in trials])
+    success = (np.array(played) == targets).reshape(4, -1, 2).mean(axis=1)
+    assert success[1:].mean() > 0.85
+    assert success[0, 0] < 0.9
