@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import tyro
 
 from agents.rl2 import RL2Agent
-from envs.memory_tests.fork import ForkSettings
+from envs.memory_tests.fork import ForkSettings, fork_settings
 from envs.metaworld.suites import GOALS_PER_TASK, Suite, SuiteError
 from envs.metaworld.task_env import MAX_HORIZON
 from envs.pool.shared_rollout import worker_problems

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.acting.numpy_actor import STORE, NumpyActor
-from agents.input_layout import CUE, INPUT_DIM, PREV_DONE
+from agents.input_layout import CUE, INPUT_DIM, OBJECT, PREV_DONE
 from agents.lifetime_recall import LifetimeReader
 from agents.reinstating import reinstating
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
@@ -138,7 +138,7 @@ def test_reinstating_puts_back_the_state_of_the_latest_trial_with_the_cue() -> N
     agent = make(lifetime=0)
     raw = reinstating(agent, entries=ENTRIES, at=AT)
     inputs = inputs_of(raw)
-    inputs[..., CUE] = 0.0
+    inputs[..., CUE] = inputs[..., OBJECT] = 0.0
     cue = torch.tensor([0.05, 0.0, -0.05])
     store = torch.zeros(TRIALS, ENTRIES, reader_of(raw).row)
     store[:, :3, INPUT_DIM:-1] = torch.rand(TRIALS, 3, 8)
