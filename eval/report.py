@@ -37,6 +37,7 @@ from eval.reporting.report_writer import Lines, Page, Part, Picture
 from eval.reporting.runs import Run, StreamRun, mixed_recipes
 from eval.reporting.tables import Contrasts
 from eval.streams.compare import CONTRASTS, of_forks
+from eval.traces.section import newest_traces, section
 from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
@@ -365,6 +366,7 @@ def make_page(
         else:
             page = training_page(by_label, title, window, contrasts)
             numbers = suite_tables.to_json(by_label)
+    page.add(*section(newest_traces(runs)))
     if left_out:
         page.parts.insert(1, Lines(left_out))
         print("\n".join(f"note: {line}" for line in left_out), file=sys.stderr)

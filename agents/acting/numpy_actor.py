@@ -129,6 +129,9 @@ class _Net:
         self._core = make_step(core, core_weights)
         self.width, start, stop = map(int, w[prefix + "state"])
         self.hidden_part = slice(start, stop)
+        self._kept = None  # a lesion: what is left of the state after each step (`eval.traces`)
+        if prefix + "kept" in w:
+            self._kept = w[prefix + "kept"], w[prefix + "kept_offset"]
 
     def step(self, inputs: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Output (B, H) and the next state for packed inputs (B, input)."""
@@ -138,7 +141,11 @@ class _Net:
         if self._signals:
             told = [signal(name, inputs)[:, None] for name in self._signals]
             features = np.concatenate((features, *told), axis=1)
-        return self._core(features, state)
+        output, state = self._core(features, state)
+        if self._kept is None:
+            return output, state
+        left = output @ self._kept[0] + self._kept[1]
+        return left, left
 
     def visible(self, inputs: np.ndarray) -> np.ndarray:
         """What the encoder's layer sees of packed inputs (B, input)."""

@@ -16,6 +16,8 @@ from eval.memory_tests.fork_results import KIND as FORK_KIND
 from eval.memory_tests.recall_results import KIND as RECALL_KIND
 from eval.streams.fork_retention import ForkPoints
 from eval.streams.retention import Matrix, steps_to
+from eval.traces.results import KIND as TRACES_KIND
+from eval.traces.results import checked_traces
 from train.long_term.arms import ARM_REGISTRY, Arm
 from train.long_term.config import MemoryConfig
 from train.long_term.reference import ReferenceConfig
@@ -58,6 +60,7 @@ class Run:
         extinctions: likewise those of `eval.extinction`.
         agent: name of an agent of other people's, of which there is nothing but results.
         recalls: likewise those on the run's own RECALL suite.
+        traces: what `eval.traces` found out, by file name.
     """
 
     folder: Path
@@ -71,6 +74,7 @@ class Run:
     extinctions: dict[str, dict[str, Any]] = field(default_factory=dict)
     agent: str | None = None
     recalls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    traces: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def arm(self) -> str:
@@ -197,7 +201,8 @@ def load_run(folder: Path) -> Run:
     rows = read_lines(folder / METRICS) if (folder / METRICS).exists() else []
     if not rows:
         raise NotStartedError(f"{folder} has logged nothing yet: let it train an iteration")
-    record, evaluations, forks, recalls, extinctions = None, {}, {}, {}, {}
+    record, evaluations, forks, extinctions = None, {}, {}, {}
+    recalls, traces = {}, {}
     for path in sorted((folder / "results").glob("*.json")):
         found = read_object(path, RESULT_LIMIT)
         if found.value.get("kind") == KIND:
@@ -210,9 +215,12 @@ def load_run(folder: Path) -> Run:
             recalls[path.name] = checked_recall(found)
         elif found.value.get("kind") == EXTINCTION_KIND:
             extinctions[path.name] = checked_extinction(found)
+        elif found.value.get("kind") == TRACES_KIND:
+            traces[path.name] = checked_traces(found)
     parameters = record["parameters"] if record else _parameters(folder)
     told = record, evaluations, forks, extinctions
-    return Run(folder, config, rows, parameters, _seconds(folder), *told, recalls=recalls)
+    more = {"recalls": recalls, "traces": traces}
+    return Run(folder, config, rows, parameters, _seconds(folder), *told, **more)
 
 
 def _config(path: Path) -> Config:

@@ -1,0 +1,107 @@
+"""All parts of one run, as the JSON values that its file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from eval.goals.measure import Runner
+from eval.goals.results import provenance
+from eval.traces.geometry import all_geometry
+from eval.traces.history import history
+from eval.traces.leak import leak_test
+from eval.traces.lesions import measure_lesions
+from eval.traces.levels import trace
+from eval.traces.probes import all_probes, sources_of
+from eval.traces.recording import Recording
+from eval.traces.results import KIND, SCHEMA
+from eval.traces.subjects import Patient, floor_of
+from eval.traces.timescales import all_timescales
+from train.run.verified_folder import environment
+
+Part = Literal["timescales", "probes", "geometry", "lesions"]
+PARTS: tuple[Part, ...] = ("timescales", "probes", "geometry", "lesions")
+
+
+def look_into(
+    patient: Patient,
+    recording: Recording,
+    *,
+    parts: Sequence[Part],
+    lesions: Sequence[str],
+    pool: Runner,
+    seed: int,
+) -> dict[str, Any]:
+    """What `parts` name of one run.
+
+    Args:
+        patient: the run.
+        recording: of its probe trials.
+        parts: some of `PARTS`.
+        lesions: see `measure_lesions`.
+        pool: runs the trials of lesions.
+        seed: of all draws.
+
+    Raises:
+        WorkerError: a worker failed for good.
+    """
+    subject, values = patient.subject, _facts(patient, recording)
+    floor = floor_of(subject)
+    draws = {part: np.random.default_rng([seed, number]) for number, part in enumerate(PARTS)}
+    before = trace(floor, recording.inputs).states
+    if "timescales" in parts:
+        rng = draws["timescales"]
+        values["timescales"] = all_timescales(subject.agent, floor, recording, rng)
+    if "probes" in parts:
+        found = all_probes(recording, before, draws["probes"])
+        tested = leak_test(recording, sources_of(recording, before))
+        values["probes"] = found | {"leak": {name: leak.to_json() for name, leak in tested.items()}}
+    if "geometry" in parts:
+        moments = history(subject.saved, recording.inputs)
+        values["geometry"] = all_geometry(recording, before, moments, draws["geometry"])
+    if "lesions" in parts and subject.suite.fork is not None:
+        rng = draws["lesions"]
+        values["lesions"] = measure_lesions(patient, recording, lesions, pool=pool, rng=rng)
+    return values
+
+
+def _facts(patient: Patient, recording: Recording) -> dict[str, Any]:
+    config = patient.config
+    return {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "checkpoint": provenance(patient.subject.saved),
+        "environment": environment(),
+        "suite": patient.subject.suite.name,
+        "label": config.label,
+        "arm": config.arm,
+        "seed": config.seed,
+        "step": patient.subject.saved.step,
+        "probe_seed": recording.facts["seed"],
+        "trials": recording.trials,
+        "episodes": recording.episodes,
+        "horizon": recording.horizon,
+        "still": recording.still,
+        "options": recording.options,
+        "attempts": recording.attempts,
+        "notes": _notes(patient),
+    }
+
+
+def _notes(patient: Patient) -> list[str]:
+    """What cannot be looked at, and why."""
+    config, notes = patient.config, []
+    if "L2" not in patient.levels:
+        why = (
+            "its checkpoint keeps the policy only"
+            if patient.subject.saved.policy_only and config.chosen_arm.cascade
+            else f"arm {config.arm} has none"
+        )
+        notes.append(f"no slow policies (L2, L3): {why}")
+    if "L1" not in patient.levels:
+        notes.append(f"no episodic memory (L1): arm {config.arm} has none")
+    if patient.subject.suite.fork is None:
+        notes.append("no lesions: they are measured on FORK suites")
+    return notes

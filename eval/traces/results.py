@@ -1,0 +1,121 @@
+"""What was found out about one run, as JSON, and how such a file of unknown origin is checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from train.run.run_files import RESULT_LIMIT, Field, RunError, read_object
+from train.run.verified_folder import replace_file
+
+KIND, SCHEMA = "strata traces", 1
+
+NUMBER, WHOLE, TEXT, FLAG, MAYBE = "number", "whole", "text", "flag", "number or null"
+_COURSE = {
+    "first": WHOLE, "state": [NUMBER], "kl": [NUMBER], "state_half_life": MAYBE,
+    "kl_half_life": MAYBE, "unit_half_lives": [MAYBE],
+}  # fmt: skip
+_SCALES = {"tau": [MAYBE], "rejected": WHOLE, "long": WHOLE, "median": MAYBE}
+_LIKENESS = {"names": [TEXT], "cka": [[MAYBE]], "procrustes": [[MAYBE]]}
+_DECODER = {"accuracy": [[MAYBE]], "by_distance": [NUMBER], "half_life": MAYBE}
+_PARTS: dict[str, Any] = {
+    "timescales": {
+        "lags": WHOLE,
+        "autocorrelation": {"*": _SCALES},
+        "gates": {"*": [NUMBER]},
+        "courses": {"*": _COURSE},
+    },
+    "probes": {
+        "steps": [WHOLE],
+        "decisions": [WHOLE],
+        "sources": {"*": {"*": {"accuracy": [MAYBE], "control": [MAYBE], "chance": [MAYBE]}}},
+        "leak": {"*": {"accuracy": NUMBER, "errors": NUMBER, "worst": NUMBER, "leaks": FLAG}},
+    },
+    "geometry": {
+        "levels": _LIKENESS,
+        "training": _LIKENESS,
+        "lag": {"*": {"kl": [NUMBER], "lag": WHOLE}},
+        "keys": [
+            {
+                "step": WHOLE,
+                "entries": WHOLE,
+                "rank": NUMBER,
+                "likeness": MAYBE,
+                "like_before": MAYBE,
+            }
+        ],
+        "plasticity": [{"step": WHOLE, "dormant": NUMBER, "rank": NUMBER, "weight": NUMBER}],
+    },
+    "lesions": {
+        "benchmark": TEXT,
+        "found": {"*": {"scores": [NUMBER], "success": [NUMBER], "committed": [NUMBER]}},
+    },
+}
+"""Shape of each part that a result may have; ``*`` is any name."""
+_FACTS: dict[str, Any] = {
+    "schema": WHOLE, "suite": TEXT, "label": TEXT, "arm": TEXT, "seed": WHOLE, "step": WHOLE,
+    "probe_seed": WHOLE, "trials": WHOLE, "episodes": WHOLE, "horizon": WHOLE, "still": WHOLE,
+    "options": WHOLE,
+    "attempts": [WHOLE], "notes": [TEXT],
+}  # fmt: skip
+
+
+def checked_traces(found: Field) -> dict[str, Any]:
+    """A result whose every field that a page needs is what it has to be.
+
+    Raises:
+        RunError: it is not; the message names the field.
+    """
+    _check(found, _FACTS)
+    if found["schema"].value != SCHEMA:
+        raise found["schema"].wrong(f"{SCHEMA}, the version that is read here")
+    for name, shape in _PARTS.items():
+        if found.value.get(name) is not None:
+            _check(found[name], shape)
+    decoder = (found.value.get("geometry") or {}).get("decoder")
+    if decoder is not None:
+        _check(found["geometry"]["decoder"], _DECODER)
+    return found.value
+
+
+def _check(found: Field, shape: Any) -> None:
+    """Raise RunError where a value is not of a shape (see `_PARTS`)."""
+    if isinstance(shape, dict) and "*" in shape:
+        for _, member in found.members():
+            _check(member, shape["*"])
+    elif isinstance(shape, dict):
+        for name, inner in shape.items():
+            _check(found[name], inner)
+    elif isinstance(shape, list):
+        for member in found.elements():
+            _check(member, shape[0])
+    elif shape == TEXT:
+        found.text()
+    elif shape == WHOLE:
+        found.whole()
+    elif shape == FLAG:
+        if type(found.value) is not bool:
+            raise found.wrong("true or false")
+    elif found.value is not None or shape == NUMBER:
+        found.number()
+
+
+def former_parts(path: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Parts that a result at `path` has of the same recording, and that `values` has not."""
+    if not path.exists():
+        return {}
+    try:
+        former = checked_traces(read_object(path, RESULT_LIMIT))
+    except RunError:  # it is replaced
+        return {}
+    if any(former[name] != values[name] for name in _FACTS):
+        return {}
+    return {name: former[name] for name in _PARTS if name in former and name not in values}
+
+
+def write(values: dict[str, Any], path: Path) -> None:
+    """Write the JSON atomically. Raises OSError; an older file is then intact."""
+    data = json.dumps(values, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, data.encode() + b"\n")

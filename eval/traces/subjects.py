@@ -1,0 +1,146 @@
+"""The runs that are looked into: opened and checked before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.rl2 import RL2Agent
+from envs.memory_tests.fork import fork_settings
+from envs.metaworld.suites import GOALS_PER_TASK, Suite
+from envs.trials.trial import Trial
+from eval.goals.config import Settings, Subject, load_subject
+from eval.goals.floors import untrained
+from eval.traces.levels import slow_agents
+from train.run import checkpoint
+from train.run.checkpoint import CheckpointError
+from train.run.config import Config, stop
+from train.run.input_error import InputError
+from train.run.state import load_agent
+
+MOST_STEPS = 100_000  # of the probe trials of a suite without targets
+FEWEST = 40  # trials, for a probe with five folds
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One run, with its levels and its probe trials.
+
+    Attributes:
+        folder: as it was named.
+        subject: checkpoint, agent, configuration and suite.
+        slow: slow policies by level.
+        trials: the probe trials, the same for all runs of a suite.
+    """
+
+    folder: Path
+    subject: Subject
+    slow: dict[str, RL2Agent]
+    trials: list[Trial]
+
+    @property
+    def config(self) -> Config:
+        """Of its run."""
+        return self.subject.config
+
+    @property
+    def name(self) -> str:
+        """For messages and folders."""
+        return f"{self.subject.suite.name}-{self.config.label}-seed{self.config.seed}"
+
+    @property
+    def levels(self) -> list[str]:
+        """Levels of memory that it has."""
+        agent = self.subject.agent
+        held = ["L0"] * bool(agent.memory.state_width) + ["L1"] * (agent.recall is not None)
+        return held + list(self.slow)
+
+
+def open_runs(
+    folders: Sequence[Path], *, trials: int, seed: int, levels: Sequence[str]
+) -> list[Patient]:
+    """All runs, with the levels that are asked for.
+
+    Raises:
+        InputError: listing everything that is wrong with any of them.
+    """
+    found, problems, hint = [], [], ""
+    for folder in folders:
+        try:
+            patient = open_run(folder, trials=trials, seed=seed)
+        except InputError as error:
+            problems += [f"{folder}: {problem}" for problem in error.problems]
+            hint = error.hint or hint
+            continue
+        problems += [
+            f"{folder} has no level {level}, arm {patient.config.arm} has "
+            f"{', '.join(patient.levels) or 'none'}: leave --level {level} or the run out"
+            for level in levels
+            if level not in patient.levels
+        ]
+        found.append(patient)
+    twice = {patient.name for patient in found if [p.name for p in found].count(patient.name) > 1}
+    problems += [f"two runs are {name}: give each seed once" for name in sorted(twice)]
+    if problems:
+        stop(problems, hint)
+    return found
+
+
+def open_run(folder: Path, *, trials: int, seed: int) -> Patient:
+    """One run's newest checkpoint. Raises InputError."""
+    subject = load_subject(_settings(folder, trials))
+    if subject.suite.lifetimes is not None:
+        stop([f"lifetimes of {subject.suite.name} are not recorded: use eval.evaluate on it"])
+    try:
+        slow = slow_agents(subject.saved)
+    except CheckpointError as error:
+        stop([str(error)])
+    if problems := subject.config.validate():
+        stop(problems)
+    probes = probe_trials(subject.suite, subject.config, trials, seed)
+    if len(probes) < FEWEST:
+        stop([f"{len(probes)} trials are too few for a probe: use --trials {FEWEST} or more"])
+    return Patient(folder, subject, slow, probes)
+
+
+def _settings(folder: Path, trials: int) -> Settings:
+    """How `eval.evaluate` would open it; the number of its goals is ours."""
+    try:
+        _, config = load_agent(checkpoint.load(folder))
+    except CheckpointError as error:
+        told = [line.strip() for line in str(error).splitlines()]
+        stop(told, "name a run folder or a checkpoint that this Strata has written")
+    fork = fork_settings(config.suite)
+    goals = 1 if fork is None else max(1, trials // len(fork.scenes))
+    episodes, horizon = shape_of(config)
+    return Settings(
+        folder, goals=goals, episodes=episodes, horizon=horizon, repeating=False, official=False
+    )
+
+
+def shape_of(config: Config) -> tuple[int, int]:
+    """Episodes and horizon of the probe trials."""
+    fork = fork_settings(config.suite)
+    if fork is not None:
+        return fork.episodes, fork.horizon
+    return config.episodes, config.horizon
+
+
+def probe_trials(suite: Suite, config: Config, trials: int, seed: int) -> list[Trial]:
+    """Fixed trials of the test split, the same for all runs of a suite with equal `seed`."""
+    episodes, horizon = shape_of(config)
+    tasks = suite.split("test")
+    if suite.fork is None:
+        trials = min(trials, MOST_STEPS // (episodes * horizon), GOALS_PER_TASK * len(tasks))
+    goals = min(trials // len(tasks), min(map(len, tasks.values())))
+    return suite.evaluation_trials(
+        "test", goals=max(goals, 1), episodes=episodes, horizon=horizon, seed=seed
+    )
+
+
+def floor_of(subject: Subject) -> RL2Agent:
+    """The agent before training, which sees inputs scaled as the trained one does."""
+    floor = untrained(subject)
+    floor.encoder.normaliser.load_state_dict(subject.agent.encoder.normaliser.state_dict())
+    return floor.eval()

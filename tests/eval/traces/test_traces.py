@@ -1,0 +1,127 @@
+"""The program: from a run folder to its files and a page; what cannot be looked at is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import train.rl2
+from eval import report
+from eval.reporting.runs import load_run
+from eval.traces import __main__ as program
+from eval.traces import subjects
+from train.run.run_files import RunError
+
+TINY = "--trials 2 --lanes 2 --episodes 2 --horizon 12 --hidden 8 --encoder 8 --critic 8"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two iterations on FORK-reach-2, looked into."""
+    folder = tmp_path_factory.mktemp("runs") / "fork"
+    arguments = f"--suite FORK-reach-2 --total-steps 96 --checkpoint-every 48 {TINY}"
+    assert train.rl2.main([*arguments.split(), "--workers", "1", "--threads", "1", "--run",
+                           str(folder)]) == 0  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("page")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(subjects, "shape_of", lambda config: (3, 12))
+    assert program.main([str(run), "--trials", "40", "--workers", "1", "--out", str(out)]) == 0
+    patch.undo()
+    return out
+
+
+def test_from_a_run_to_its_files_and_a_page(run: Path, page: Path) -> None:
+    names = sorted(path.name for path in (run / "results").iterdir())
+    assert names == ["traces-test-000000000096.json", "traces-test-000000000096.npz"]
+    text = (page / "report.md").read_text()
+    for part in (
+        "Memory traces: timescales", "Memory traces: probes", "Memory traces: geometry and drift",
+        "Memory traces: lesions", "Lesion × benchmark", "no slow policies (L2, L3)",
+        "It cannot be said that L0 and L1 are dissociated", "Leak test",
+    ):  # fmt: skip
+        assert part in text
+    figures = {path.stem for path in (page / "figures").iterdir()}
+    assert figures == {
+        "timescales", "courses", "probes", "selectivity", "geometry", "plasticity", "lesions",
+        "dissociation",
+    }  # fmt: skip
+    values = json.loads((run / "results" / names[0]).read_text())
+    assert set(values["lesions"]["found"]) == {
+        "intact", "sham", "clear L0", "remove target", "remove random",
+    }  # fmt: skip
+    assert [row["step"] for row in values["geometry"]["plasticity"]] == [48, 96]
+
+
+def test_the_report_of_the_run_has_the_section(run: Path, page: Path, tmp_path: Path) -> None:
+    assert report.main([str(run), "--out", str(tmp_path / "out")]) == 0
+    assert "Memory traces: timescales" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_recording_is_kept(run: Path, page: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(subjects, "shape_of", lambda config: (3, 12))
+    monkeypatch.setattr(program, "record", None)  # nothing is run again
+    arguments = [str(run), "--trials", "40", "--workers", "1", "--parts", "timescales"]
+    assert program.main([*arguments, "--out", str(tmp_path)]) == 0
+    values = load_run(run).traces["traces-test-000000000096.json"]
+    assert {"timescales", "probes", "geometry", "lesions"} <= set(values)  # so are other parts
+
+
+def test_a_leak_fails_loudly(run: Path, page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = load_run(run).traces["traces-test-000000000096.json"]
+    assert program.tell_leaks([values]) == 0
+    values["probes"]["leak"]["L0"] = {"accuracy": 0.9, "errors": 16.0, "worst": 1, "leaks": True}
+    assert program.tell_leaks([values]) == 1
+    assert "LEAK: seed 1 of short" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--trials", "39"], "--trials must be from 40 to 400, not 39"),
+        (["--level", "L2"], "has no level L2, arm short has L0"),
+        (["--lesion", "hide L1"], "--lesion hide L1: arm short has no L1"),
+        (["--workers", "0"], "--workers"),
+        (["--seed", "-1"], "--seed must be 0 or more"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    run: Path, tmp_path: Path, options: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.main([str(run), "--out", str(tmp_path / "out"), *options])
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_no_runs_are_told(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        program.main([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert str(tmp_path / "a") in said
+    assert str(tmp_path / "b") in said
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"schema": 2}, "schema"),
+        ({"seed": "one"}, "seed"),
+        ({"timescales": {"lags": 3}}, "timescales.autocorrelation is missing"),
+        ({"probes": {"steps": ["a"]}}, "probes.steps.0"),
+    ],
+)
+def test_a_damaged_result_is_named(run: Path, page: Path, change: dict, says: str) -> None:
+    path = run / "results" / "traces-test-000000000096.json"
+    whole = path.read_text()
+    try:
+        path.write_text(json.dumps({**json.loads(whole), **change}))
+        with pytest.raises(RunError, match=says):
+            load_run(run)
+    finally:
+        path.write_text(whole)
