@@ -21,6 +21,7 @@ from agents.input_layout import INPUT_DIM
 from memory.cores.core import Core
 
 UNLIKE = 5.0  # squared distance, in units of the inputs' deviations, at which "nothing" wins
+REPLACE = 2.0  # bias of the gate, σ(2) ≈ 0.88: at first what was known then is put back
 AGEING = 0.5  # added to it for each round that an entry is older
 
 
@@ -49,7 +50,8 @@ class LifetimeReader(nn.Module):
     The weight of an entry is a softmax of - Σ_i (r_i (q_i - k_i))² - a (age - 1) over the entries
     and over "nothing", at - u. q and k are normalised inputs, r their relevance. With m, the mean
     of the values that were read, and w, the weight of all but "nothing":
-    h ← h + w σ(W_g [h; m] + b) ⊙ (W_v m - h). W_v starts as the identity.
+    h ← h + w σ(W_g [h; m] + b) ⊙ (W_v m - h). W_v starts as the identity and b at 2, so an agent
+    of FORK goes on with what it was doing and learns from there.
 
     Args:
         inputs: numbers that the encoder sees of an input.
@@ -72,7 +74,7 @@ class LifetimeReader(nn.Module):
         self.ageing = nn.Parameter(torch.tensor(AGEING))
         self.from_value = nn.Parameter(torch.eye(hidden))
         self.gate = nn.Parameter(torch.zeros(hidden, 2 * hidden))
-        self.gate_bias = nn.Parameter(torch.zeros(hidden))
+        self.gate_bias = nn.Parameter(torch.full((hidden,), REPLACE))
 
     def initial_state(
         self, core: Float[Tensor, "trial state"], store: Tensor | None

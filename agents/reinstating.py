@@ -50,7 +50,13 @@ def blind(agent: RL2Agent, **changes: int) -> RL2Agent:
     """
     new = RL2Agent(dataclasses.replace(agent.config, **changes))
     new.load_state_dict(agent.state_dict(), strict=False)
-    new.encoder.layer.weight[:, CUE] = 0.0
-    if new.body is not None:
-        new.body.first.weight[:, CUE] = 0.0
+    hide_cues(new)
     return new.eval()
+
+
+@torch.no_grad()
+def hide_cues(agent: RL2Agent) -> None:
+    """Take the weights of cues away, until they are learnt."""
+    agent.encoder.layer.weight[:, CUE] = 0.0
+    if agent.body is not None:
+        agent.body.first.weight[:, CUE] = 0.0

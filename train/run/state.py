@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.input_layout import CUE
+from agents.reinstating import hide_cues
 from agents.rl2 import AgentConfig, RL2Agent, blank_agent
 from envs.metaworld.suites import Suite
 from envs.trials.trial import Trial
@@ -171,6 +173,8 @@ def initialise(config: Config, suite: Suite) -> TrainState:
     learner = ALGORITHMS.find(config.algorithm)(config, suite)
     if config.init_from is not None:
         _take_weights(learner.agent, Path(config.init_from))
+        if config.lifetimes is not None and not learner.agent.encoder.normaliser.var[CUE].any():
+            hide_cues(learner.agent)  # it never saw any: their weights would be noise
     return TrainState(learner, long_term=make_long_term(config, learner.agent))
 
 

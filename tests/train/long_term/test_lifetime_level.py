@@ -127,6 +127,19 @@ def test_a_resumed_run_goes_on_in_the_middle_of_a_lifetime(tmp_path: Path) -> No
     assert (whole / "metrics.jsonl").read_bytes() == (parts / "metrics.jsonl").read_bytes()
 
 
+def test_an_agent_of_fork_begins_without_weights_of_cues(suite: Suite, tmp_path: Path) -> None:
+    fork, source = make_suite("FORK-reach-4", train_goals=50), tmp_path / "fork"
+    before = initialise(dataclasses.replace(config_of("short", "FORK-reach-4"), run=source), fork)
+    before.agent.encoder.normaliser.var[36:39] = 0.0
+    before.save(dataclasses.replace(config_of("short", "FORK-reach-4"), run=source))
+    agent = initialise(config_of(init_from=str(source)), suite).agent
+    assert not agent.encoder.layer.weight[:, 36:39].any()
+    assert torch.equal(
+        agent.encoder.layer.weight[:, :36], before.agent.encoder.layer.weight[:, :36]
+    )
+    assert agent.reader is not None
+
+
 def test_flat_lifetimes_train(tmp_path: Path) -> None:
     arguments = (
         f"--suite {SUITE}-flat --trials 2 --horizon 12 --hidden 8 --encoder 8 --critic 8 "
