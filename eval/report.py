@@ -3,6 +3,7 @@
     python -m eval.report runs/CL5x2-* --out results/cl5x2     arms and seeds of a stream
     python -m eval.report runs/ML10-* --out report             arms and seeds of a suite
     python -m eval.report runs/FORK-reach-2-* --out report     memory index and its ceilings
+    python -m eval.report runs/* --out report                  several suites: arms × benchmarks
     python -m eval.report runs/ML10-* runs/my_module-load/results/eval-ML10-test.json
 
 Writes report.html (pictures inside), report.md with figures/, and report.json. Exit codes: 0 done,
@@ -23,6 +24,7 @@ import tyro
 from envs.memory_tests.fork import ForkSettings
 from eval.goals.config import nearest_folder
 from eval.reporting import (
+    answer,
     figures,
     fork_figures,
     fork_tables,
@@ -31,10 +33,10 @@ from eval.reporting import (
     summary,
     tables,
 )
-from eval.reporting.loading import load_runs, stream_groups
+from eval.reporting.loading import group_runs, load_runs, stream_groups
 from eval.reporting.profiles import enough
 from eval.reporting.report_writer import Lines, Page, Part, Picture
-from eval.reporting.runs import Run, StreamRun, mixed_recipes
+from eval.reporting.runs import Run, StreamRun
 from eval.reporting.tables import Contrasts
 from eval.streams.compare import CONTRASTS, of_forks
 from eval.traces.section import newest_traces, section
@@ -80,6 +82,11 @@ EXTINCTION_NOTE = (
     "Every outcome is a failure: in which order are the sites tried? Mean and Student's 95 % "
     "interval over training seeds. θ1 is the policy that learns, θ2 and θ3 are slow ones. A flat "
     "memory tries the present pair first: τ is then .5, and 0 without that pair."
+)
+ANSWER_NOTE = (
+    "Mean and Student's 95 % interval over training seeds; a single seed has none. floor: the most "
+    "without memory, or an untrained agent's; ceiling: the most with perfect memory, or the "
+    "scripts'. A dash: not measured. A null is a result."
 )
 SPEED_NOTE = (
     "Steps to success: an episode without any counts with its whole length. Gains are the last "
@@ -323,19 +330,23 @@ def _evaluated(
     return parts
 
 
-def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
-    """Runs of one suite by arm, and what is wrong with them."""
-    groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
-        groups.setdefault(run.label, []).append(run)
-    problems = mixed_recipes(groups)
-    suites = {(run.config.suite, run.config.task, run.config.tasks) for run in runs}
-    if len(suites) > 1:
-        problems.append("the runs are of different suites: report each by itself")
-    for arm, group in groups.items():
-        if len({run.seed for run in group}) < len(group):
-            problems.append(f"two runs of {arm} have the same seed: give each once")
-    return groups, problems
+def answer_page(suites: dict[str, list[Run]], title: str) -> tuple[Page, dict]:
+    """Arms × benchmarks, for runs of several suites and streams; the page and its numbers."""
+    found = [one for name, runs in suites.items() for one in answer.benchmarks_of(name, runs)]
+    if not found:
+        stop(["nothing was evaluated: python -m eval.evaluate RUN measures a run"])
+    page = Page(title)
+    page.add(
+        ANSWER_NOTE,
+        answer.answer_table(found),
+        Picture(
+            "answer",
+            "One panel for each benchmark: seeds (dots), their mean (diamond) and its 95 % "
+            "interval. Dotted: the floor; dashed: the ceiling.",
+            answer.answer_figure(found),
+        ),
+    )
+    return page, answer.to_json(found)
 
 
 def make_page(
@@ -343,34 +354,41 @@ def make_page(
 ) -> tuple[Page, dict]:
     """The page and its numbers. Raises InputError, which lists every problem."""
     runs, left_out = load_runs(folders, results=True)
-    of_streams = {run.record is not None for run in runs}
-    if len(of_streams) > 1:
-        stop(["some runs are of a stream and some are not: report each kind by itself"])
-    title = title or f"Strata on {runs[0].config.task or runs[0].config.suite}"
-    if runs[0].record is not None:
-        groups = stream_groups(runs)
-        contrasts = contrasts or CONTRASTS
-        page = stream_page(groups, title, window, contrasts)
-        numbers = tables.to_json(groups, contrasts)
+    suites: dict[str, list[Run]] = {}
+    for run in runs:
+        suites.setdefault(run.config.task or run.config.suite, []).append(run)
+    if len(suites) > 1:
+        page, numbers = answer_page(suites, title or "Strata: which memory buys what")
     else:
-        by_label, problems = group_runs(runs)
-        if problems:
-            stop(problems)
-        fork = fork_tables.suite_of(by_label)
-        if fork is not None and fork.lifetimes is not None:
-            page = recall_page(by_label, fork, title, window)
-            numbers = recall_tables.to_json(by_label)
-        elif fork is not None:
-            page = fork_page(by_label, fork, title, window)
-            numbers = fork_tables.to_json(by_label, fork)
-        else:
-            page = training_page(by_label, title, window, contrasts)
-            numbers = suite_tables.to_json(by_label)
-    page.add(*section(newest_traces(runs)))
+        title = title or f"Strata on {runs[0].config.task or runs[0].config.suite}"
+        page, numbers = suite_page(runs, title, window, contrasts)
+        page.add(*section(newest_traces(runs)))
     if left_out:
         page.parts.insert(1, Lines(left_out))
         print("\n".join(f"note: {line}" for line in left_out), file=sys.stderr)
     return page, numbers
+
+
+def suite_page(
+    runs: Sequence[Run], title: str, window: int, contrasts: Contrasts
+) -> tuple[Page, dict]:
+    """The report of runs of one suite or stream, and its numbers."""
+    if len({run.record is not None for run in runs}) > 1:
+        stop(["some runs are of a stream and some are not: report each kind by itself"])
+    if runs[0].record is not None:
+        groups = stream_groups(runs)
+        contrasts = contrasts or CONTRASTS
+        page = stream_page(groups, title, window, contrasts)
+        return page, tables.to_json(groups, contrasts)
+    by_label, problems = group_runs(runs)
+    if problems:
+        stop(problems)
+    fork = fork_tables.suite_of(by_label)
+    if fork is not None and fork.lifetimes is not None:
+        return recall_page(by_label, fork, title, window), recall_tables.to_json(by_label)
+    if fork is not None:
+        return fork_page(by_label, fork, title, window), fork_tables.to_json(by_label, fork)
+    return training_page(by_label, title, window, contrasts), suite_tables.to_json(by_label)
 
 
 def parse_contrasts(texts: Sequence[str]) -> tuple[Contrasts, list[str]]:

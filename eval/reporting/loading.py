@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.reporting.outside import load_result, merged
-from eval.reporting.runs import Run, StreamRun, load_run, load_stream_run
+from eval.reporting.runs import Run, StreamRun, load_run, load_stream_run, mixed_recipes
 from eval.streams.compare import by_arm
 from train.run.config import stop
 from train.run.printable import printable
@@ -56,3 +56,18 @@ def stream_groups(runs: Sequence[Run]) -> dict[str, list[StreamRun]]:
     if problems:
         stop(problems)
     return groups
+
+
+def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Runs of one suite by arm, and what is wrong with them."""
+    groups: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        groups.setdefault(run.label, []).append(run)
+    problems = mixed_recipes(groups)
+    suites = {(run.config.suite, run.config.task, run.config.tasks) for run in runs}
+    if len(suites) > 1:
+        problems.append("the runs are of different suites: report each by itself")
+    for arm, group in groups.items():
+        if len({run.seed for run in group}) < len(group):
+            problems.append(f"two runs of {arm} have the same seed: give each once")
+    return groups, problems

@@ -214,7 +214,7 @@ def extinction_table(groups: Groups) -> Table | None:
     rows: dict[str, list[str]] = {"arm": [], "policy": [], "seeds": []}
     rows |= {told: [] for told in EXTINCTION.values()}
     for arm in ordered(list(groups)):
-        probes = [_newest_probe(run.run) for run in groups[arm]]
+        probes = [newest_probe(run.run) for run in groups[arm]]
         for level in sorted({level for probe in probes for level in probe}):
             found = [probe[level] for probe in probes if level in probe]
             rows["arm"].append(arm)
@@ -225,7 +225,7 @@ def extinction_table(groups: Groups) -> Table | None:
     return Table({name: cells for name, cells in rows.items()}) if rows["arm"] else None
 
 
-def _newest_probe(run: Run) -> dict[str, dict[str, float]]:
+def newest_probe(run: Run) -> dict[str, dict[str, float]]:
     """What each policy did in the extinction probe of the latest checkpoint."""
     probes = sorted(run.extinctions.values(), key=lambda values: values["checkpoint"]["step"])
     return probes[-1]["levels"] if probes else {}
