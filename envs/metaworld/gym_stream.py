@@ -17,6 +17,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 
+from envs.memory_tests.fork_streams import FORK_STREAMS
 from envs.metaworld.goals import without_settling
 from envs.metaworld.gym_task import TaskMaker
 from envs.metaworld.streams import make_stream
@@ -68,6 +69,8 @@ class StreamEnv(gym.Env[np.ndarray, np.ndarray]):
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
+        if stream in FORK_STREAMS:
+            raise ValueError(f"{stream} is of FORK trials: use Strata/FORK-joint or -reach-8")
         self.stream = make_stream(stream, tasks=tasks, cycles=cycles, phase_steps=phase_steps)
         if not 1 <= horizon <= MAX_HORIZON:
             raise ValueError(f"horizon must be from 1 to {MAX_HORIZON}, not {horizon}")
