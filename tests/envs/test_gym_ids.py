@@ -13,9 +13,9 @@ from gymnasium.envs.registration import load_env_creator
 
 import envs
 from envs import gym_ids
+from envs.memory_tests.fork_streams import FORK_STREAMS
 from envs.metaworld.goals import without_settling
 from envs.metaworld.gym_task import FastGym, TaskMaker
-from envs.memory_tests.fork_streams import FORK_STREAMS
 from envs.metaworld.streams import PRESETS
 from envs.viewing import gl
 from tests.envs.viewing.scenes import drawing
