@@ -13,10 +13,12 @@ from agents.acting.numpy_actor import STORE
 from agents.input_layout import INPUT_DIM
 from agents.rl2 import RL2Agent, actor_weights
 from envs.pool.pool import Policy, WorkerPool
+from envs.pool.shared_rollout import TrialBatch
 from envs.trials.practice import PARTS
 from envs.trials.success import share_in_success, steps_to_success
 from envs.trials.trial import Trial
 from train.algorithms.rollout import Rollout
+from train.learners.ranks import ALONE, Ranks
 
 
 def acting_policy(agent: RL2Agent, *, deterministic: bool = False, attempts: int = 0) -> Policy:
@@ -34,8 +36,9 @@ def collect(
     tasks: Sequence[str],
     lanes: int,
     stores: Tensor | None = None,
+    ranks: Ranks = ALONE,
 ) -> Rollout:
-    """Run `trials` in the pool's workers and return them as one rollout on the CPU.
+    """Run `trials` in the workers of all learners and return them as one rollout on the CPU.
 
     Args:
         pool: runs them.
@@ -44,14 +47,33 @@ def collect(
         tasks: all tasks, by whose order the learner knows each.
         lanes: see `WorkerPool.run`.
         stores: what each may recall of its lifetime (B, entry, number); None: nothing.
+        ranks: the learners, each of which runs its share.
 
     Raises:
         envs.pool.pool.WorkerError: a worker failed for good.
+        train.learners.ranks.RankError: a learner is gone.
     """
-    if stores is None:
-        return Rollout.from_batch(pool.run(trials, policy, lanes=lanes), trials, tasks)
-    batch = pool.run(trials, policy, lanes=lanes, stores={STORE: stores.numpy()})
-    return replace(Rollout.from_batch(batch, trials, tasks), stores=stores)
+    part = ranks.share(len(trials))
+    own = None if stores is None else {STORE: stores.numpy()}
+    batch = pool.run(trials, policy, lanes=lanes, stores=own, part=part)
+    rollout = Rollout.from_batch(_gathered(batch, len(trials), ranks), trials, tasks)
+    return rollout if stores is None else replace(rollout, stores=stores)
+
+
+def _gathered(batch: TrialBatch, trials: int, ranks: Ranks) -> TrialBatch:
+    """The parts of all learners side by side; they travel as one row of bytes a trial."""
+    if ranks.count == 1:
+        return batch
+    axes = {name: 0 if name == "targets" else 1 for name in vars(batch)}
+    parts = {n: np.ascontiguousarray(np.moveaxis(getattr(batch, n), axes[n], 0)) for n in axes}
+    rows = [part.view(np.uint8).reshape(len(part), -1) for part in parts.values()]
+    whole = ranks.gather(torch.from_numpy(np.concatenate(rows, axis=1)), trials).numpy()
+    columns = np.split(whole, np.cumsum([row.shape[1] for row in rows])[:-1], axis=1)
+    found = {
+        name: np.ascontiguousarray(data).view(part.dtype).reshape(trials, *part.shape[1:])
+        for (name, part), data in zip(parts.items(), columns, strict=True)
+    }
+    return TrialBatch(**{n: np.ascontiguousarray(np.moveaxis(found[n], 0, axes[n])) for n in axes})
 
 
 def success_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[str, float]:

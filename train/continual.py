@@ -22,12 +22,11 @@ from envs.pool.pool import WorkerPool
 from envs.trials.trial import Trial
 from train.algorithms.rollout import Rollout
 from train.collect import collect
-from train.loop import Iteration, crossed, iterate, run_lines, save, save_last
+from train.loop import Iteration, crossed, iterate, open_log, run_lines, save, save_last
 from train.run.config import stop
 from train.run.console import forgiving_console
-from train.run.log import RunLog
 from train.run.origin import Origin, command
-from train.run.program import refuse, run_program, started
+from train.run.program import refuse, run_program, say, started
 from train.run.retention_file import earlier_evaluations
 from train.run.retention_log import Evaluation, Record
 from train.run.rollback import Rollback
@@ -55,17 +54,15 @@ def train(
     the arms that use boundaries; evaluate all tasks where it is due; log, save. `earlier`
     evaluations are those of the run that is resumed.
     """
-    record = Record.open(config, stream, state.parameters, earlier)
-    resume_step = state.steps if resumed else None
-    total = stream.total_steps
-    log = RunLog(config.run_folder, total_steps=total, resume_step=resume_step, stop=stop_signal)
+    ranks, record = state.ranks, Record.open(config, stream, state.parameters, earlier)
+    log = open_log(config, state, stream.total_steps, stop_signal, resumed=resumed)
     rollback = Rollback(state.learner)
-    with log, WorkerPool(config.workers) as pool:
+    with log, WorkerPool(ranks.workers(config.workers or 1)) as pool:
         saved_at = state.steps if resumed else -1
-        if record.due(state.steps):
+        if ranks.any(ranks.first and record.due(state.steps)):  # the first has the record
             log.message(evaluating(config, stream, state.steps))
-            record.add(evaluate(pool, config, suite, stream, state), stored(state))
-        while state.steps < stream.total_steps and not stop_signal.requested:
+            keep(record, evaluate(pool, config, suite, stream, state), state)
+        while state.steps < stream.total_steps and not ranks.any(stop_signal.requested):
             began = time.perf_counter()
             phase = stream.phase_at(state.steps)
             if config.chosen_arm.tasks == "alone" and state.steps == phase.start:
@@ -73,10 +70,10 @@ def train(
                 rollback = Rollback(state.learner)
             done = iterate_phase(pool, config, suite, state, rollback, phase)
             learned, metrics = time.perf_counter(), done.metrics
-            if record.due(state.steps):
+            if ranks.any(ranks.first and record.due(state.steps)):
                 log.message(evaluating(config, stream, state.steps))
                 evaluation = evaluate(pool, config, suite, stream, state)
-                record.add(evaluation, stored(state))
+                keep(record, evaluation, state)
                 metrics |= evaluation.metrics(suite.tasks)
                 log.message(told(evaluation, stream))
             timing = {
@@ -134,7 +131,8 @@ def evaluate(
     policy = state.learner.policy()
 
     def run(some: Sequence[Trial]) -> Rollout:
-        return collect(pool, policy, some, tasks=suite.tasks, lanes=config.lanes)
+        shared = {"lanes": config.lanes, "ranks": state.ranks}
+        return collect(pool, policy, some, tasks=suite.tasks, **shared)
 
     told = None
     if config.agent.act == "posterior":  # the skill alone, in one attempt each
@@ -149,6 +147,12 @@ def told_once(trial: Trial) -> Trial:
     return dataclasses.replace(trial, practise=True, episodes=1, fork=fork)
 
 
+def keep(record: Record, evaluation: Evaluation, state: TrainState) -> None:
+    """Write an evaluation down; of several learners the first alone does."""
+    if state.ranks.first:
+        record.add(evaluation, stored(state))
+
+
 def stored(state: TrainState) -> int:
     """Numbers that long-term memory holds, slow policies included."""
     kept = {} if state.long_term is None else state.long_term.tensors()
@@ -159,6 +163,7 @@ def start_afresh(config: StreamConfig, suite: Suite, state: TrainState) -> None:
     """Forget everything but the counters: the next task is learnt alone, from initial weights."""
     fresh = initialise(config, suite)
     state.learner, state.long_term = fresh.learner, fresh.long_term
+    state.join(state.ranks)
 
 
 def scheduled(config: StreamConfig, phase: Phase, steps: int) -> float:
@@ -193,15 +198,16 @@ def run(config: StreamConfig, origin: Origin, stop_signal: StopSignal) -> bool:
         earlier = earlier_evaluations(origin, config)
     except RunError as error:
         stop([str(error)], "what it held cannot be measured again: restore it, or start a new run")
-    with started(config, suite, origin) as state:
-        print(banner(config, suite, stream, state), flush=True)
+    with started(config, suite, origin, PROGRAM) as state:
+        say(banner(config, suite, stream, state), origin)
         resumed = origin.saved is not None
         if not train(config, suite, stream, state, stop_signal, resumed=resumed, earlier=earlier):
             return False
-    print(
+    say(
         f"finished: {state.steps:,} steps in {config.run_folder}\n"
         f"metrics: {command('eval.continual', config.run_folder)}\n"
-        f"compare: {command('eval.report', config.run_folder, 'OTHER-RUNS', '--out', 'report')}"
+        f"compare: {command('eval.report', config.run_folder, 'OTHER-RUNS', '--out', 'report')}",
+        origin,
     )
     return True
 

@@ -21,9 +21,10 @@ from train.collect import (
 from train.run import checkpoint
 from train.run.checkpoint import CheckpointError
 from train.run.config import Config
-from train.run.log import RunLog
+from train.run.log import AnyLog, RunLog, Silence
 from train.run.printable import printable
 from train.run.rollback import Rollback
+from train.run.signals import StopSignal
 from train.run.state import TrainState
 
 
@@ -59,7 +60,8 @@ def iterate(
 ) -> Iteration:
     """Collect a batch of trials, update, renew the normaliser, consolidate.
 
-    An update that leaves a number that is not finite is undone, and not consolidated.
+    An update that leaves a number that is not finite is undone, and not consolidated. Learners that
+    share the run must agree on all that was learnt.
 
     Args:
         pool: runs the trials.
@@ -71,22 +73,11 @@ def iterate(
         progress: fraction of the learning-rate schedule gone.
     """
     began = time.perf_counter()
-    trials = suite.sample_trials(
-        config.trials_for(len(tasks)),
-        episodes=config.episodes,
-        horizon=config.horizon,
-        iteration=state.iteration,
-        seed=config.seed,
-        proposals=config.proposal_share,
-        vary=config.vary,
-        success=state.success_by_task if config.balance else None,
-    )
-    trials = state.with_recall(trials, config)
-    if config.agent.act == "posterior":
-        trials = practising(trials, config.practise)
+    trials = drawn(config, suite, state, len(tasks))
 
     def run(policy: Policy, few: Sequence[Trial]) -> Rollout:
-        return collect(pool, policy, few, tasks=tasks, lanes=config.lanes, stores=state.stores(few))
+        how = {"lanes": config.lanes, "stores": state.stores(few), "ranks": state.ranks}
+        return collect(pool, policy, few, tasks=tasks, **how)
 
     rollout = state.learner.collect(run, trials)
     collected = time.perf_counter()
@@ -103,13 +94,48 @@ def iterate(
     metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept
     state.iteration += 1
     state.steps += rollout.rewards.numel()
+    state.ranks.check_equal(state.tensors())
     learned = time.perf_counter()
     timing = {"collect_seconds": collected - began, "learn_seconds": learned - collected}
-    return Iteration(rollout, metrics, timing)
+    return Iteration(rollout, metrics, timing | state.ranks.timing())
 
 
-def save(config: Config, state: TrainState, log: RunLog) -> bool:
-    """Checkpoint; whether it was written. A failure is reported and the last good one is kept."""
+def drawn(config: Config, suite: Suite, state: TrainState, tasks: int) -> list[Trial]:
+    """The trials of the next iteration, the same whoever runs them."""
+    trials = suite.sample_trials(
+        config.trials_for(tasks),
+        episodes=config.episodes,
+        horizon=config.horizon,
+        iteration=state.iteration,
+        seed=config.seed,
+        proposals=config.proposal_share,
+        vary=config.vary,
+        success=state.success_by_task if config.balance else None,
+    )
+    trials = state.with_recall(trials, config)
+    return practising(trials, config.practise) if config.agent.act == "posterior" else trials
+
+
+def open_log(
+    config: Config, state: TrainState, total: int, stop: StopSignal, *, resumed: bool
+) -> AnyLog:
+    """The log of a run of `total` steps, which goes on from `state` if it is resumed.
+
+    Of several learners the first alone writes one. Raises OSError where it cannot be written.
+    """
+    if not state.ranks.first:
+        return Silence()
+    at = state.steps if resumed else None
+    return RunLog(config.run_folder, total_steps=total, resume_step=at, stop=stop)
+
+
+def save(config: Config, state: TrainState, log: AnyLog) -> bool:
+    """Checkpoint; whether it was written. A failure is reported and the last good one is kept.
+
+    Of several learners the first alone saves.
+    """
+    if not state.ranks.first:
+        return True
     best = state.best
     state.best = max(best, -1.0 if state.success is None else state.success)
     try:
@@ -124,7 +150,7 @@ def save(config: Config, state: TrainState, log: RunLog) -> bool:
     return True
 
 
-def save_last(config: Config, state: TrainState, log: RunLog, saved_at: int) -> None:
+def save_last(config: Config, state: TrainState, log: AnyLog, saved_at: int) -> None:
     """Checkpoint at the end of a session; raises CheckpointError if that cannot be done."""
     if state.steps > saved_at and not save(config, state, log):
         raise CheckpointError(f"the last {state.steps - max(saved_at, 0):,} steps are not saved")
@@ -134,6 +160,7 @@ def run_lines(config: Config, suite: Suite, state: TrainState) -> list[str]:
     """The lines of a program's first message that say who learns, how much at once, and where."""
     trials = config.trials_for(len(suite.tasks))
     steps = trials * config.episodes * config.horizon
+    shared = f" a machine, {config.learners} learners" if config.learners > 1 else ""
     source = config.init_from
     begun = [] if source is None else [f"  weights    begun as {printable(source)}"]
     return [
@@ -141,7 +168,7 @@ def run_lines(config: Config, suite: Suite, state: TrainState) -> list[str]:
         f"{learner_device(config.device)}, {config.threads} thread(s)",
         *begun,
         f"  iteration  {trials} trials × {config.episodes} episodes × {config.horizon} steps = "
-        f"{steps:,} steps, {config.workers} workers",
+        f"{steps:,} steps, {config.workers} workers{shared}",
         f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",
     ]
 

@@ -17,12 +17,12 @@ from envs.pool.pool import Policy, WorkerPool
 from envs.viewing.gl import GLError
 from envs.viewing.render import render_trials
 from train.collect import collect, success_metrics
-from train.loop import crossed, iterate, run_lines, save, save_last
+from train.loop import crossed, iterate, open_log, run_lines, save, save_last
 from train.run.config import Config, stop
 from train.run.console import forgiving_console
-from train.run.log import RunLog
+from train.run.log import AnyLog
 from train.run.origin import Origin, command
-from train.run.program import refuse, run_program, started
+from train.run.program import refuse, run_program, say, started
 from train.run.rollback import Rollback
 from train.run.signals import StopSignal
 from train.run.state import TrainState
@@ -43,14 +43,14 @@ def train(
         DivergedError: updates had to be undone several times in a row.
         CheckpointError: what was learnt last could not be saved.
         OSError: the log could not be written.
+        RankError: a learner that shares the run is gone.
     """
-    total = config.total_steps or 0
-    resume_step = state.steps if resumed else None
-    log = RunLog(config.run_folder, total_steps=total, resume_step=resume_step, stop=stop_signal)
+    total, ranks = config.total_steps or 0, state.ranks
+    log = open_log(config, state, total, stop_signal, resumed=resumed)
     rollback = Rollback(state.learner)
-    with log, WorkerPool(config.workers) as pool:
+    with log, WorkerPool(ranks.workers(config.workers or 1)) as pool:
         saved_at = state.steps if resumed else -1
-        while state.steps < total and not stop_signal.requested:
+        while state.steps < total and not ranks.any(stop_signal.requested):
             began = time.perf_counter()
             done = iterate(
                 pool,
@@ -66,7 +66,7 @@ def train(
             learned = time.perf_counter()
             if crossed(state.steps, done.steps, config.evaluate_every) and can_be_tested(suite):
                 metrics |= quick_evaluation(pool, config, suite, state)
-            if crossed(state.steps, done.steps, config.video_every):
+            if crossed(state.steps, done.steps, config.video_every) and ranks.first:
                 film(config, suite, state.learner.policy(), state.steps, log)
             timing = {
                 "steps_per_second": done.steps / (time.perf_counter() - began),
@@ -91,7 +91,8 @@ def quick_evaluation(
     """The cheap preset, of every test task."""
     trials = suite.evaluation_trials("test", **quick_shape(config, suite), seed=config.seed)
     tasks = tuple(suite.test)
-    rollout = collect(pool, state.learner.policy(), trials, tasks=tasks, lanes=config.lanes)
+    policy, ranks = state.learner.policy(), state.ranks
+    rollout = collect(pool, policy, trials, tasks=tasks, lanes=config.lanes, ranks=ranks)
     return success_metrics(rollout, tasks, "test")
 
 
@@ -102,7 +103,7 @@ def quick_shape(config: Config, suite: Suite) -> dict[str, int]:
     return {"goals": 40, "episodes": config.episodes, "horizon": config.horizon}
 
 
-def film(config: Config, suite: Suite, policy: Policy, step: int, log: RunLog) -> None:
+def film(config: Config, suite: Suite, policy: Policy, step: int, log: AnyLog) -> None:
     """Show one trial of each of up to six tasks in TensorBoard, held-out ones where there are."""
     split = "test" if suite.test else "train"
     trials = suite.evaluation_trials(
@@ -123,12 +124,12 @@ def run(config: Config, origin: Origin, stop_signal: StopSignal) -> bool:
     if problems := config.validate(len(suite.tasks)):
         stop(problems)
     config = config.resolved(len(suite.tasks))
-    with started(config, suite, origin) as state:
-        print(banner(config, suite, state), flush=True)
+    with started(config, suite, origin, PROGRAM) as state:
+        say(banner(config, suite, state), origin)
         resumed = origin.saved is not None
         if not train(config, suite, state, stop_signal, resumed=resumed):
             return False
-    print(last_words(config, suite, state.steps))
+    say(last_words(config, suite, state.steps), origin)
     return True
 
 

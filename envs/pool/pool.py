@@ -147,6 +147,7 @@ class WorkerPool:
         *,
         lanes: int,
         stores: Mapping[str, np.ndarray] | None = None,
+        part: slice | None = None,
     ) -> TrialBatch:
         """Run `trials`, all of the same length, in blocks of `lanes`, and wait for all of them.
 
@@ -160,9 +161,10 @@ class WorkerPool:
             lanes: trials of a block.
             stores: what each trial may recall, in the place of what all may: arrays (B, …) by the
                 names that they have among the weights.
+            part: the trials that are run, which have the bits that they have among all; None: all.
 
         Returns:
-            The batch, copied out of shared memory; column i is trial i.
+            The batch, copied out of shared memory; column i is trial i, of the part.
 
         Raises:
             WorkerError: a block failed `tries` times.
@@ -171,9 +173,10 @@ class WorkerPool:
         if any(trial.steps != steps for trial in trials):
             raise ValueError("all trials of one run need the same episodes and horizon")
         weights: Spec = [(n, str(w.dtype), w.shape) for n, w in policy.weights.items()]
-        own = {f"store.{name}": array for name, array in (stores or {}).items()}
+        part = part or slice(0, len(trials))
+        own = {f"store.{name}": array[part] for name, array in (stores or {}).items()}
         rows: Spec = [(name, str(array.dtype), array.shape) for name, array in own.items()]
-        shape = steps, len(trials), policy.input_width
+        shape = steps, part.stop - part.start, policy.input_width
         arrays = self.buffer.arrays([*weights, *rows, *TrialBatch.spec(*shape)])
         for name, value in (*policy.weights.items(), *own.items()):
             np.copyto(arrays[name], value)
@@ -187,11 +190,11 @@ class WorkerPool:
         blocks = [
             {
                 **common,
-                "column": piece.start,
+                "column": piece.start - part.start,
                 "place": (piece.start - first, block),
                 "trials": [trial.to_json() for trial in trials[piece]],
             }
-            for first, block, piece in pieces(len(trials), lanes, self.workers)
+            for first, block, piece in pieces(len(trials), lanes, self.workers, part)
         ]
         self._run_blocks(blocks)
         return TrialBatch(**{n: arrays[n].copy() for n in TrialBatch.__dataclass_fields__})

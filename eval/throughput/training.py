@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +15,11 @@ from envs.pool.pool import WorkerPool, available_cores
 from eval.throughput.rivals import Entry, Setup, missing
 from train.algorithms.ppo_config import PPOConfig
 from train.collect import collect
-from train.run.config import Config
+from train.loop import iterate
+from train.run.config import MAX_STEPS, Config
+from train.run.origin import Origin
+from train.run.program import started
+from train.run.rollback import Rollback
 from train.run.state import initialise
 
 
@@ -55,6 +62,21 @@ class RecurrentPPO:
         self._learner.get_env().close()  # type: ignore[union-attr]
 
 
+def our_config(setup: Setup, epochs: int, horizon: int = 250) -> Config:
+    """Our defaults but for epochs and trials of 2 episodes; an iteration has 2 × envs trials."""
+    config = Config(
+        suite="custom",
+        tasks=setup.suite.tasks,
+        seed=setup.seed,
+        trials=2 * setup.envs,  # as many as the tuned rival has environments: 40 on ML10
+        episodes=2,
+        horizon=horizon,
+        ppo=PPOConfig(epochs=epochs, kl_stop=1e5),  # all passes, as the rival makes
+        device="cpu",
+    )
+    return config.resolved(len(setup.suite.tasks))
+
+
 class OurTraining:
     """Our own loop at its defaults but for epochs and trials of 2 episodes; see `train.rl2.train`.
 
@@ -66,17 +88,7 @@ class OurTraining:
 
     def __init__(self, setup: Setup, *, epochs: int, horizon: int = 250) -> None:
         self._suite = setup.suite
-        config = Config(
-            suite="custom",
-            tasks=setup.suite.tasks,
-            seed=setup.seed,
-            trials=2 * setup.envs,  # as many as the tuned rival has environments: 40 on ML10
-            episodes=2,
-            horizon=horizon,
-            ppo=PPOConfig(epochs=epochs, kl_stop=1e5),  # all passes, as the rival makes
-            device="cpu",
-        )
-        self._config = config.resolved(len(setup.suite.tasks))
+        self._config = our_config(setup, epochs, horizon)
         self._state = initialise(self._config, setup.suite)
         self._pool = WorkerPool(self._config.workers)
 
@@ -105,6 +117,46 @@ class OurTraining:
         self._pool.close()
 
 
+class OurLearners:
+    """The same training, shared by one learner a core (docs/scaling.md).
+
+    Args:
+        setup: tasks and environments.
+        epochs: passes over each iteration's data.
+    """
+
+    def __init__(self, setup: Setup, *, epochs: int) -> None:
+        self._suite, self._open = setup.suite, ExitStack()
+        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
+        self._config = dataclasses.replace(
+            our_config(setup, epochs),
+            learners=available_cores(),
+            balance=False,
+            run=folder / "run",
+            total_steps=MAX_STEPS,
+            evaluate_every=0,
+        )
+        state = self._open.enter_context(started(self._config, setup.suite, Origin()))
+        workers = state.ranks.workers(self._config.workers or 1)
+        self._pool = self._open.enter_context(WorkerPool(workers))
+        self._state, self._rollback = state, Rollback(state.learner)
+
+    def run(self, steps: int) -> int:
+        """Collect and learn for at least `steps` steps, in whole iterations; returns how many."""
+        torch.set_num_threads(self._config.threads)
+        state, began = self._state, self._state.steps
+        while state.steps - began < steps:
+            state.ranks.any(False)  # the others go on, as `train.rl2` does
+            where = self._pool, self._config, self._suite, state, self._rollback
+            iterate(*where, tasks=self._suite.tasks, progress=state.steps / MAX_STEPS)
+        return state.steps - began
+
+    def close(self) -> None:
+        """End all learners and their workers."""
+        self._state.ranks.any(True)  # the others stop
+        self._open.close()
+
+
 # The best setting found on two cores: as many environments and as large minibatches as still help.
 _TUNED = {"n_steps": 128, "batch_size": 1280, "n_epochs": 5}
 
@@ -121,4 +173,9 @@ TRAINING: dict[str, Entry] = {
     ),
     "train-10": Entry("Strata training (10 epochs)", lambda setup: OurTraining(setup, epochs=10)),
     "train-5": Entry("Strata training (5 epochs)", lambda setup: OurTraining(setup, epochs=5)),
+    "train-5-learners": Entry(
+        "Strata training (5 epochs), --learners: one a core",
+        lambda setup: OurLearners(setup, epochs=5),
+        lambda: "" if available_cores() > 1 else "there is only one core",
+    ),
 }

@@ -50,3 +50,24 @@ def test_a_slurm_task_trains_its_run_and_goes_back_into_the_queue(
     assert "train.rl2 --resume-or-start" in started
     assert f"--run runs/ML10-{run}" in started
     assert queued == f"scontrol requeue 7_{task}"
+
+
+@pytest.mark.parametrize(("code", "further"), [(0, False), (1, False), (1, True)])
+def test_a_slurm_job_of_several_machines_goes_back_if_it_came_further(
+    tmp_path: Path, code: int, further: bool
+) -> None:
+    """Else a run that fails at once would be queued for ever."""
+    latest = "runs/ML10-short-seed1-shared/checkpoints/latest"
+    save = f"mkdir -p $(dirname {latest}); echo 1 > {latest}" if further else ":"
+    stand_ins = {"srun": f"{save}; exit {code}", "scontrol": "[ $1 = requeue ] || echo node1"}
+    for name, action in stand_ins.items():
+        (tmp_path / name).write_text(f'#!/bin/bash\necho {name} "$@" >> asked\n{action}\n')
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    facts = {**os.environ, "PATH": path, "SLURM_JOB_ID": "7", "SLURM_NNODES": "4"}
+    script = ["bash", str(ROOT / "examples" / "slurm_learners.sh")]
+    done = subprocess.run(script, cwd=tmp_path, env=facts, timeout=60)
+    asked = (tmp_path / "asked").read_text()
+    assert "--rdzv-endpoint node1:29500 -m train.rl2" in asked
+    assert ("scontrol requeue 7" in asked) == further
+    assert done.returncode == (0 if further else code)

@@ -18,6 +18,7 @@ from agents.rl2 import RL2Agent
 from envs.pool.pool import Policy
 from envs.trials.trial import Trial
 from train.algorithms.rollout import Rollout
+from train.learners.ranks import Ranks
 from train.long_term.contract import LongTerm
 
 Run = Callable[[Policy, Sequence[Trial]], Rollout]
@@ -87,6 +88,19 @@ class Learner(Protocol):
             KeyError, RuntimeError, ValueError: they are of another architecture.
         """
         ...
+
+
+@runtime_checkable
+class SharesGradients(Protocol):
+    """A `Learner` that computes only its share of each gradient where several share a run.
+
+    One without `ranks` learns on each of them from the whole rollout: the trials alone are shared.
+
+    Attributes:
+        ranks: the learners of the run; set from outside.
+    """
+
+    ranks: Ranks
 
 
 def learner_device(name: str) -> torch.device:

@@ -39,6 +39,7 @@ from train.algorithms.rollout import (
     step_discounts,
 )
 from train.collect import acting_policy
+from train.learners.ranks import ALONE, Ranks
 from train.long_term.contract import LongTerm, MinibatchView, add_capped, pull_gradient
 from train.run.config import Config
 from train.run.rollback import blame, warn_left_out
@@ -64,18 +65,30 @@ def policy_loss(
     old_log_std: Float[Tensor, " action"],
     batch: Batch,
     config: PPOConfig,
+    steps: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate minus entropy bonus, averaged over the real steps; pure.
+
+    Args:
+        mean: of the policy that learns.
+        log_std: of the same.
+        old_log_std: of the policy that acted; the rest of it is in the batch.
+        batch: what was done.
+        config: clip and entropy bonus.
+        steps: real steps of the whole minibatch if the batch is one learner's part of it: then the
+            parts' losses, and what is found, add up to those of the whole.
 
     Returns:
         The loss and its diagnostics: KL(old || new) in nats, clipped fraction, |ratio - 1|.
     """
-    weight = batch.mask / batch.mask.sum().clamp(min=1.0)
+    own = batch.mask.sum()
+    steps = (own if steps is None else steps).clamp(min=1.0)
+    weight, part = batch.mask / steps, own / steps
     log_ratio = gaussian_log_prob(batch.actions, mean, log_std) - batch.old_log_probs
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
     surrogate = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
-    entropy = gaussian_entropy(log_std)
+    entropy = gaussian_entropy(log_std) * part
     loss = -(surrogate * weight).sum() - config.entropy * entropy
     with torch.no_grad():
         kl = gaussian_kl(batch.old_mean, old_log_std, mean, log_std)
@@ -91,6 +104,9 @@ def policy_loss(
 class PPO:
     """Owns the optimiser; the modules are passed in and changed in place.
 
+    Where several learners share a run (`ranks`), each finds the memory of its share of the trials
+    and the gradient of its share of each minibatch; memories are gathered, gradients summed.
+
     Args:
         agent: policy to train.
         critic: its critic.
@@ -100,6 +116,7 @@ class PPO:
 
     def __init__(self, agent: RL2Agent, critic: Critic, belief: Belief, config: PPOConfig) -> None:
         self.agent, self.critic, self.belief, self.config = agent, critic, belief, config
+        self.ranks: Ranks = ALONE
         self.groups = (
             [w for w in (*agent.parameters(), *belief.parameters()) if w.requires_grad],
             list(critic.parameters()),
@@ -184,6 +201,7 @@ class PPO:
         inputs, task_ids = rollout.inputs.to(device), rollout.task_ids.to(device)
         actions, usable = rollout.actions.to(device), rollout.usable.to(device)
         hidden, starts = self._sweep(cut, inputs, rollout.recall, rollout.stores)
+        hidden = self.ranks.gather(hidden, cut.trials, dim=1)
         old_mean = self.agent.mean(hidden, inputs)
         old_log_std = self.agent.head.log_std().clone()
         critic_inputs = self._critic_inputs(rollout, inputs, hidden)
@@ -222,20 +240,27 @@ class PPO:
         stretches = {name: one.cut.cut(value) for name, value in vars(one.data.whole).items()}
         counted = one.targets() if self.config.belief and self.agent.belief is not None else None
         kls: list[float] = []
-        for number, index in enumerate(one.minibatches):
+        for number, whole in enumerate(one.minibatches):
+            index, mask = whole[self.ranks.share(len(whole))], stretches["mask"][:, whole]
             batch = Batch(**{name: value[:, index] for name, value in stretches.items()})
+            batch.mask.mul_(self.ranks.busy(len(whole)))
             outputs, _ = self.agent.unroll(batch.inputs, one.starts[index])
-            loss, found = self._loss(one.data, batch, outputs, one.cut.trials_of(index))
+            trials = one.cut.trials_of(index)
+            loss, found = self._loss(one.data, batch, outputs, trials, mask.sum())
             if counted is not None:
-                found["belief_loss"] = self._belief_loss(outputs, counted[:, index], batch.mask)
+                known = (mask * (counted[:, whole] >= 0)).sum()
+                read = counted[:, index]
+                found["belief_loss"] = self._belief_loss(outputs, read, batch.mask, known)
                 loss = loss + self.config.belief * found["belief_loss"]
             ratio_error = found.pop("ratio_error")
             if one.epoch == 0 and not kls:
-                metrics.once("first_ratio_error", ratio_error)
+                metrics.once("first_ratio_error", self.ranks.largest(ratio_error))
             pull = None
             if long_term is not None:
-                pull = long_term.loss(self._view(one, number, batch, outputs))
-            stepped = self._step(loss, pull, 0.0 if long_term is None else long_term.cap)
+                pull = long_term.loss(self._view(one, number, index, batch, outputs))
+                pull = None if pull is None else pull * (batch.mask.sum() / mask.sum())
+            cap = 0.0 if long_term is None else long_term.cap
+            stepped = self._step(loss, pull, cap, found)
             if stepped["skipped_steps"]:
                 left_out.append(blame(found, (self.agent, self.critic, self.belief)))
             else:
@@ -245,15 +270,19 @@ class PPO:
         return float(np.mean(kls)) if kls else 0.0
 
     def _loss(
-        self, data: _Data, batch: Batch, outputs: Unrolled, trials: Tensor
+        self, data: _Data, batch: Batch, outputs: Unrolled, trials: Tensor, steps: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """PPO's loss with those of the critic and of the belief, and all of them by name."""
+        """PPO's loss with those of the critic and of the belief, and all of them by name.
+
+        `steps` are the real ones of the whole minibatch, of which the batch may be a part.
+        """
         config, rollout = self.config, data.rollout
         device = batch.inputs.device
-        loss, found = policy_loss(outputs.mean, outputs.log_std, data.old_log_std, batch, config)
+        policy = outputs.mean, outputs.log_std, data.old_log_std
+        loss, found = policy_loss(*policy, batch, config, steps)
         ids = data.task_ids[trials].expand(len(batch.mask), -1)
         error = self.critic(batch.critic_inputs, ids) - batch.targets
-        weight = batch.mask / batch.mask.sum().clamp(min=1.0)
+        weight = batch.mask / steps.clamp(min=1.0)
         value_loss = (error.square() * weight).sum()
         loss = loss + config.value * value_loss
         if config.belief and self.agent.belief is None:
@@ -266,12 +295,17 @@ class PPO:
             loss = loss + config.kind * found["kind_loss"]
         return loss, found | {"loss": loss, "value_loss": value_loss}
 
-    def _belief_loss(self, outputs: Unrolled, targets: Tensor, mask: Tensor) -> Tensor:
-        """Cross-entropy of the hidden targets in nats, a mean over the steps that have one."""
+    def _belief_loss(
+        self, outputs: Unrolled, targets: Tensor, mask: Tensor, known: Tensor
+    ) -> Tensor:
+        """Cross-entropy of the hidden targets in nats, a mean over the steps that have one.
+
+        `known` is how many the whole minibatch has of them.
+        """
         assert self.agent.belief is not None
         entropy, _ = self.agent.belief.errors(outputs.hidden, targets.clamp(min=0))
         weight = mask * (targets >= 0)
-        return (entropy * weight).sum() / weight.sum().clamp(min=1.0)
+        return (entropy * weight).sum() / known.clamp(min=1.0)
 
     def _knew(self, rollout: Rollout, hidden: Tensor) -> dict[str, float]:
         """Accuracy of the belief when it is read, in trials that do not practise."""
@@ -281,9 +315,10 @@ class PPO:
         _, right = self.agent.belief.errors(read, targets.clamp(min=0).to(hidden.device))
         return {f"belief_right/{e + 1}": float(row.mean()) for e, row in enumerate(right)}
 
-    def _view(self, one: _Pass, number: int, batch: Batch, outputs: Unrolled) -> MinibatchView:
-        """A minibatch as long-term memory sees it."""
-        index = one.minibatches[number]
+    def _view(
+        self, one: _Pass, number: int, index: Tensor, batch: Batch, outputs: Unrolled
+    ) -> MinibatchView:
+        """This learner's part of a minibatch as long-term memory sees it."""
         return MinibatchView(
             agent=self.agent,
             inputs=batch.inputs,
@@ -313,14 +348,21 @@ class PPO:
         recall: Tensor | None = None,
         stores: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One pass over whole trials: the memory's outputs (T, B, H) and each stretch's start."""
-        states, outputs = [], []
-        state = self.agent.initial_state(cut.trials, recall, stores)
+        """One pass over whole trials: this learner's outputs of the memory, and all starts.
+
+        Returns:
+            The outputs (T, b, H) of its b trials, and each stretch's start, of all trials.
+        """
+        own = self.ranks.share(cut.trials)
+        states, outputs, inputs = [], [], inputs[:, own]
+        told = [None if known is None else known[own] for known in (recall, stores)]
+        state = self.agent.initial_state(inputs.shape[1], *told)
         for begin, end in cut.bounds:
             states.append(state)
             hidden, state = self.agent.remember(inputs[begin:end], state)
             outputs.append(hidden)
-        return torch.cat(outputs), torch.cat(states)
+        starts = self.ranks.gather(torch.stack(states), cut.trials, dim=1)
+        return torch.cat(outputs), starts.flatten(0, 1)
 
     def _critic_inputs(self, rollout: Rollout, inputs: Tensor, hidden: Tensor) -> Tensor:
         """The critic's inputs at every step, (T, B, …)."""
@@ -345,19 +387,25 @@ class PPO:
         return torch.cat((shown, aim), dim=-1).to(inputs.dtype)
 
     def _step(
-        self, loss: Tensor, pull: Tensor | None = None, cap: float = 0.0
+        self,
+        loss: Tensor,
+        pull: Tensor | None = None,
+        cap: float = 0.0,
+        found: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor | float]:
         """One optimiser step, unless a gradient is not finite: then nothing is changed.
 
         The gradient of `pull` is scaled down to at most `cap` times the norm of the agent's and its
-        readouts'.
+        readouts'. Gradients, and what was `found`, become the sums over all learners.
         """
         self.optimiser.zero_grad(set_to_none=True)
         pulled = {} if pull is None else pull_gradient(pull, self.groups[0])
         loss.backward()
-        found: dict[str, Tensor | float] = {}
+        told: dict[str, Any] = {} if pull is None else {"pull_loss": pull.detach()}
+        if self.ranks.count > 1:
+            self._sum_up(pulled, told, {} if found is None else found)
         if pull is not None:
-            found = {"pull_loss": pull, **add_capped(pulled, cap, self.groups[0])}
+            told |= add_capped(pulled, cap, self.groups[0])
         norms = [
             torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
             for group in self.groups
@@ -372,8 +420,19 @@ class PPO:
             "grad_norm": norms[0] if healthy else 0.0,
             "critic_grad_norm": norms[1] if healthy else 0.0,
             "skipped_steps": float(not healthy),
-            **found,
+            **told,
         }
+
+    def _sum_up(self, pulled: dict[Any, Tensor], *found: dict[str, Any]) -> None:
+        """Make all gradients, and what was found, the sums over all learners, in one message."""
+        weights = [w for group in self.groups for w in group if w.grad is not None]
+        kept = [(numbers, name) for numbers in (pulled, *found) for name in numbers]
+        parts = [*(w.grad for w in weights), *(numbers[name] for numbers, name in kept)]
+        sums = self.ranks.total(parts)
+        for weight, total in zip(weights, sums, strict=False):
+            weight.grad = total
+        for (numbers, name), total in zip(kept, sums[len(weights) :], strict=True):
+            numbers[name] = total
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Groups ``agent``, ``critic``, ``belief`` and ``optimiser``."""

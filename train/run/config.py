@@ -21,6 +21,7 @@ from envs.metaworld.task_env import MAX_HORIZON, TASKS
 from envs.pool.pool import available_cores
 from envs.pool.shared_rollout import worker_problems
 from train.algorithms.ppo_config import PPOConfig
+from train.learners.place import launched
 from train.long_term.arms import ARM_REGISTRY, Arm, network
 from train.long_term.config import MemoryConfig
 from train.run.command_line import spelt, spelt_suite
@@ -31,8 +32,8 @@ from train.run.verified_folder import replace_file
 
 HOW_IT_ENDS = frozenset({"total_steps", "ppo.final_learning_rate", "ppo.anneal"})
 CHANGEABLE = HOW_IT_ENDS | {
-    "workers", "threads", "device", "checkpoint_every", "evaluate_every", "video_every", "keep",
-    "track",
+    "learners", "workers", "threads", "device", "checkpoint_every", "evaluate_every", "video_every",
+    "keep", "track",
 }  # fmt: skip
 """Fields that may differ when a run is resumed: they do not change what is learnt up to a step,
 except HOW_IT_ENDS, which says how the learning rate does."""
@@ -49,6 +50,7 @@ BOUNDS = {
     "horizon": (1, MAX_HORIZON),
     "trials": (1, 10_000),
     "lanes": (1, 1000),
+    "learners": (1, 1024),
     "threads": (1, 1024),
     "checkpoint_every": (1, MAX_STEPS),
     "evaluate_every": (0, MAX_STEPS),
@@ -83,7 +85,10 @@ class Config:
     run: Path | None = None
     """Folder of the run; unset: runs/<suite>-<arm>-seed<seed>."""
     workers: int | None = None
-    """Worker processes; unset: one per available core."""
+    """Worker processes of a machine, dealt among its learners; unset: one per available core."""
+    learners: int = 1
+    """Learners that share the trials and each gradient, as processes of this machine; under
+    torchrun as many as it starts (docs/scaling.md)."""
     init_from: str | None = None
     """Start with the weights of a trained agent: its run folder, or one checkpoint in it. All else
     is new: optimiser, critic, slower memories and log."""
@@ -181,6 +186,12 @@ class Config:
         return name + ("" if usual else "-" + self.agent.core.rpartition(":")[2])
 
     @property
+    def shared_by(self) -> int:
+        """How many learners share the run: as many as torchrun has started, if it has."""
+        place = launched()
+        return self.learners if place is None else place.count
+
+    @property
     def run_folder(self) -> Path:
         """Where this run is written."""
         name = f"{self.task if self.suite == 'ML1' else self.suite}-{self.label}-seed{self.seed}"
@@ -249,6 +260,11 @@ class Config:
             )
         if not 0 <= self.missing < 1:
             found.append(f"--missing must be 0 or more and less than 1, not {self.missing}")
+        if tasks and self.shared_by > self.trials_for(tasks):
+            found.append(
+                f"{self.shared_by} learners cannot share {self.trials_for(tasks)} trials: lower "
+                "--learners or raise --trials"
+            )
         found += self._arm_problems() + self._lifetime_problems()
         return found + tracker_problems(self.track) + self._target_problems()
 
@@ -327,6 +343,7 @@ class Config:
             trials=self.trials_for(tasks),
             proposals=self.proposal_share,
             workers=self.workers or available_cores(),
+            learners=self.shared_by,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -195,6 +195,31 @@ class RunLog:
             warnings.warn(f"tracking stops ({error}); {METRICS} goes on", stacklevel=3)
 
 
+class Silence:
+    """The log of a learner that is not the first one of its run: it keeps nothing."""
+
+    def write(self, step: int, metrics: Mapping[str, float], timing: Mapping[str, float]) -> None:
+        """See `RunLog.write`."""
+
+    def sync(self) -> None:
+        """See `RunLog.sync`."""
+
+    def video(self, step: int, tag: str, frames: npt.NDArray[np.uint8], fps: float = 20.0) -> None:
+        """See `RunLog.video`."""
+
+    def message(self, text: str) -> None:
+        """See `RunLog.message`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+AnyLog = RunLog | Silence
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl` in order, each with "step"; a torn last line is left out.
 

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 import tyro
 
 from memory.cores.registry import CoreError, import_core
+from train.learners.ranks import Ranks
 from train.run import checkpoint, run_folder
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read, read_some
@@ -59,11 +60,13 @@ class Origin:
         saved: the checkpoint to continue; None: training starts from nothing.
         home: the run folder that `saved` belongs to; None: it lies somewhere by itself.
         begun: without `saved`, whether the folder holds the same run, started and not saved.
+        ranks: of a learner that is not the first one of its run: `saved` is what it was told.
     """
 
     saved: Checkpoint | None = None
     home: Path | None = None
     begun: bool = False
+    ranks: Ranks | None = None
 
     def stays(self, folder: Path) -> bool:
         """Whether the run goes on in the folder that it was in."""
@@ -137,14 +140,15 @@ def _read(argv: Sequence[str], default: _Kind, program: str) -> _Kind:
         config=flat,
         description=f"{type(default).__doc__} Those of the run that most people need stand first.",
     )
-    if any(argument.split("=")[0] == "--core" for argument in argv):
-        _import_core(line.run.agent.core)  # no name in a file: that may be a stranger's
+    import_typed_core(argv, line.run.agent.core)
     return line.run.spelt()
 
 
-def _import_core(name: str) -> None:
+def import_typed_core(argv: Sequence[str], name: str) -> None:
+    """Import the core `name` if `argv` names a core: one in a file may be a stranger's."""
+    typed = any(argument.split("=")[0] == "--core" for argument in argv)
     try:
-        if ":" in name:  # `Config.validate` tells of the others, with everything else
+        if typed and ":" in name:  # `Config.validate` tells of the others, with everything else
             import_core(name)
     except CoreError as error:
         stop([f"--core {name}: {error}"])

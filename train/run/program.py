@@ -17,6 +17,8 @@ from envs.pool.pool import WorkerError
 from envs.viewing.gl import GLError, backend
 from memory.cores.registry import CoreError
 from train.algorithms.registry import ALGORITHMS
+from train.learners.place import launched
+from train.learners.ranks import RankError
 from train.long_term.arms import ARM_REGISTRY
 from train.run import checkpoint, run_folder
 from train.run.checkpoint import CheckpointError, environment_difference
@@ -24,6 +26,7 @@ from train.run.config import Config, stop
 from train.run.input_error import exits_on_bad_input
 from train.run.origin import Origin, command, parse
 from train.run.rollback import DivergedError
+from train.run.sharing import end, follow, shared
 from train.run.signals import INTERRUPTED, StopSignal
 from train.run.state import TrainState, check_fit, initialise
 
@@ -49,26 +52,39 @@ def run_program(
     Returns:
         0 finished, 1 failed, 75 interrupted and resumable; bad input ends with 2.
     """
+    place = launched()
+    first = place is None or place.rank == 0  # of several learners the first alone tells the user
     with StopSignal() as stop_signal:
         config = None
         try:
             argv = sys.argv[1:] if argv is None else argv
             if problems := [p for parts in REGISTRIES for p in parts.import_typed(argv)]:
                 stop(problems)
+            if place is not None and not first:
+                return 0 if follow(place, argv, kind, program, run, stop_signal) else INTERRUPTED
             config, origin = parse(argv, kind, program)
             if run(config, origin, stop_signal):
                 return 0
         except (WorkerError, DivergedError, CheckpointError, CoreError, OSError) as error:
-            print(f"error: {error}\n{_how_to_go_on(config, program)}", file=sys.stderr)
+            if first:
+                print(f"error: {error}\n{_how_to_go_on(config, program)}", file=sys.stderr)
             return 1
+        except RankError as error:
+            end(error, _how_to_go_on(config, program))
         except KeyboardInterrupt:
             pass
-        print(f"interrupted; {_how_to_go_on(config, program)}")
+        if first:
+            print(f"interrupted; {_how_to_go_on(config, program)}")
         return INTERRUPTED
 
 
 def refuse(config: Config, origin: Origin, program: str) -> None:
-    """End with exit code 2 if this run cannot start here, naming everything that is wrong."""
+    """End with exit code 2 if this run cannot start here, naming everything that is wrong.
+
+    A learner that is not the first one of its run is told what has been found right.
+    """
+    if origin.ranks is not None:
+        return
     problems = config.validate() + ALGORITHMS.problems(config.algorithm)
     problems += checkpoint.check_run_folder(config.run_folder)
     if config.device == "cuda" and not torch.cuda.is_available():
@@ -83,19 +99,36 @@ def refuse(config: Config, origin: Origin, program: str) -> None:
         stop(problems)
 
 
+def say(text: str, origin: Origin) -> None:
+    """Tell the user; of several learners the first alone does."""
+    if origin.ranks is None:
+        print(text, flush=True)
+
+
 @contextmanager
-def started(config: Config, suite: Suite, origin: Origin) -> Iterator[TrainState]:
+def started(
+    config: Config, suite: Suite, origin: Origin, program: str = "train.rl2"
+) -> Iterator[TrainState]:
     """The learner, new or restored, in a run folder that is this process's until the body ends.
 
-    Raises InputError where the checkpoint does not fit or the folder is not to be written.
+    Where several share the run, they begin and end together, and the first has the folder.
+
+    Raises:
+        InputError: the checkpoint does not fit, or the folder is not to be written.
+        RankError: a learner is gone.
     """
     state, stays = _learner(config, suite, origin), origin.stays(config.run_folder)
+    if origin.ranks is not None:
+        state.join(origin.ranks)
+        yield state
+        return
     with run_folder.claimed(config, origin.home, new=not stays):
         if origin.saved is not None and not stays:
             if origin.home is not None:
                 _carry_best(origin.home, config.run_folder, state.steps)
             state.save(config)  # so that the new run can be resumed from its first moment
-        yield state
+        with shared(config, state, program, lambda: _how_to_go_on(config, program)):
+            yield state
 
 
 def _carry_best(home: Path, folder: Path, steps: int) -> None:
@@ -115,6 +148,12 @@ def _learner(config: Config, suite: Suite, origin: Origin) -> TrainState:
         state.restore(origin.saved)
     except CheckpointError as error:
         stop([str(error)])
+    if origin.ranks is not None:
+        return state
+    before = origin.saved.config.get("learners", 1)
+    if before != config.learners:
+        text = f"the run had {before} learner(s) and now has {config.learners}"
+        warnings.warn(f"resuming will not be bit-exact: {text}", stacklevel=1)
     for change in environment_difference(
         origin.saved.manifest, threads=str(torch.get_num_threads())
     ):

@@ -24,9 +24,10 @@ from envs.trials.trial import Trial
 from memory.cascade import chosen
 from memory.cores.registry import CoreError
 from memory.restored import check_tensors, number, whole
-from train.algorithms.learner import Learner
+from train.algorithms.learner import Learner, SharesGradients
 from train.algorithms.registry import ALGORITHMS
 from train.algorithms.rollout import Rollout
+from train.learners.ranks import ALONE, Ranks
 from train.long_term.contract import LongTerm
 from train.long_term.episodic import with_recall
 from train.long_term.level import LevelSetting
@@ -53,6 +54,7 @@ class TrainState:
         success: exponentially smoothed training success.
         success_by_task: the same of each task, by which trials are dealt.
         long_term: what keeps old knowledge, in the arms that have it.
+        ranks: the learners that share the run.
     """
 
     learner: Learner
@@ -62,6 +64,7 @@ class TrainState:
     success: float | None = None
     success_by_task: dict[str, float] = field(default_factory=dict)
     long_term: LongTerm | None = None
+    ranks: Ranks = ALONE
 
     @property
     def agent(self) -> RL2Agent:
@@ -108,25 +111,36 @@ class TrainState:
                 before = self.success_by_task.get(task)
                 self.success_by_task[task] = _smoothed(before, value, TASK_SMOOTHING)
 
+    def join(self, ranks: Ranks) -> None:
+        """Share the run from now on; an algorithm that can share its gradients is told so."""
+        self.ranks = ranks
+        if isinstance(self.learner, SharesGradients):
+            self.learner.ranks = ranks
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All that is learnt and kept, in named groups; live, not copies."""
+        kept = {} if self.long_term is None else self.long_term.tensors()
+        return {**self.learner.tensors(), **({"long_term": kept} if kept else {})}
+
+    def counters(self) -> dict[str, Any]:
+        """All else, as JSON values."""
+        return {
+            "iteration": self.iteration,
+            "steps": self.steps,
+            "best": self.best,
+            "success": self.success,
+            "success_by_task": self.success_by_task,
+            "long_term": None if self.long_term is None else self.long_term.state(),
+            "network": dataclasses.asdict(self.agent.config),
+        }
+
     def save(self, config: Config) -> Path:
         """Write a checkpoint into the run folder. Raises CheckpointError if it cannot."""
-        kept = {} if self.long_term is None else self.long_term.tensors()
         return checkpoint.save(
             config.run_folder / "checkpoints",
             self.steps,
-            tensors={
-                **self.learner.tensors(),
-                **({"long_term": kept} if kept else {}),
-            },
-            state={
-                "iteration": self.iteration,
-                "steps": self.steps,
-                "best": self.best,
-                "success": self.success,
-                "success_by_task": self.success_by_task,
-                "long_term": None if self.long_term is None else self.long_term.state(),
-                "network": dataclasses.asdict(self.agent.config),
-            },
+            tensors=self.tensors(),
+            state=self.counters(),
             config=config.to_json(),
             run=identity(config.run_folder),
             keep=config.keep,

@@ -48,3 +48,26 @@ def test_a_piece_has_the_bits_of_its_block(make_pool, lone) -> None:
     assert {piece.stop - piece.start for _, _, piece in pieces(7, 7, 3)} == {2, 3}
     whole = lone.run(trials, policy, lanes=7)
     assert_same(make_pool(3).run(trials, policy, lanes=7), whole)
+
+
+@pytest.mark.parametrize(("lanes", "workers"), [(10, 1), (10, 3), (3, 2)])
+def test_parts_are_dealt_in_the_blocks_of_the_whole(lanes: int, workers: int) -> None:
+    """Learners deal their shares of the trials each by itself."""
+    for part in (slice(0, 14), slice(14, 27), slice(27, 40)):
+        plan = pieces(40, lanes, workers, part)
+        dealt = [i for _, _, piece in plan for i in range(piece.start, piece.stop)]
+        assert dealt == list(range(part.start, part.stop))
+        assert all(first % lanes == 0 for first, _, _ in plan)
+        assert all(first <= p.start < p.stop <= first + count for first, count, p in plan)
+
+
+def test_a_part_has_the_bits_that_it_has_in_the_whole(lone) -> None:
+    torch.manual_seed(1)
+    weights = actor_weights(RL2Agent(AgentConfig()))
+    policy = Policy("agent", "gru", {name: weight.numpy() for name, weight in weights.items()})
+    trials = make_trials(5, horizon=4)
+    whole = lone.run(trials, policy, lanes=3)
+    part = lone.run(trials, policy, lanes=3, part=slice(2, 5))
+    for name, array in vars(part).items():
+        among = getattr(whole, name)
+        assert (array == (among[2:5] if name == "targets" else among[:, 2:5])).all(), name

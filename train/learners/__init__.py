@@ -1,0 +1,1 @@
+"""Several learners that share one run: who they are, what they exchange, what ends them."""
