@@ -66,8 +66,9 @@ class Elsewhere:
 
     def make_suite(self, seed: int, train_goals: int, *, missing: float = 0.0) -> Suite:
         """The suite, with goals of the run's seed. Raises SuiteError where there is none."""
-        sizes = {"seed": seed, "train_goals": train_goals, "missing": missing}
-        return make_suite(self.name, **self._tasks, **sizes)
+        return make_suite(
+            self.name, **self._tasks, seed=seed, train_goals=train_goals, missing=missing
+        )
 
     @property
     def _tasks(self) -> dict:
