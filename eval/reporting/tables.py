@@ -200,10 +200,10 @@ def leak_table(groups: Groups) -> Table:
     return Table(
         {
             "arm": arms,
-            "first attempts right": [number(check.share, "{:.3f}") for check in found],
+            "right if committed": [number(check.share, "{:.3f}") for check in found],
             "chance": [number(check.bound, "{:.3f}") for check in found],
             "chance + 3 standard errors": [number(check.most, "{:.3f}") for check in found],
-            "different trials": [f"{check.trials:,}" for check in found],
+            "trials": [f"{check.trials:,}" for check in found],
             "leak": ["YES" if check.leaks else "no" for check in found],
         }
     )

@@ -90,11 +90,6 @@ def memory_index(points: ForkPoints) -> Float[np.ndarray, "point part"]:
     return (points.right[..., 1:].mean(axis=(2, 3)) - chance) / (1 - chance)
 
 
-def first_attempts(points: ForkPoints) -> Float[np.ndarray, "point part"]:
-    """Success in the first attempt, which no agent can have above chance in the mean."""
-    return points.right[..., 0].mean(axis=2)
-
-
 def at_the_end(measure: Measure) -> Measure:
     """`measure` of each part at the end of the stream."""
     return lambda points: measure(points)[points.ends][-1]
@@ -142,7 +137,7 @@ class LeakCheck:
     """First attempts of some runs against what is possible without a leak.
 
     Attributes:
-        share: mean success of first attempts, over all evaluations of all runs.
+        share: of first attempts that committed, the right ones, over all evaluations of all runs.
         trials: different trials among them; evaluations of one run share theirs.
         bound: chance, 1 / the number of targets that ever count where one is.
     """
@@ -154,7 +149,7 @@ class LeakCheck:
     @property
     def most(self) -> float:
         """Three standard errors above chance."""
-        return self.bound + 3 * math.sqrt(self.bound * (1 - self.bound) / self.trials)
+        return self.bound + 3 * math.sqrt(self.bound * (1 - self.bound) / max(self.trials, 1))
 
     @property
     def leaks(self) -> bool:
@@ -163,7 +158,14 @@ class LeakCheck:
 
 
 def leak_check(runs: Sequence[ForkPoints], counted: int) -> LeakCheck:
-    """All first attempts of `runs`; `counted` targets can count where nothing tells them apart."""
-    means = [float(first_attempts(run).mean()) for run in runs]
-    trials = sum(run.choices.shape[1] * run.choices.shape[2] for run in runs)
-    return LeakCheck(float(np.mean(means)), trials, 1 / counted)
+    """First attempts of `runs` that committed; whether one does cannot hang on what counts.
+
+    Args:
+        runs: of one arm.
+        counted: targets that can count where nothing tells them apart.
+    """
+    made = [run.choices[..., 0] != UNCOMMITTED for run in runs]
+    right = sum(int(run.right[..., 0].sum()) for run in runs)
+    commits = sum(int(found.sum()) for found in made)
+    trials = sum(int(found.any(axis=0).sum()) for found in made)
+    return LeakCheck(right / commits if commits else 0.0, trials, 1 / counted)

@@ -11,7 +11,6 @@ from eval.streams.fork_retention import (
     FORK_METRICS,
     ForkPoints,
     finding_out,
-    first_attempts,
     leak_check,
     memory_index,
 )
@@ -99,4 +98,9 @@ def test_what_was_lost_is_told_apart(by_hand, name: str, expected: tuple[float, 
 
 def test_of_none_that_committed_nothing_is_known(by_hand) -> None:
     assert np.isnan(finding_out(by_hand)[0]).all()
-    assert first_attempts(by_hand)[1].tolist() == [0.5, 0]
+
+
+def test_first_attempts_that_committed_are_counted_by_trial(by_hand) -> None:
+    """Learnt 0 1 of one part; at the end 0 of it and 0 1 of the other: 2 of 5, of four trials."""
+    check = leak_check([by_hand], 2)
+    assert (check.share, check.trials) == (0.4, 4)
