@@ -138,7 +138,7 @@ def _read(argv: Sequence[str], default: _Kind, program: str) -> _Kind:
         program,
         default=Line(Start(), default),
         config=flat,
-        description=f"{type(default).__doc__} Those of the run that most people need stand first.",
+        description=f"{type(default).__doc__} The options that most people need stand first.",
     )
     import_typed_core(argv, line.run.agent.core)
     return line.run.spelt()
