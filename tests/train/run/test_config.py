@@ -48,8 +48,8 @@ def test_resolving_fills_in_every_default() -> None:
     assert config.run == Path("runs/ML10-short-seed1")
     assert [name for name, value in config.to_json().items() if value is None] == [
         "task",
-        "init_from",
         "run",
+        "init_from",
     ]
     assert config.resolved(10) == config
     given = dataclasses.replace(RICH, total_steps=7, proposals=0.25)
