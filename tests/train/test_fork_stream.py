@@ -9,17 +9,20 @@ import pytest
 from envs.memory_tests.fork_streams import PAIRS, of_part, stream_settings
 from envs.metaworld.streams import evaluation_trials, make_stream, only
 from eval import extinction
+from train import rl2
 from train.continual import main
 from train.run.origin import parse
 from train.run.retention_log import Evaluation
 from train.run.stream_config import StreamConfig
 
+SHAPE = [
+    *("--train-goals", "4", "--trials", "2", "--lanes", "2", "--episodes", "2", "--horizon", "12"),
+    *("--hidden", "8", "--encoder", "8", "--critic", "8", "--bptt", "24", "--minibatches", "1"),
+    *("--epochs", "1", "--device", "cpu", "--workers", "1", "--checkpoint-every", "1000"),
+]
+STREAM = ["--cycles", "1", "--phase-steps", "48", "--eval-goals", "2", "--eval-episodes", "2"]
 TINY = [
-    *("--suite", "STREAM-FORK-reach", "--tasks", "sites-1-2", "sites-3-4", "--cycles", "1"),
-    *("--phase-steps", "48", "--train-goals", "4", "--trials", "2", "--lanes", "2"),
-    *("--episodes", "2", "--horizon", "12", "--hidden", "8", "--encoder", "8", "--critic", "8"),
-    *("--bptt", "24", "--minibatches", "1", "--epochs", "1", "--device", "cpu", "--workers", "1"),
-    *("--eval-goals", "2", "--eval-episodes", "2", "--checkpoint-every", "1000"),
+    *("--suite", "STREAM-FORK-reach", "--tasks", "sites-1-2", "sites-3-4", *SHAPE, *STREAM),
     *("--arm", "cascade+replay", "--replay-from", "all"),
 ]
 
@@ -61,6 +64,18 @@ def test_every_policy_is_probed(finished, capsys) -> None:
     assert found["recency"] == [1, 1, 0, 0, 2, 2, 2, 2]
     assert list(found["levels"]) == ["1", "2", "3"]
     assert np.array(found["levels"]["3"]["order"]).shape == (2, 8)
+
+
+def test_eras_go_on_with_a_trained_agent(tmp_path) -> None:
+    """Of an arm with more in it: its slow policies and its episodic memory begin with the agent."""
+    trained, eras = str(tmp_path / "trained"), tmp_path / "eras"
+    of_agent = ["--suite", "FORK-reach-8", *SHAPE, "--total-steps", "48", "--evaluate-every", "0"]
+    assert rl2.main([*of_agent, "--run", trained]) == 0
+    command = ["--suite", "ERAS", "--init-from", trained, "--arm", "hierarchical", *SHAPE, *STREAM]
+    assert main([*command, "--run", str(eras)]) == 0
+    record = json.loads((eras / "results" / "retention.json").read_bytes())
+    assert record["complete"]
+    assert record["stream"]["phases"] == list(PAIRS)
 
 
 def test_the_probe_refuses_what_has_no_eras(finished, capsys) -> None:
