@@ -117,7 +117,8 @@ def measure_lesions(
                 "success": (outcomes.choices == outcomes.targets).mean(axis=0).tolist(),
                 "committed": (outcomes.choices >= 0).mean(axis=0).tolist(),
             }
-    return {"benchmark": "FORK", "found": found}
+    benchmark = "STREAM-FORK" if patient.config.in_phases else "FORK"
+    return {"benchmark": benchmark, "found": found}
 
 
 def scores(outcomes: ForkOutcomes, suite: Suite) -> np.ndarray:
