@@ -22,7 +22,7 @@ before=$(saved)
 
 srun torchrun --nnodes "$SLURM_NNODES" --nproc-per-node "${LEARNERS:-4}" --max-restarts 10 \
     --rdzv-backend c10d --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$first:29500" \
-    -m train.rl2 --suite ML10 --trials 640 --run "$run" --resume-or-start ${STRATA_FLAGS:-}
+    -m -- train.rl2 --suite ML10 --trials 640 --run "$run" --resume-or-start ${STRATA_FLAGS:-}
 code=$?
 if [ $code -ne 0 ] && [ "$(saved)" != "$before" ]; then # it came further: go on
     scontrol requeue "$SLURM_JOB_ID"

@@ -68,6 +68,6 @@ def test_a_slurm_job_of_several_machines_goes_back_if_it_came_further(
     script = ["bash", str(ROOT / "examples" / "slurm_learners.sh")]
     done = subprocess.run(script, cwd=tmp_path, env=facts, timeout=60)
     asked = (tmp_path / "asked").read_text()
-    assert "--rdzv-endpoint node1:29500 -m train.rl2" in asked
+    assert "--rdzv-endpoint node1:29500 -m -- train.rl2" in asked
     assert ("scontrol requeue 7" in asked) == further
     assert done.returncode == (0 if further else code)

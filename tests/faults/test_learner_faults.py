@@ -165,7 +165,7 @@ def test_a_run_goes_on_bit_for_bit_and_on_another_number(tmp_path: Path) -> None
 def test_torchrun_starts_a_killed_run_anew_from_its_checkpoint(tmp_path: Path) -> None:
     run, total = tmp_path / "run", 40 * PER_ITERATION
     arguments = ["--nnodes", "1", "--nproc-per-node", "2", "--max-restarts", "2"]
-    arguments += ["-m", "train.rl2", *TINY, "--total-steps", str(total), "--run", "run"]
+    arguments += ["-m", "--", "train.rl2", *TINY, "--total-steps", str(total), "--run", "run"]
     module = "torch.distributed.run"
     program = start(*arguments, "--resume-or-start", cwd=tmp_path, module=module)
     wait_for_lines(run, 2, program)

@@ -25,6 +25,7 @@ from train.learners.watch import Watch
 _COMING = 300.0  # seconds that learners may take to come, on however busy a machine
 _PATIENCE = timedelta(minutes=30)  # of one collective; `Watch` is much faster
 _STORE = timedelta(seconds=10)  # of one question to the store
+_QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # our own message says who is gone
 _GOING = 20.0  # seconds that a child may take to end after the last word
 
 
@@ -102,7 +103,7 @@ def _start(place: Place, program: str, arguments: Sequence[str]) -> subprocess.P
         return subprocess.Popen(
             [sys.executable, "-m", program, *arguments],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **place.environment(), "PYTHONPATH": search},
+            env={**_QUIET, **os.environ, **place.environment(), "PYTHONPATH": search},
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)

@@ -18,7 +18,7 @@ from train.learners.place import Place, launched
 from train.learners.ranks import ALONE, RankError
 from train.run.checkpoint import Checkpoint
 from train.run.config import Config
-from train.run.origin import Origin, import_typed_core
+from train.run.origin import Origin, command, import_typed_core
 from train.run.signals import StopSignal
 from train.run.state import TrainState
 
@@ -78,18 +78,23 @@ def follow(
         stop_signal: asks all learners to stop.
 
     Returns:
-        Whether the run is finished.
-
-    Raises:
-        RankError: a learner is gone.
+        Whether the run is finished. Where a learner is gone, the process ends.
     """
     from train.learners.meeting import joined
 
-    text = f"resume: python -m {program} --resume RUN, with the run folder of the first learner"
-    with joined(place, lambda: text) as ranks:
-        config, saved = _heard(ranks.pass_on(), kind)
-        import_typed_core(argv, config.agent.core)
-        return run(config, Origin(saved, ranks=ranks), stop_signal)
+    folder = Path("RUN")  # until it is told
+
+    def farewell() -> str:
+        return f"resume: {command(program, '--resume', folder)}"
+
+    try:
+        with joined(place, farewell) as ranks:
+            config, saved = _heard(ranks.pass_on(), kind)
+            folder = config.run_folder
+            import_typed_core(argv, config.agent.core)
+            return run(config, Origin(saved, ranks=ranks), stop_signal)
+    except RankError as error:
+        end(error, farewell())
 
 
 def _own_parts(config: Config) -> list[str]:
