@@ -101,7 +101,7 @@ def along_training(groups: Groups) -> Figure:
     for axis, title in zip(axes, [*(t for _, t in MEASURES), "CKA with the last"], strict=True):
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("environment steps (millions)", fontsize=8)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.05 * max(axis.get_ylim()[1], 1e-6))
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     axes[0].legend(frameon=False, fontsize=8)

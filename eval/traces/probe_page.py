@@ -91,7 +91,10 @@ def over_time(groups: Groups) -> Figure:
             axis.spines[["top", "right"]].set_visible(False)
         axes[row, 0].set_ylabel("accuracy")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
+    columns = 2 * len(names)  # so that it is no wider than the panels
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8
+    )
     return figure
 
 
