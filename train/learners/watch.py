@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from train.learners.ranks import RankError
 from train.run.signals import INTERRUPTED
@@ -140,7 +140,7 @@ class Watch:
         return RankError(f"{self._names[rank]} {how}", speaks=self._rank == speaker)
 
 
-def leave(error: RankError, farewell: str) -> None:
+def leave(error: RankError, farewell: str) -> NoReturn:
     """End the process now: messages to a learner that hangs would hold the interpreter back."""
     if error.speaks:
         print(f"error: {error}\n{farewell}", file=sys.stderr)

@@ -49,7 +49,7 @@ def updated(
 )
 def test_learners_together_learn_what_one_learns(make_learner, act, arm, learners) -> None:
     """With 12 there are more learners than trials, and than rows of a minibatch."""
-    alone, told = updated(*new(make_learner, arm), arm, act)
+    alone, told = updated(new(make_learner, arm)[0], arm, act)
     made = new(make_learner, arm, learners)
     found = together(learners, lambda ranks: updated(made[ranks.rank], arm, act, ranks))
     for weights, metrics in found:
@@ -65,7 +65,7 @@ def test_learners_together_learn_what_one_learns(make_learner, act, arm, learner
 
 def test_a_share_that_is_left_out_would_show(make_learner, act, monkeypatch) -> None:
     """The comparison above can fail: without one learner's gradients the weights are others."""
-    alone, _ = updated(*new(make_learner, "short"), "short", act)
+    alone, _ = updated(new(make_learner, "short")[0], "short", act)
     made = new(make_learner, "short", 2)
 
     def work(ranks: Any) -> dict[str, torch.Tensor]:

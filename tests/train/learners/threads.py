@@ -40,7 +40,7 @@ class ThreadRanks(Ranks):
 
     def total(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         parts = self._table.all(self.rank, [tensor.detach().clone() for tensor in tensors])
-        return [sum(same[1:], same[0].clone()) for same in zip(*parts, strict=True)]
+        return [torch.stack(same).sum(dim=0) for same in zip(*parts, strict=True)]
 
     def largest(self, value: Tensor) -> Tensor:
         return torch.stack(self._table.all(self.rank, value.detach())).max()
@@ -51,7 +51,9 @@ class ThreadRanks(Ranks):
 
 def together(count: int, work: Callable[[Ranks], _Kind]) -> list[_Kind]:
     """What `work` gives each of `count` learners."""
-    table, found, errors = Table(count), [None] * count, []
+    table = Table(count)
+    found: dict[int, _Kind] = {}
+    errors: list[BaseException] = []
 
     def run(rank: int) -> None:
         try:
@@ -67,4 +69,4 @@ def together(count: int, work: Callable[[Ranks], _Kind]) -> list[_Kind]:
         thread.join()
     if errors:
         raise errors[0]
-    return found  # type: ignore[return-value]
+    return [found[rank] for rank in range(count)]
