@@ -21,7 +21,13 @@ def test_a_physics_fault_ends_its_trial_only(monkeypatch: pytest.MonkeyPatch) ->
     buffer = SharedBuffer()
     worker = Worker(None, buffer, 0, os.getppid())  # type: ignore[arg-type] - nothing is sent
     answer = worker._run(
-        {"kind": "random"}, [], [16, 2, INPUT_DIM], 0, [0, 2], [trial.to_json() for trial in trials]
+        {"kind": "random"},
+        [],
+        [],
+        [16, 2, INPUT_DIM],
+        0,
+        [0, 2],
+        [trial.to_json() for trial in trials],
     )
     batch = TrialBatch(**buffer.arrays(TrialBatch.spec(16, 2))).copy()
     buffer.close()
