@@ -21,7 +21,10 @@ NETWORK = {
     "smtplib", "socketserver", "telnetlib", "urllib", "urllib3", "wandb", "webbrowser", "xmlrpc",
 }  # fmt: skip
 ON_REQUEST = {"train/run/tracking.py": {"wandb"}, "eval/share.py": {"huggingface_hub"}}
-SOCKETS = {"envs/pool/pool.py"}  # a socketpair to each worker, without any address
+SOCKETS = {
+    "envs/pool/pool.py",  # a socketpair to each worker, without any address
+    "train/learners/meeting.py",  # several learners meet where --learners or torchrun says
+}
 
 
 def network_modules(source: str) -> set[str]:
