@@ -19,7 +19,14 @@ from agents.acting.own import OwnAgent
 from envs.memory_tests.fork import fork_settings
 from eval import evaluate as _evaluate
 from eval import watch as _watch
-from eval.goals.config import PRESETS, Settings, defaults, fork_of, load_subject
+from eval.goals.config import (
+    PRESETS,
+    Settings,
+    adapts_by_gradient,
+    defaults,
+    fork_of,
+    load_subject,
+)
 from eval.goals.results import Evaluation
 from eval.memory_tests.fork_results import ForkEvaluation
 from eval.memory_tests.recall_results import RecallEvaluation
@@ -121,6 +128,7 @@ def _evaluated(run: Path | str | OwnAgent, preset: str, options: dict[str, Any])
         options = {"agent": type(run).__name__, **values, **options}
         return evaluate_agent(run, _settings(AgentSettings, preset=preset, **options))
     fork = fork_settings(options.get("suite") or "") or fork_of(Path(run))
-    options = {**defaults(preset, fork), **options}
+    adapts = adapts_by_gradient(Path(run))
+    options = {**defaults(preset, fork, adapts=adapts), **options}
     settings = _settings(Settings, source=Path(run), preset=preset, **options)
     return _evaluate.evaluate(settings, load_subject(settings))

@@ -6,7 +6,8 @@
     python -m eval.evaluate RUN --task push-v3      on a task that it was not trained on
     python -m eval.evaluate --agent my_module:load --suite ML10    an agent of your own
 
-A run on a FORK or RECALL suite gets the measures of memory instead (docs/memory-benchmarks.md).
+A run on a FORK or RECALL suite gets the measures of memory instead (docs/memory-benchmarks.md). A
+run of train.maml is measured before adaptation (episode 1) and after each batch that it adapts to.
 
 Headline figures come from a fixed number of episodes per (task, goal); Meta-World's own figure
 stands beside them, labelled. Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 75
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 from envs.pool.pool import Policy, WorkerError, WorkerPool, available_cores
+from eval.goals.adapted import measure_adapted
 from eval.goals.config import Settings, Subject, load_subject, nearest_folder, parse
 from eval.goals.floors import untrained
 from eval.goals.lifetime import Ring, measure_lifetimes
@@ -63,6 +65,9 @@ def evaluate(settings: Settings, subject: Subject) -> Found:
     measured = {}
     with WorkerPool(settings.workers) as pool:
         chosen = policies(settings, subject)
+        if subject.config.adapts:
+            del chosen["stochastic"]
+            measured["stochastic"] = adapted(settings, subject, pool)
         for part, (name, policy) in enumerate(chosen.items(), start=1):
             began, steps = time.perf_counter(), settings.steps(suite)
             with progress(name, steps, part, len(chosen)) as report, watch(pool, report):
@@ -82,6 +87,14 @@ def evaluate(settings: Settings, subject: Subject) -> Found:
     official = official_figures(settings, subject)  # after the pool: its processes need the cores
     how = {**settings.to_json(), "attempts": settings.attempted, "lanes": LANES}
     return Evaluation(subject.saved, suite, split, how, measured, official)
+
+
+def adapted(settings: Settings, subject: Subject, pool: WorkerPool) -> Measured:
+    """An agent of `train.maml`, adapted to each goal."""
+    began = time.perf_counter()
+    outcomes = measure_adapted(subject, settings, pool)
+    summary = summarise(outcomes, seed=settings.seed)
+    return Measured(outcomes, summary, time.perf_counter() - began)
 
 
 def lifetimes(settings: Settings, subject: Subject, pool: WorkerPool) -> dict[str, Measured]:

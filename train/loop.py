@@ -34,7 +34,7 @@ class Iteration:
 
     Attributes:
         rollout: its trials.
-        metrics: deterministic numbers, under ``train/``, ``ppo/`` and what memory logs.
+        metrics: deterministic numbers, under ``train/``, `Config.logged_as` and what memory logs.
         timing: ``collect_seconds`` and ``learn_seconds``.
     """
 
@@ -91,7 +91,7 @@ def iterate(
     metrics |= trial_metrics(rollout, trials)
     if config.balance:
         state.note_success_by_task({task: metrics.get(f"train/success/{task}") for task in tasks})
-    metrics |= {f"ppo/{name}": value for name, value in learnt.items()} | kept
+    metrics |= {f"{config.logged_as}/{name}": value for name, value in learnt.items()} | kept
     state.iteration += 1
     state.steps += rollout.rewards.numel()
     state.ranks.check_equal(state.tensors())

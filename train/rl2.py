@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy, WorkerPool
+from envs.trials.trial import Trial
 from envs.viewing.gl import GLError
 from envs.viewing.render import render_trials
+from train.algorithms.rollout import Rollout
 from train.collect import collect, success_metrics
 from train.loop import crossed, iterate, open_log, run_lines, save, save_last
 from train.run.config import Config, stop
@@ -91,15 +94,21 @@ def quick_evaluation(
     """The cheap preset, of every test task."""
     trials = suite.evaluation_trials("test", **quick_shape(config, suite), seed=config.seed)
     tasks = tuple(suite.test)
-    policy, ranks = state.learner.policy(), state.ranks
-    rollout = collect(pool, policy, trials, tasks=tasks, lanes=config.lanes, ranks=ranks)
-    return success_metrics(rollout, tasks, "test")
+
+    def run(policy: Policy, few: Sequence[Trial]) -> Rollout:
+        return collect(pool, policy, few, tasks=tasks, lanes=config.lanes, ranks=state.ranks)
+
+    return success_metrics(state.learner.collect(run, trials), tasks, "test")
 
 
 def quick_shape(config: Config, suite: Suite) -> dict[str, int]:
-    """4 goals and 3 episodes of the full 500 steps; of FORK 40 trials as in training."""
+    """4 goals and 3 episodes of the full 500 steps; of FORK 40 trials as in training.
+
+    An agent that adapts by gradients takes as many episodes as in training.
+    """
     if suite.fork is None:
-        return {"goals": 4, "episodes": 3, "horizon": 500}
+        episodes = config.episodes if config.adapts else 3
+        return {"goals": 4, "episodes": episodes, "horizon": 500}
     return {"goals": 40, "episodes": config.episodes, "horizon": config.horizon}
 
 
@@ -117,14 +126,14 @@ def film(config: Config, suite: Suite, policy: Policy, step: int, log: AnyLog) -
     log.video(step, f"watch/{split}", frames)
 
 
-def run(config: Config, origin: Origin, stop_signal: StopSignal) -> bool:
+def run(config: Config, origin: Origin, stop_signal: StopSignal, *, program: str = PROGRAM) -> bool:
     """Check what the command line cannot know, and train; True when finished."""
-    refuse(config, origin, PROGRAM)
+    refuse(config, origin, program)
     suite = config.make_suite()
     if problems := config.validate(len(suite.tasks)):
         stop(problems)
     config = config.resolved(len(suite.tasks))
-    with started(config, suite, origin, PROGRAM) as state:
+    with started(config, suite, origin, program) as state:
         say(banner(config, suite, state), origin)
         resumed = origin.saved is not None
         if not train(config, suite, state, stop_signal, resumed=resumed):
@@ -155,7 +164,10 @@ def banner(config: Config, suite: Suite, state: TrainState) -> str:
         f"{suite.name}: {len(suite.tasks)} training tasks, {len(suite.test)} test tasks, "
         f"{config.train_goals} training goals each"
     )
-    lines = [f"Strata RL²   {tasks}, seed {config.seed}", *run_lines(config, suite, state)]
+    lines = [
+        f"Strata {config.learner}   {tasks}, seed {config.seed}",
+        *run_lines(config, suite, state),
+    ]
     least = config.trials_for(len(suite.tasks)) * config.episodes * config.horizon
     if (config.total_steps or 0) < least:
         lines.append(

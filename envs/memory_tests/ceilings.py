@@ -62,5 +62,18 @@ def win_stay_lose_shift(options: int, attempts: int) -> np.ndarray:
     return 1 - failed
 
 
+def tried_by_chance(options: int, attempts: int) -> float:
+    """Most probable share of trials in which independent attempts have found the target.
+
+    The K - 1 attempts before the last are a batch of one policy that learns nothing in between, as
+    those are that a gradient step adapts to: 1 - (1 - 1/M)^(K - 1). A memory tries all M in turn.
+
+    Args:
+        options: M.
+        attempts: K, with the last one.
+    """
+    return 1 - (1 - 1 / options) ** (attempts - 1)
+
+
 def _sorted(belief: Belief) -> Belief:
     return tuple(sorted((round(p, DIGITS) for p in belief), reverse=True))

@@ -190,10 +190,20 @@ FORK_TRIALS = {"full": 200, "quick": 40}  # of all scenes together
 LIFETIMES = {"full": 40, "quick": 8}
 
 
-def defaults(preset: str, fork: ForkSettings | None) -> dict[str, Any]:
-    """Options that a preset sets, for suites of tasks or for a FORK suite."""
+ADAPTED = {"episodes": 3, "repeating": False, "deterministic": False, "official": False}
+"""Of a run of `train.maml`: before adaptation and after each of two batches."""
+
+
+def defaults(preset: str, fork: ForkSettings | None, *, adapts: bool = False) -> dict[str, Any]:
+    """Options that a preset sets, for suites of tasks or for a FORK suite.
+
+    Args:
+        preset: full or quick.
+        fork: of the suite that is measured.
+        adapts: whether the agent adapts by gradients.
+    """
     if fork is None:
-        return PRESETS[preset]
+        return PRESETS[preset] | (ADAPTED if adapts else {})
     quick = preset == "quick"
     count = FORK_TRIALS[preset] // len(fork.scenes)
     return {
@@ -245,22 +255,48 @@ def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; the preset's values are the defaults of the other options."""
     preset = chosen_preset(argv)
 
-    def with_defaults(fork: ForkSettings | None) -> Settings:
-        default = Settings(tyro.MISSING, preset=preset, **defaults(preset, fork))
+    def with_defaults(fork: ForkSettings | None, *, adapts: bool = False) -> Settings:
+        values = defaults(preset, fork, adapts=adapts)
+        default = Settings(tyro.MISSING, preset=preset, **values)
         return read(Settings, argv, "eval.evaluate", default=default)
 
     settings = with_defaults(None)
     fork = fork_settings(settings.elsewhere.name) or fork_of(settings.source)
-    return settings if fork is None else with_defaults(fork)
+    adapts = adapts_by_gradient(settings.source)
+    return settings if fork is None and not adapts else with_defaults(fork, adapts=adapts)
 
 
 def fork_of(source: Path) -> ForkSettings | None:
     """The FORK suite of a run folder or checkpoint; None where there is none, or no run."""
+    config = config_of(source)
+    return None if config is None else config.fork
+
+
+def adapts_by_gradient(source: Path) -> bool:
+    """Whether a run folder or checkpoint is of `train.maml`."""
+    config = config_of(source)
+    return config is not None and config.adapts
+
+
+def config_of(source: Path) -> Config | None:
+    """The configuration of a run folder or checkpoint; None where there is none to be read."""
     try:
         values = from_json(read_file(source / "config.json", CONFIG_LIMIT), source)
-        return read_config(values).fork
+        return read_config(values)
     except (CheckpointError, ValueError, TypeError, OverflowError):  # told by who opens the run
         return None
+
+
+def adapted_problems(settings: Settings, config: Config) -> list[str]:
+    """Everything wrong with these values where the agent adapts by gradients."""
+    if not config.adapts:
+        return []
+    names = ("repeating", "deterministic", "official", "lifetime", "attempts")
+    asked = [f"--{name}" for name in names if getattr(settings, name)]
+    found = [f"{', '.join(asked)}: not for a run of train.maml, leave it out"] if asked else []
+    if settings.episodes < 2:
+        found.append("--episodes must be at least 2: before adaptation and after a batch")
+    return found
 
 
 def fork_problems(settings: Settings, fork: ForkSettings) -> list[str]:
@@ -301,6 +337,7 @@ def load_subject(settings: Settings) -> Subject:
             f"--lifetime is for agents with an episodic store, which arm {config.arm} has not: "
             "leave it out"
         )
+    problems += adapted_problems(settings, config)
     elsewhere = settings.elsewhere
     if wrong := elsewhere.problems(config):
         stop(problems + wrong)

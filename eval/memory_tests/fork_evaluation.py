@@ -11,6 +11,7 @@ from agents.rl2 import RL2Agent
 from envs.metaworld.suites import Suite
 from envs.pool.pool import Policy, WorkerPool
 from envs.trials.trial import Trial
+from eval.goals.adapted import measure_adapted_fork
 from eval.goals.config import Settings, Subject
 from eval.goals.floors import untrained
 from eval.goals.measure import LANES, watch
@@ -55,10 +56,20 @@ def evaluate_fork(settings: Settings, subject: Subject) -> ForkEvaluation:
     """
     trials = fork_trials(settings, subject.suite)
     believers: dict[str, RL2Agent] = dict.fromkeys((AGENT, "deterministic"), subject.agent)
-    measured = _measured(
-        fork_policies(settings, subject), settings, subject.suite, trials, believers
-    )
+    policies, adapted = fork_policies(settings, subject), dict[str, ForkMeasured]()
+    if subject.config.adapts:
+        del policies[AGENT]
+        adapted[AGENT] = _adapted(settings, subject, trials)
+    measured = adapted | _measured(policies, settings, subject.suite, trials, believers)
     return _evaluation(subject.saved, subject.suite, settings, measured)
+
+
+def _adapted(settings: Settings, subject: Subject, trials: list[Trial]) -> ForkMeasured:
+    """An agent of `train.maml`, adapted to each trial."""
+    began = time.perf_counter()
+    with WorkerPool(settings.workers) as pool:
+        outcomes = measure_adapted_fork(subject, trials, pool)
+    return _summary(outcomes, subject.suite, settings, began)
 
 
 def evaluate_own_on_fork(

@@ -85,7 +85,7 @@ def measure_fork(
         faults.append(batch.faults[-1])
         if believer is not None and believer.belief is not None:
             believed.append(likeliest(believer, batch.inputs, horizon, STILL))
-    return _outcomes(
+    return fork_outcomes(
         trials,
         np.concatenate(choices),
         np.concatenate(faults),
@@ -130,12 +130,13 @@ def play_table(
             report(number * trial.steps)
     finally:
         runners.close()
-    return _outcomes(trials, np.array(choices), np.zeros(len(trials), dtype=bool), None)
+    return fork_outcomes(trials, np.array(choices), np.zeros(len(trials), dtype=bool), None)
 
 
-def _outcomes(
+def fork_outcomes(
     trials: Sequence[Trial], choices: np.ndarray, faults: np.ndarray, believed: np.ndarray | None
 ) -> ForkOutcomes:
+    """Outcomes of N trials out of (N, K) choices and beliefs and (N,) faults."""
     forks = [trial.fork for trial in trials if trial.fork is not None]
     own = list(forks[0].attempts)
     targets = np.array([fork.targets for fork in forks])

@@ -262,10 +262,17 @@ def prepare(settings: Settings) -> Program:
         every=every,
         fps=settings.fps or min(20.0, max(10.0, STEPS_PER_SECOND / every)),
         columns=columns,
-        notes=notes,
+        notes=notes + _adaptation_note(config),
         lanes=LANES if own is None else len(slots),
         own=own,
     )
+
+
+def _adaptation_note(config: Config | None) -> tuple[str, ...]:
+    """What a video of a run of `train.maml` leaves out: its cells share one set of weights."""
+    if config is None or not config.adapts:
+        return ()
+    return ("the policy before adaptation; python -m eval.evaluate measures it after, too",)
 
 
 def _suite(settings: Settings, config: Config | None) -> Suite | None:
@@ -368,7 +375,8 @@ def _title(settings: Settings, saved: Checkpoint | None, config: Config | None) 
     assert saved is not None
     assert config is not None
     name = config.task if config.suite == "ML1" else config.suite
-    return f"{name}   {config.label}   step {saved.step:,}   {settings.who}"
+    who = f"{settings.who}, before adaptation" if config.adapts else settings.who
+    return f"{name}   {config.label}   step {saved.step:,}   {who}"
 
 
 def _default_path(settings: Settings, saved: Checkpoint | None, tasks: Sequence[str]) -> Path:

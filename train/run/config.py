@@ -136,6 +136,8 @@ class Config:
     track: Service = "none"
     """Service that is fed with the run's numbers too: none or wandb (WANDB_MODE=offline works)."""
     in_phases: ClassVar[bool] = False  # whether tasks come one after another
+    learner: ClassVar[str] = "RL²"
+    logged_as: ClassVar[str] = "ppo"  # group of what the learner's update says
 
     @property
     def chosen_arm(self) -> Arm:
@@ -150,6 +152,11 @@ class Config:
             entries = life.contexts * life.exposures
             agent = dataclasses.replace(agent, lifetime=entries, read_at=STILL - 1)
         return network(self.chosen_arm, agent, self.memory)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether weights are adapted to a task, by `train.maml`."""
+        return self.algorithm == "maml"
 
     @property
     def least_trials(self) -> int:
@@ -258,6 +265,8 @@ class Config:
                 f"--trials {self.trials} is one of each of {tasks} tasks, which cannot be shared "
                 f"with proposed tasks: try {2 * tasks}, or --proposals 0"
             )
+        if self.adapts and self.logged_as != "maml":
+            found.append("--algorithm maml is a program of its own: use python -m train.maml")
         if not 0 <= self.missing < 1:
             found.append(f"--missing must be 0 or more and less than 1, not {self.missing}")
         if tasks and self.shared_by > self.trials_for(tasks):

@@ -9,12 +9,15 @@ from agents.rl2 import AgentConfig
 from envs.memory_tests.fork import ForkSettings, Lifetimes, fork_settings
 from envs.memory_tests.fork_streams import FORK_STREAMS, stream_settings
 from envs.metaworld.suites import SUITES
+from train.algorithms.maml_options import MamlOptions
 from train.algorithms.ppo_config import PPOConfig
 from train.run.command_line import spelt_suite
 from train.run.config import Config
+from train.run.maml_config import NETWORK, MamlConfig
 from train.run.stream_config import StreamConfig
 
 _Kind = TypeVar("_Kind", bound=Config)
+_MamlKind = TypeVar("_MamlKind", bound=MamlConfig)
 _StreamKind = TypeVar("_StreamKind", bound=StreamConfig)
 
 REACH_STEPS = {2: 750_000, 4: 2_000_000, 8: 4_000_000}  # by targets
@@ -32,7 +35,29 @@ def recipe(kind: type[_Kind], suite: str | None) -> _Kind:
     if issubclass(kind, StreamConfig):
         return _fork_stream(kind, name)
     fork = fork_settings(name)
+    if fork is not None and issubclass(kind, MamlConfig):
+        return _fork_maml(kind, fork)
     return kind() if fork is None else _fork(kind, fork)
+
+
+def _fork_maml(kind: type[_MamlKind], fork: ForkSettings) -> _MamlKind:
+    """As many attempts before adaptation as an agent with memory has before its last."""
+    rollouts = fork.episodes - 1
+    return kind(
+        total_steps=_fork_steps(fork),
+        episodes=2 * rollouts,
+        horizon=fork.horizon,
+        trials=FORK_TRIALS * len(fork.scenes),
+        agent=dataclasses.replace(NETWORK, log_std_init=-0.5),
+        maml=MamlOptions(rollouts=rollouts),
+    )
+
+
+def _fork_steps(fork: ForkSettings) -> int:
+    """Environment steps that suffice RL²."""
+    return sum(
+        REACH_STEPS[fork.options] if scene == "reach" else JOINT_STEPS for scene in fork.scenes
+    )
 
 
 def _fork_stream(kind: type[_StreamKind], name: str) -> _StreamKind:
@@ -58,9 +83,7 @@ def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
     """
     steps = fork.episodes * fork.horizon
     found = kind(
-        total_steps=sum(
-            REACH_STEPS[fork.options] if scene == "reach" else JOINT_STEPS for scene in fork.scenes
-        ),
+        total_steps=_fork_steps(fork),
         episodes=fork.episodes,
         horizon=fork.horizon,
         trials=FORK_TRIALS * len(fork.scenes),

@@ -16,6 +16,7 @@ from envs.metaworld.task_env import MAX_HORIZON
 from train.long_term.reference import ReferenceConfig
 from train.run.command_line import shown_first
 from train.run.config import MAX_STEPS, Config
+from train.run.maml_config import MamlConfig
 
 ALIASES = {"fine-tuning": "short"}
 """Other names of arms in the literature on continual learning."""
@@ -164,4 +165,6 @@ def read_config(values: dict[str, Any]) -> Config:
     Raises:
         ValueError: naming unknown or ill-typed fields.
     """
+    if "maml" in values:
+        return MamlConfig.from_json(values)
     return (StreamConfig if "phase_steps" in values else Config).from_json(values)
