@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from envs.memory_tests.belief import after_outcome, uniform
-from envs.memory_tests.ceilings import bayes, memoryless, win_stay_lose_shift
+from envs.memory_tests.ceilings import (
+    bayes,
+    memoryless,
+    tried_by_chance,
+    win_stay_lose_shift,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,18 @@ def test_one_bit_of_memory(options, curve) -> None:
 
 def test_without_memory() -> None:
     assert memoryless(4, 3).tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize(("options", "attempts", "most"), [(4, 5, 0.684), (2, 4, 0.875)])
+def test_attempts_that_learn_nothing_from_one_another(options, attempts, most) -> None:
+    """No policy of one distribution tries the right target more often than a uniform one."""
+    found = tried_by_chance(options, attempts)
+    assert found == pytest.approx(most, abs=6e-4)
+    policies = np.random.default_rng(0).dirichlet(np.ones(options), 1000)
+    tried = (1 - (1 - policies) ** (attempts - 1)).mean(axis=1)
+    assert tried.max() <= found
+    draws = np.random.default_rng(1).integers(options, size=(20_000, attempts - 1))
+    assert (draws == 0).any(axis=1).mean() == pytest.approx(found, abs=0.01)
 
 
 @pytest.mark.parametrize(("options", "switch"), [(2, 0.1), (4, 0.2)])
