@@ -11,18 +11,19 @@ from train import maml, rl2
 from train.run import checkpoint
 
 TINY = [
-    *("--rollouts", "2", "--episodes", "4", "--horizon", "8", "--trials", "2"),
+    *("--horizon", "8", "--trials", "2"),
     *("--hidden", "8", "--encoder", "8", "--evaluate-every", "0", "--train-goals", "50"),
     *("--workers", "1", "--checkpoint-every", "64"),
 ]
 REACH = ["--suite", "ML1", "--task", "reach-v3"]
+FEW = ["--rollouts", "2", "--episodes", "4"]
 LOOK = {"goals": 2, "horizon": 10, "workers": 1, "random": False, "scripted": False}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("maml") / "run"
-    assert maml.main([*REACH, *TINY, "--total-steps", "192", "--run", str(folder)]) == 0
+    assert maml.main([*REACH, *TINY, *FEW, "--total-steps", "192", "--run", str(folder)]) == 0
     return folder
 
 
@@ -39,7 +40,7 @@ def test_a_run_logs_what_maml_says(run: Path) -> None:
 
 @pytest.mark.parametrize("outer", ["trpo", "ppo"])
 def test_a_resumed_run_equals_an_uninterrupted_one(run: Path, tmp_path: Path, outer: str) -> None:
-    command = [*REACH, *TINY, "--outer", outer]
+    command = [*REACH, *TINY, *FEW, "--outer", outer]
     whole = run
     if outer == "ppo":
         whole = tmp_path / "whole"
@@ -63,7 +64,7 @@ def test_evaluation_shows_before_and_after_each_batch(run: Path) -> None:
 
 def test_fork_is_trained_and_measured_attempt_by_attempt(tmp_path: Path) -> None:
     folder = tmp_path / "fork"
-    options = [*TINY, "--rollouts", "3", "--episodes", "6", "--total-steps", "96"]
+    options = [*TINY, "--total-steps", "96"]
     assert maml.main(["--suite", "FORK-reach-2", *options, "--run", str(folder)]) == 0
     found = evaluate_fork(folder, goals=2, workers=1, preset="quick", horizon=10, forgetting=True)
     assert {name: m.outcomes.choices.shape for name, m in found.policies.items()} == {

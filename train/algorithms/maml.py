@@ -146,7 +146,7 @@ class Maml:
         obs = self.agent.encoder.normaliser(inputs[..., OBS]).reshape(*shape, OBS_DIM)
         gained = advantages(obs, by_task(rewards).reshape(shape), self.options.gamma)
         mean, log_std = vmap(self._outputs)(weights, inputs)
-        log_probs = gaussian_log_prob(actions, mean, log_std[:, None])
+        log_probs = vmap(gaussian_log_prob)(actions, mean, log_std)
         return Samples(inputs, actions, gained.flatten(1), log_probs, mean, log_std)
 
     def _outputs(self, weights: Weights, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,9 +162,8 @@ class Maml:
         parts = [part(rollout, few) for few in cut(rollout.episodes, self.options.rollouts)]
         before, weights = self._follow(parts[:-1])
         after = self._samples(parts[-1], weights, inner=False)
-        found = self._by_trust_region(before, after)
-        if self.optimiser is not None:
-            found = self._by_clipping(before, after)
+        learn = self._by_trust_region if self.optimiser is None else self._by_clipping
+        found = learn(before, after)
         self.agent.head.project()
         self.updates += 1
         acted = parts[-1].log_probs.transpose(0, 1)

@@ -42,8 +42,12 @@ class MamlConfig(Config):
     balance: tyro.conf.Suppress[bool] = False
     practise: tyro.conf.Suppress[float] = 0.0
     missing: tyro.conf.Suppress[float] = 0.0
-    ppo: Annotated[PPOConfig, tyro.conf.Suppress] = field(default_factory=PPOConfig)
-    memory: Annotated[MemoryConfig, tyro.conf.Suppress] = field(default_factory=MemoryConfig)
+    ppo: Annotated[PPOConfig, tyro.conf.Fixed, tyro.conf.Suppress] = field(
+        default_factory=PPOConfig
+    )
+    memory: Annotated[MemoryConfig, tyro.conf.Fixed, tyro.conf.Suppress] = field(
+        default_factory=MemoryConfig
+    )
     learners: tyro.conf.Suppress[int] = 1
     device: tyro.conf.Suppress[Literal["auto", "cpu", "cuda"]] = "cpu"
     video_every: tyro.conf.Suppress[int] = 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from train.collect import collect
 
 GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
 SUITE = Suite("ML1", 1, GOALS, GOALS)
+RNG = np.random.default_rng(0)
 TRIALS = SUITE.sample_trials(3, episodes=6, horizon=8, iteration=0, seed=1)
 
 
@@ -102,7 +104,7 @@ def test_an_update_learns(outer: str, anil: bool) -> None:
     assert (changed == set(LAST_LAYER)) is anil
     assert NOISE not in changed
     before = {name: weight.clone() for name, weight in learner.weights().items()}
-    told = learner.update(rollout, None)  # type: ignore[arg-type]
+    told = learner.update(rollout, RNG)
     assert told["improvement"] > 0
     assert told["acting_error"] < 1e-4
     assert outer == "ppo" or told["kl"] <= learner.options.delta
@@ -120,20 +122,20 @@ def test_a_trial_with_a_fault_is_kept_out() -> None:
     bad = dataclasses.replace(rollout, usable=usable, inputs=broken)
     weights = learner._follow([part(bad, range(3))])[1]
     assert all(torch.equal(weights[name][1], learner.weights()[name]) for name in weights)
-    told = learner.update(bad, None)  # type: ignore[arg-type]
+    told = learner.update(bad, RNG)
     assert all(value == value for value in told.values())
     nothing = dataclasses.replace(bad, usable=torch.zeros(3, dtype=torch.bool))
-    assert learner.update(nothing, None) == {}  # type: ignore[arg-type]
+    assert learner.update(nothing, RNG) == {}
 
 
 def test_a_learner_that_is_restored_learns_the_same() -> None:
     one, other = make(outer="ppo"), make(outer="ppo")
     rollout, _ = acted(one)
-    one.update(rollout, None)  # type: ignore[arg-type]
+    one.update(rollout, RNG)
     saved = {g: {n: t.clone() for n, t in ts.items()} for g, ts in one.tensors().items()}
     other.restore(saved)
     for learner in (one, other):
-        learner.update(rollout, None)  # type: ignore[arg-type]
+        learner.update(rollout, RNG)
     assert all(
         torch.equal(a, other.tensors()[group][name])
         for group, tensors in one.tensors().items()
