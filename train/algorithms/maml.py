@@ -171,7 +171,7 @@ class Maml:
         return found | {
             "acting_error": float((acted - after.log_probs).abs().max()),
             "return_gain": float(returns[1] - returns[0]),
-            "std": float(self.agent.head.log_std().exp().mean()),
+            "std": float(self.agent.head.log_std().exp().mean().detach()),
         }
 
     def objective(
