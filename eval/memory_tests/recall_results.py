@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def _percents(curve: Sequence[Interval]) -> list[str]:
     return [percent(interval) for interval in curve]
 
 
-def _by_column(rows: dict[str, Sequence[str]]) -> dict[str, list[str]]:
+def _by_column(rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     columns = {"policy": list(rows)}
     for number in range(max(map(len, rows.values()))):
         columns[str(number + 1)] = [c[number] if number < len(c) else "–" for c in rows.values()]

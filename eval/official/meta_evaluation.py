@@ -181,7 +181,7 @@ def official_envs(
         envs.close()
 
 
-def official_makers(suite: Suite, split: str, plan: OfficialPlan) -> list[Callable[[], gym.Env]]:
+def official_makers(suite: Suite, split: str, plan: OfficialPlan) -> list[partial[gym.Env]]:
     """One maker per environment, as `make_ml_envs` makes them: a task's goals are dealt in turn.
 
     Args:

@@ -219,8 +219,9 @@ def load_run(folder: Path) -> Run:
             traces[path.name] = checked_traces(found)
     parameters = record["parameters"] if record else _parameters(folder)
     told = record, evaluations, forks, extinctions
-    more = {"recalls": recalls, "traces": traces}
-    return Run(folder, config, rows, parameters, _seconds(folder), *told, **more)
+    return Run(
+        folder, config, rows, parameters, _seconds(folder), *told, recalls=recalls, traces=traces
+    )
 
 
 def _config(path: Path) -> Config:

@@ -44,8 +44,8 @@ class Course:
             "first": self.first,
             "state": self.state.tolist(),
             "kl": self.kl.tolist(),
-            "state_half_life": _number(half_life(self.state)),
-            "kl_half_life": _number(half_life(self.kl)),
+            "state_half_life": _number(float(half_life(self.state))),
+            "kl_half_life": _number(float(half_life(self.kl))),
             "unit_half_lives": [_number(x) for x in self.units],
         }
 

@@ -33,8 +33,8 @@ def gate_constants(agent: RL2Agent, inputs: np.ndarray, states: np.ndarray) -> n
     part = slice(place, place + core.hidden)
     features = agent.encoder(torch.from_numpy(inputs[..., : agent.input_width]))
     before = torch.from_numpy(np.concatenate((np.zeros_like(states[:1]), states[:-1])))
-    net = core.net
-    open_ = features @ net.weight_ih_l0[part].T + net.bias_ih_l0[part]
-    open_ = open_ + before @ net.weight_hh_l0[part].T + net.bias_hh_l0[part]
+    from_input, from_state, input_bias, state_bias = core.net.all_weights[0]
+    open_ = features @ from_input[part].T + input_bias[part]
+    open_ = open_ + before @ from_state[part].T + state_bias[part]
     keep = torch.sigmoid(open_).double().mean(dim=(0, 1)).clamp(1e-9, 1 - 1e-9)
     return (-1 / keep.log()).numpy()

@@ -56,14 +56,14 @@ def matrices(groups: Groups) -> Figure:
     figure, axes = plt.subplots(
         1, len(groups), figsize=(4.2 * len(groups) + 0.8, 3.6), squeeze=False, layout="constrained"
     )
-    image = None
+    images = []
     for axis, (arm, results) in zip(axes[0], groups.items(), strict=True):
         names = results[0]["geometry"]["levels"]["names"]
         table = _mean(results, names, "cka")
         turned = _mean(results, names, "procrustes")
         above = np.triu_indices(len(names), 1)
         table[above] = turned[above]
-        image = axis.imshow(table, vmin=0, vmax=1, cmap="viridis")
+        images.append(axis.imshow(table, vmin=0, vmax=1, cmap="viridis"))
         for (row, column), value in np.ndenumerate(table):
             shade = "white" if not value >= 0.6 else "black"
             text = f"{value:.2f}".replace("-0.00", "0.00")
@@ -71,7 +71,7 @@ def matrices(groups: Groups) -> Figure:
         axis.set_xticks(range(len(names)), names, fontsize=8, rotation=30, ha="right")
         axis.set_yticks(range(len(names)), names, fontsize=8)
         axis.set_title(arm, fontsize=10)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="likeness")
+    figure.colorbar(images[-1], ax=axes, shrink=0.8, label="likeness")
     return figure
 
 

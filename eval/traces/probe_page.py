@@ -166,13 +166,13 @@ def selectivity(groups: Groups) -> Figure:
     figure, axes = plt.subplots(
         1, len(groups), figsize=(4.4 * len(groups) + 0.8, 3.4), squeeze=False, layout="constrained"
     )
-    image = None
+    images = []
     for axis, (arm, results) in zip(axes[0], groups.items(), strict=True):
         sources, variables = _names(results)
         table = np.array(
             [[_selectivity(results, source, name) for source in sources] for name in variables]
         )
-        image = axis.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        images.append(axis.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto"))
         for (row, column), value in np.ndenumerate(table):
             if value == value:
                 shade = "white" if value < 0.6 else "black"
@@ -181,7 +181,7 @@ def selectivity(groups: Groups) -> Figure:
         axis.set_xticks(range(len(sources)), sources, fontsize=8)
         axis.set_yticks(range(len(variables)), variables, fontsize=8)
         axis.set_title(arm, fontsize=10)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="selectivity")
+    figure.colorbar(images[-1], ax=axes, shrink=0.8, label="selectivity")
     return figure
 
 

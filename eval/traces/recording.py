@@ -18,7 +18,7 @@ from envs.pool.shared_rollout import TrialBatch
 from envs.trials.trial import Trial
 from eval.goals.config import Subject
 from eval.goals.measure import LANES, Runner
-from eval.traces.levels import Trace, reads, slow_agents, trace
+from eval.traces.levels import reads, slow_agents, trace
 from train.collect import acting_policy
 from train.run.printable import printable
 from train.run.verified_folder import replace_file
@@ -139,7 +139,9 @@ def record(
         actions=batch.actions[:, whole],
         **_achieved(batch, whole, kept, list(facts["tasks"])),
         states=states,
-        **_policies(traces),
+        means={name: found.mean for name, found in traces.items()},
+        log_stds={name: found.log_std for name, found in traces.items()},
+        beliefs={n: found.belief for n, found in traces.items() if found.belief is not None},
     )
 
 
@@ -157,18 +159,9 @@ def _achieved(
     return {
         "choices": batch.choices[horizon - 1 :: horizon, whole].T.astype(np.int8),
         "targets": np.array([fork.targets if fork else none for fork in forks], dtype=np.int8),
-        "outcomes": success.T,
+        "outcomes": np.asarray(success).T,
         "scenes": np.array([tasks.index(trial.task) for trial in trials], dtype=np.int16),
         "layout": np.array([np.pad(p, (0, width - len(p))) for p in places], dtype=np.float32),
-    }
-
-
-def _policies(traces: dict[str, Trace]) -> dict[str, dict[str, np.ndarray]]:
-    beliefs = {name: found.belief for name, found in traces.items()}
-    return {
-        "means": {name: found.mean for name, found in traces.items()},
-        "log_stds": {name: found.log_std for name, found in traces.items()},
-        "beliefs": {name: belief for name, belief in beliefs.items() if belief is not None},
     }
 
 
@@ -219,7 +212,14 @@ def load(path: Path) -> Recording:
         for name, values in arrays.items():
             group, _, level = name.partition(".")
             groups[group][level] = values
-        found = Recording(facts, **plain, **groups)
+        found = Recording(
+            facts,
+            **plain,
+            states=groups["states"],
+            means=groups["means"],
+            log_stds=groups["log_stds"],
+            beliefs=groups["beliefs"],
+        )
         _check(found)
     except (*_DAMAGE, OSError, LookupError, ValueError, TypeError) as error:
         text = f"{path} is no recording of this version ({error}): delete it and record anew"

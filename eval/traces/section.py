@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.reporting.report_writer import Lines, Part
@@ -35,7 +35,7 @@ def section(groups: Groups) -> list[Part]:
     return ["# Memory traces", NOTE, *([Lines(notes)] if notes else []), *parts]
 
 
-def _notes(results: list) -> list[str]:
+def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(note for result in results for note in result["notes"]))
 
 

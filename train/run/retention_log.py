@@ -84,6 +84,7 @@ class Evaluation:
         usable = rollout.usable.numpy()
         successes = rollout.by_episode(rollout.successes).numpy() & usable
         rewards = np.nan_to_num(rollout.by_episode(rollout.rewards).sum(dim=1).double().numpy())
+        choices, targets = _forks(rollout)
         return cls(
             step,
             when,
@@ -94,7 +95,8 @@ class Evaluation:
             int((~usable).sum()),
             arranged(steps_to_success(successes)),
             arranged(share_in_success(successes)),
-            *(None if values is None else arranged(values) for values in _forks(rollout)),
+            None if choices is None else arranged(choices),
+            None if targets is None else arranged(targets),
             None if told is None else arranged(_succeeded(told))[..., 0],
         )
 
