@@ -27,14 +27,16 @@ def held(store: TrialStore) -> list[int]:
 
 def test_every_trial_is_kept_with_equal_probability() -> None:
     """Reservoir sampling: 6 of 30, whatever the order and the size of the batches."""
-    counts = np.zeros(30)
+    counts, worth = np.zeros(30), torch.ones(5)
     for seed in range(2000):
-        store, rng = make(), np.random.default_rng(seed)
+        store, rng, kept = make(), np.random.default_rng(seed), np.full(9, -1)
         for first in range(0, 30, 5):
-            offer(store, list(range(first, first + 5)), rng, first)
-        kept = held(store)
-        assert len(kept) == 6 == len(set(kept))
-        counts[kept] += 1
+            columns, slots = store.assign(worth, rng)
+            kept[slots.numpy()] = first + columns.numpy()
+        sample = kept[store.recent :]
+        assert sample.min() >= 0
+        assert len(set(sample.tolist())) == 6
+        counts[sample] += 1
     expected, spread = 2000 / 5, (2000 * 0.2 * 0.8) ** 0.5
     assert abs(counts - expected).max() < 4 * spread
 
