@@ -118,9 +118,9 @@ def _measured(
     """All policies, one after another; the scripted one runs in this process."""
     measured, steps = {}, len(trials) * trials[0].steps
     with WorkerPool(settings.workers) as pool:
-        for name, policy in policies.items():
+        for part, (name, policy) in enumerate(policies.items(), start=1):
             began = time.perf_counter()
-            with progress(name, steps) as report:
+            with progress(name, steps, part, len(policies)) as report:
                 if name == SCRIPTED:
                     outcomes = play_table(suite, trials, seed=settings.seed, report=report)
                 else:

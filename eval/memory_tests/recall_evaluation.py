@@ -74,9 +74,10 @@ def evaluate_recall(settings: Settings, subject: Subject) -> RecallEvaluation:
     )
     steps = sum(trial.steps for trials in rounds for trial in trials)
     with WorkerPool(settings.workers) as pool:
-        for name, asked in recall_policies(settings, subject).items():
+        policies = recall_policies(settings, subject)
+        for part, (name, asked) in enumerate(policies.items(), start=1):
             began = time.perf_counter()
-            with progress(name, steps) as report:
+            with progress(name, steps, part, len(policies)) as report:
                 if name == SCRIPTED:
                     outcomes = play_dictionary(rounds, seed=settings.seed, report=report)
                 else:
