@@ -109,7 +109,7 @@ def test_a_checkpoint_imports_nothing(mine: str, monkeypatch, capsys) -> None:
         (["--arm=math:pi"], "it must be a train.long_term.arms.Arm"),
         (["--arm", "shrot"], "choose none, short"),
         (["--arm", "ewc"], "use python -m train.continual"),
-        (["--algorithm", "dqn"], "choose ppo"),
+        (["--algorithm", "dqn"], "choose maml, ppo"),
     ],
 )
 def test_a_wrong_name_is_told_and_writes_nothing(typed, says, capsys, tmp_path) -> None:
