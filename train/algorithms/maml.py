@@ -235,7 +235,7 @@ class Maml:
         losses, skipped, norm, kl = [], 0, torch.zeros(()), torch.zeros(())
         for _ in range(self.options.outer_steps):
             self.optimiser.zero_grad(set_to_none=True)
-            weights = dict(self.network.named_parameters())
+            weights: Weights = dict(self.network.named_parameters())
             loss, kl, moved = self.objective(weights, before, after)
             (loss + self.options.inner_kl * moved).backward()
             norm = torch.nn.utils.get_total_norm([w.grad for w in weights.values()])  # type: ignore[misc]
