@@ -10,7 +10,6 @@ Exit codes: 0 done, 1 not written, 2 bad input (nothing written).
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from rich.table import Table as RichTable
 
 from eval.goals.config import nearest_folder
 from eval.goals.results import table_console
-from eval.outcome import write_and_show
+from eval.outcome import write_and_show, write_json
 from eval.reporting.loading import load_runs, stream_groups
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import StreamRun
@@ -43,7 +42,7 @@ from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
-from train.run.verified_folder import environment, replace_file
+from train.run.verified_folder import environment
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 def write(path: Path, groups: dict[str, list[StreamRun]]) -> None:
     """Write all numbers as JSON. Raises OSError; an older file is then intact."""
     values = {"kind": "strata comparison", "schema": 1, "environment": environment()}
-    data = json.dumps({**values, **to_json(groups)}, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, data.encode() + b"\n")
+    write_json(path, {**values, **to_json(groups)})
 
 
 def show_all(console: Console, groups: dict[str, list[StreamRun]]) -> None:

@@ -11,7 +11,6 @@ failed, 2 bad input (nothing written), 75 interrupted.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from eval.goals.config import nearest_folder
 from eval.goals.results import print_table, provenance, table_console
 from eval.memory_tests.extinction import KIND, Extinction, extinction_trials, recency_of
 from eval.memory_tests.fork_measure import measure_fork
-from eval.outcome import write_and_show
+from eval.outcome import write_and_show, write_json
 from train.collect import acting_policy
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
@@ -42,7 +41,7 @@ from train.run.run_folder import results_folder
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 from train.run.state import load_agent
 from train.run.stream_config import StreamConfig
-from train.run.verified_folder import environment, replace_file
+from train.run.verified_folder import environment
 
 
 @dataclass(frozen=True)
@@ -168,8 +167,7 @@ def write(path: Path, arguments: Arguments, subject: Subject, found: dict[int, E
         "recency": recency_of(subject.config.stream(), subject.saved.step).tolist(),
         "levels": {str(level): extinction.to_json() for level, extinction in found.items()},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(values, allow_nan=False).encode() + b"\n")
+    write_json(path, values)
 
 
 @forgiving_console()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from train.run.verified_folder import replace_file
 
 
 def write_and_show(
@@ -33,3 +37,14 @@ def write_and_show(
     if paths:
         print(f"\nwritten: {', '.join(map(str, paths))}")
     return 0
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a result atomically; its folder is made. Raises OSError; an older file is then intact.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    data = json.dumps(values, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, data.encode() + b"\n")

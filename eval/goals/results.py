@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from envs.metaworld.suites import Suite
 from envs.metaworld.task_env import MAX_HORIZON
 from eval.goals.metrics import Interval, Outcomes, Row, Summary
 from eval.official.meta_evaluation import OVER_REPORTS, OfficialResult
+from eval.outcome import write_json
 from train.run.checkpoint import Checkpoint
-from train.run.verified_folder import environment, replace_file
+from train.run.verified_folder import environment
 
 SCHEMA = 1
 REPEATING = "official, repeating"
@@ -101,9 +101,7 @@ class Evaluation:
 
     def write(self, path: Path) -> None:
         """Write the JSON atomically. Raises OSError; an older file is then intact."""
-        data = json.dumps(self.to_json(), allow_nan=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, data.encode() + b"\n")
+        write_json(path, self.to_json())
 
     def show(self, console: Console) -> None:
         """Print the tables."""

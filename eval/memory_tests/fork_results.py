@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,8 +15,9 @@ from eval.goals.metrics import Interval
 from eval.goals.results import print_table, provenance
 from eval.memory_tests.fork_measure import ForkOutcomes
 from eval.memory_tests.fork_metrics import Ceilings, ForkSummary, shares, summarise_fork
+from eval.outcome import write_json
 from train.run.checkpoint import Checkpoint
-from train.run.verified_folder import environment, replace_file
+from train.run.verified_folder import environment
 
 KIND, SCHEMA = "strata fork evaluation", 1
 AGENT = "agent"
@@ -127,9 +127,7 @@ class ForkEvaluation:
 
     def write(self, path: Path) -> None:
         """Write the JSON atomically. Raises OSError; an older file is then intact."""
-        data = json.dumps(self.to_json(), allow_nan=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, data.encode() + b"\n")
+        write_json(path, self.to_json())
 
     def show(self, console: Console) -> None:
         """Print the tables."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,8 +17,9 @@ from eval.goals.results import print_table, provenance
 from eval.memory_tests.fork_results import percent
 from eval.memory_tests.recall_measure import RecallOutcomes
 from eval.memory_tests.recall_metrics import RecallSummary
+from eval.outcome import write_json
 from train.run.checkpoint import Checkpoint
-from train.run.verified_folder import environment, replace_file
+from train.run.verified_folder import environment
 
 KIND, SCHEMA = "strata recall evaluation", 1
 PERFECT, CLEARED = "store and memory (exact)", "no store (exact)"
@@ -102,9 +102,7 @@ class RecallEvaluation:
 
     def write(self, path: Path) -> None:
         """Write the JSON atomically. Raises OSError; an older file is then intact."""
-        data = json.dumps(self.to_json(), allow_nan=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, data.encode() + b"\n")
+        write_json(path, self.to_json())
 
     def show(self, console: Console) -> None:
         """Print the tables."""

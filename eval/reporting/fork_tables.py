@@ -76,13 +76,14 @@ def results(groups: Groups, split: str) -> dict[str, dict[str, list[list[float]]
     found: dict[str, dict[str, list[list[float]]]] = {}
     for name, seeds in rows_of(groups, split).items():
         attempts = min(len(seed["success"]) for seed in seeds)
-        found[name] = {"success": [[_value(s["success"][e]) for s in seeds]
+        found[name] = {"success": [[value_of(s["success"][e]) for s in seeds]
                                    for e in range(attempts)]}  # fmt: skip
-        found[name] |= {m: [[_value(seed[m]) for seed in seeds]] for m in SINGLE}
+        found[name] |= {m: [[value_of(seed[m]) for seed in seeds]] for m in SINGLE}
     return found
 
 
-def _value(interval: Sequence[float | None]) -> float:
+def value_of(interval: Sequence[float | None]) -> float:
+    """The value of an interval as JSON has it; NaN is unknown."""
     return float("nan") if interval[0] is None else float(interval[0])
 
 

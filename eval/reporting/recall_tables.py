@@ -11,7 +11,7 @@ from eval.goals.metrics import t_interval
 from eval.memory_tests.fork_results import AGENT
 from eval.memory_tests.recall_results import CLEARED, PERFECT
 from eval.reporting.figures import ordered
-from eval.reporting.fork_tables import latest
+from eval.reporting.fork_tables import latest, value_of
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
 from eval.reporting.tables import UNKNOWN, every_seed, number, span
@@ -36,9 +36,9 @@ def results(groups: Groups, split: str) -> dict[str, dict[str, list[list[float]]
         if seeds:
             exposures = min(len(seed["first"]) for seed in seeds)
             found[name] = {
-                "first": [[_value(s["first"][r]) for s in seeds] for r in range(exposures)],
-                "recall_index": [[_value(s["recall_index"]) for s in seeds]],
-                "gain": [[_value(s["gain"]) for s in seeds]],
+                "first": [[value_of(s["first"][r]) for s in seeds] for r in range(exposures)],
+                "recall_index": [[value_of(s["recall_index"]) for s in seeds]],
+                "gain": [[value_of(s["gain"]) for s in seeds]],
             }
     return found
 
@@ -46,10 +46,6 @@ def results(groups: Groups, split: str) -> dict[str, dict[str, list[list[float]]
 def _seeds(runs: Sequence[Run], split: str, policy: str) -> list[dict[str, Any]]:
     found = [latest(run.recalls, split, policy) for run in runs]
     return [summary for summary in found if summary is not None]
-
-
-def _value(interval: Sequence[float | None]) -> float:
-    return float("nan") if interval[0] is None else float(interval[0])
 
 
 def recall_table(groups: Groups, split: str, fork: ForkSettings) -> Table | None:

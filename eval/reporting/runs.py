@@ -260,34 +260,30 @@ def checked_evaluation(found: Field) -> dict[str, Any]:
 
 def checked_fork(found: Field) -> dict[str, Any]:
     """A result of `eval.evaluate` on a FORK suite, checked likewise."""
-    found["checkpoint"]["step"].whole()
-    how = found["settings"]
-    how["split"].text()
-    how["goals"].whole(1)
-    for _, policy in found["policies"].members():
-        summary = policy["summary"]
-        for name in ("memory_index", "win_stay", "lose_shift", "perseveration"):
-            _check_interval(summary[name])
-        if not summary["success"].value:
-            raise summary["success"].wrong("an interval for each attempt")
-        for interval in summary["success"].elements():
-            _check_interval(interval)
-    return found.value
+    single = ("memory_index", "win_stay", "lose_shift", "perseveration")
+    return _checked_memory_test(found, single, "success", "attempt")
 
 
 def checked_recall(found: Field) -> dict[str, Any]:
     """A result of `eval.evaluate` on a RECALL suite, checked likewise."""
+    return _checked_memory_test(found, ("recall_index", "gain"), "first", "exposure")
+
+
+def _checked_memory_test(
+    found: Field, single: Sequence[str], curve: str, point: str
+) -> dict[str, Any]:
+    """A result whose policies have single intervals, and a curve with one for each point."""
     found["checkpoint"]["step"].whole()
     how = found["settings"]
     how["split"].text()
     how["goals"].whole(1)
     for _, policy in found["policies"].members():
         summary = policy["summary"]
-        for name in ("recall_index", "gain"):
+        for name in single:
             _check_interval(summary[name])
-        if not summary["first"].value:
-            raise summary["first"].wrong("an interval for each exposure")
-        for interval in summary["first"].elements():
+        if not summary[curve].value:
+            raise summary[curve].wrong(f"an interval for each {point}")
+        for interval in summary[curve].elements():
             _check_interval(interval)
     return found.value
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from eval.outcome import write_json
 from train.run.run_files import RESULT_LIMIT, Field, RunError, read_object
-from train.run.verified_folder import replace_file
 
 KIND, SCHEMA = "strata traces", 1
 
@@ -116,6 +115,4 @@ def former_parts(path: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 def write(values: dict[str, Any], path: Path) -> None:
     """Write the JSON atomically. Raises OSError; an older file is then intact."""
-    data = json.dumps(values, allow_nan=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, data.encode() + b"\n")
+    write_json(path, values)
