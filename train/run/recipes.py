@@ -22,7 +22,9 @@ _StreamKind = TypeVar("_StreamKind", bound=StreamConfig)
 
 REACH_STEPS = {2: 750_000, 4: 2_000_000, 8: 4_000_000}  # by targets
 JOINT_STEPS = 1_200_000  # for one scene
-FORK_TRIALS = 48  # about 10,000 steps
+FORK_TRIALS = 48  # of each scene
+FORK_MINIBATCHES = 8  # at least, for about 10,000 steps
+FORK_MINIBATCH = 1500  # steps of one at most: 4 epochs are then at least 26 for 10,000 steps
 RECALL_STEPS = 24_000  # of an iteration: 40 slots of 6 trials
 RECALL_MINIBATCHES = 20  # as many optimiser steps for 10,000 samples as FORK has
 RECALL_BPTT = 1200  # steps; where a lifetime is one trial, a context comes again within these
@@ -65,11 +67,13 @@ def _fork_stream(kind: type[_StreamKind], name: str) -> _StreamKind:
     fork = stream_settings(name)
     if fork is None:
         return kind()
+    found = _fork(kind, fork)
     return dataclasses.replace(
-        _fork(kind, fork),
+        found,
         suite=name,
         total_steps=None,
         trials=None,
+        ppo=dataclasses.replace(found.ppo, minibatches=FORK_MINIBATCHES),
         eval_episodes=fork.episodes,
         eval_goals=PART_TRIALS,
     )
@@ -82,11 +86,12 @@ def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
     trials, the belief loss, and advantages that are normalised per hidden target.
     """
     steps = fork.episodes * fork.horizon
+    trials = FORK_TRIALS * len(fork.scenes)
     found = kind(
         total_steps=_fork_steps(fork),
         episodes=fork.episodes,
         horizon=fork.horizon,
-        trials=FORK_TRIALS * len(fork.scenes),
+        trials=trials,
         agent=AgentConfig(
             act="posterior",
             hidden=64,
@@ -100,7 +105,7 @@ def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
             final_learning_rate=1e-4,
             critic_learning_rate=7e-4,
             epochs=4,
-            minibatches=8,
+            minibatches=max(FORK_MINIBATCHES, trials * steps // FORK_MINIBATCH),
             bptt=steps,
             entropy=2e-3,
             belief=0.5,

@@ -102,6 +102,20 @@ def test_a_fork_suite_has_its_own_recipe() -> None:
     assert parse(["--suite", "ML10"])[0] == Config()
 
 
+@pytest.mark.parametrize(
+    ("suite", "minibatches"),
+    [("FORK-reach-2", 8), ("FORK-reach-4", 8), ("FORK-reach-8", 14), ("FORK-joint", 64)],
+)
+def test_every_fork_has_at_least_24_optimiser_steps_for_10_000_samples(
+    suite: str, minibatches: int
+) -> None:
+    config, _ = parse(["--suite", suite])
+    assert config.trials is not None
+    samples = config.trials * config.episodes * config.horizon
+    assert config.ppo.minibatches == minibatches
+    assert config.ppo.epochs * minibatches * 10_000 >= 24 * samples
+
+
 def test_posterior_needs_hidden_targets() -> None:
     config, _ = parse(["--suite", "ML10", "--act", "posterior"])
     assert any("--act posterior needs hidden targets" in line for line in config.validate(10))
