@@ -37,7 +37,7 @@ def all_geometry(
     """
     steps = rng.integers(recording.steps, size=SAMPLES)
     trials = rng.permutation(np.arange(SAMPLES) % recording.trials)
-    sources = {**recording.states, "untrained": before, "inputs": recording.inputs}
+    sources = {**recording.states, "untrained": before, "inputs": recording.observed}
     samples = {name: values[steps, trials] for name, values in sources.items()}
     samples["shuffled"] = samples["L0"][rng.permutation(SAMPLES)]
     along = [moment.fast.states[steps, trials] for moment in moments]

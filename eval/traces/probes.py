@@ -37,7 +37,7 @@ def sources_of(recording: Recording, before: np.ndarray) -> dict[str, np.ndarray
         recording: of the agent's trials.
         before: (T, N, H) states of the untrained net along them.
     """
-    return {**recording.states, "untrained": before, "inputs": recording.inputs}
+    return {**recording.states, "untrained": before, "inputs": recording.observed}
 
 
 def state_at(source: str, values: np.ndarray, step: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.input_layout import AIM
 from envs.memory_tests.fork import STILL, UNRELATED
 from envs.pool.shared_rollout import TrialBatch
 from envs.trials.trial import Trial
@@ -67,6 +68,11 @@ class Recording:
     means: dict[str, np.ndarray] = field(default_factory=dict)
     log_stds: dict[str, np.ndarray] = field(default_factory=dict)
     beliefs: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def observed(self) -> np.ndarray:
+        """(T, N, input) inputs without the aims, which the agent draws from its belief itself."""
+        return self.inputs[..., : AIM.start]
 
     @property
     def steps(self) -> int:

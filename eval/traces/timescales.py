@@ -33,7 +33,7 @@ def all_timescales(
     lags, before = lags_of(recording), trace(floor, recording.inputs).states
     sources = dict(recording.states)
     sources["untrained"] = before
-    sources["inputs"] = recording.inputs
+    sources["inputs"] = recording.observed
     sources["shuffled time"] = shuffled(recording.states["L0"], rng)
     constants = {
         name: gate_constants(net, recording.inputs, states)

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from agents.input_layout import AIM
 from eval.traces.leak import leak_test, verdict
 from eval.traces.probes import all_probes, at_decisions, correct, sources_of
 from eval.traces.recording import Recording
@@ -43,6 +44,16 @@ def test_a_planted_target_is_found_where_it_is_and_nowhere_else(recording: Recor
     outcome = at_decisions(found, "inputs", "last outcome", "accuracy")
     assert len(outcome) == EPISODES - 1  # nothing is asked before there is one
     assert min(outcome) > 0.8  # it is shown, among much else
+
+
+def test_inputs_are_read_without_the_aims_that_the_belief_has_drawn(recording: Recording) -> None:
+    target = np.broadcast_to(recording.targets[:, 0], (recording.steps, recording.trials))
+    blank = np.zeros((*target.shape, AIM.start), np.float32)
+    aims = np.eye(recording.options, dtype=np.float32)[target]
+    aimed = dataclasses.replace(recording, inputs=np.concatenate((blank, aims), axis=-1))
+    read = sources_of(aimed, blank)["inputs"]
+    assert read.shape == blank.shape
+    assert not read.any()
 
 
 def test_a_leak_is_found_and_none_is_made_up(recording: Recording) -> None:
