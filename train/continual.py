@@ -22,7 +22,7 @@ from envs.pool.pool import WorkerPool
 from envs.trials.trial import Trial
 from train.algorithms.rollout import Rollout
 from train.collect import collect
-from train.loop import Iteration, crossed, iterate, open_log, run_lines, save, save_last
+from train.loop import Iteration, crossed, iterate, noted, open_log, run_lines, save, save_last
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.origin import Origin, command
@@ -193,13 +193,14 @@ def run(config: StreamConfig, origin: Origin, stop_signal: StopSignal) -> bool:
     if problems := config.validate(len(stream.tasks)):
         stop(problems)
     suite = config.make_suite()
+    notes = config.rounding(len(stream.tasks))
     config = config.resolved(len(stream.tasks))
     try:
         earlier = earlier_evaluations(origin, config)
     except RunError as error:
         stop([str(error)], "what it held cannot be measured again: restore it, or start a new run")
     with started(config, suite, origin, PROGRAM) as state:
-        say(banner(config, suite, stream, state), origin)
+        say("\n".join([banner(config, suite, stream, state), *noted(notes)]), origin)
         resumed = origin.saved is not None
         if not train(config, suite, stream, state, stop_signal, resumed=resumed, earlier=earlier):
             return False

@@ -159,7 +159,7 @@ def save_last(config: Config, state: TrainState, log: AnyLog, saved_at: int) -> 
 def run_lines(config: Config, suite: Suite, state: TrainState) -> list[str]:
     """The lines of a program's first message that say who learns, how much at once, and where."""
     trials = config.trials_for(len(suite.tasks))
-    steps = trials * config.episodes * config.horizon
+    steps = config.iteration_steps(len(suite.tasks))
     shared = f" a machine, {config.learners} learners" if config.learners > 1 else ""
     source = config.init_from
     begun = [] if source is None else [f"  weights    begun as {printable(source)}"]
@@ -171,6 +171,11 @@ def run_lines(config: Config, suite: Suite, state: TrainState) -> list[str]:
         f"{steps:,} steps, {config.workers} workers{shared}",
         f"  run        {config.run_folder} from step {state.steps:,} to {config.total_steps:,}",
     ]
+
+
+def noted(notes: Sequence[str]) -> list[str]:
+    """Sentences as lines of that message."""
+    return [f"  note       {note}" for note in notes]
 
 
 def crossed(steps: int, per_iteration: int, every: int) -> bool:

@@ -79,6 +79,7 @@ class Run:
         total: environment steps of the whole run.
         state: how it stands.
         child: its process, once it has been started.
+        notes: sentences to tell before it starts.
     """
 
     folder: Path
@@ -86,6 +87,7 @@ class Run:
     total: int
     state: State = "waiting"
     child: Child | None = field(default=None, repr=False)
+    notes: list[str] = field(default_factory=list)
 
 
 def plan(settings: Settings, rest: Sequence[str]) -> list[Run]:
@@ -106,8 +108,9 @@ def plan(settings: Settings, rest: Sequence[str]) -> list[Run]:
                 arguments = [*chosen, *in_folder(folder)]
                 config, origin = parse(arguments, kind, program)
                 refuse(config, origin, program)
-                total = config.resolved(len(config.make_suite(1).tasks)).total_steps
-                runs.append(Run(folder, arguments, total or 0))
+                tasks = len(config.make_suite(1).tasks)
+                total = config.resolved(tasks).trained_steps(tasks)
+                runs.append(Run(folder, arguments, total, notes=config.rounding(tasks)))
             except InputError as error:
                 problems += error.problems
     if problems:
@@ -187,6 +190,8 @@ def main(argv: list[str] | None = None) -> int:
     runs = plan(settings, words[cut + 1 :])
     jobs = min(settings.jobs or available_cores(), len(runs))
     console = Console(highlight=False)
+    for note in dict.fromkeys(note for run in runs for note in run.notes):
+        print(f"note: {note}", flush=True)
     with StopSignal() as stop_signal:
         try:
             program = f"train.{settings.program}"

@@ -20,7 +20,7 @@ from envs.viewing.gl import GLError
 from envs.viewing.render import render_trials
 from train.algorithms.rollout import Rollout
 from train.collect import collect, success_metrics
-from train.loop import crossed, iterate, open_log, run_lines, save, save_last
+from train.loop import crossed, iterate, noted, open_log, run_lines, save, save_last
 from train.run.config import Config, stop
 from train.run.console import forgiving_console
 from train.run.log import AnyLog
@@ -49,7 +49,8 @@ def train(
         RankError: a learner that shares the run is gone.
     """
     total, ranks = config.total_steps or 0, state.ranks
-    log = open_log(config, state, total, stop_signal, resumed=resumed)
+    whole = config.trained_steps(len(suite.tasks))
+    log = open_log(config, state, whole, stop_signal, resumed=resumed)
     rollback = Rollback(state.learner)
     with log, WorkerPool(ranks.workers(config.workers or 1)) as pool:
         saved_at = state.steps if resumed else -1
@@ -132,9 +133,10 @@ def run(config: Config, origin: Origin, stop_signal: StopSignal, *, program: str
     suite = config.make_suite()
     if problems := config.validate(len(suite.tasks)):
         stop(problems)
+    notes = config.rounding(len(suite.tasks))
     config = config.resolved(len(suite.tasks))
     with started(config, suite, origin, program) as state:
-        say(banner(config, suite, state), origin)
+        say("\n".join([banner(config, suite, state), *noted(notes)]), origin)
         resumed = origin.saved is not None
         if not train(config, suite, state, stop_signal, resumed=resumed):
             return False
@@ -168,11 +170,6 @@ def banner(config: Config, suite: Suite, state: TrainState) -> str:
         f"Strata {config.learner}   {tasks}, seed {config.seed}",
         *run_lines(config, suite, state),
     ]
-    least = config.trials_for(len(suite.tasks)) * config.episodes * config.horizon
-    if (config.total_steps or 0) < least:
-        lines.append(
-            f"  note       --total-steps is less than one iteration: it trains {least:,} steps"
-        )
     if suite.overlap:
         lines.append(
             f"  note       {', '.join(suite.overlap)} is in both the train and the test tasks of "

@@ -187,8 +187,10 @@ def checked(settings: Settings, rest: Sequence[str]) -> tuple[list[Parameter], i
     configs = [parse([*rest, *chosen], Config, PROGRAM)[0] for chosen in (*ends, *inner)]
     if problems := [problem for config in configs for problem in config.validate()]:
         raise InputError(list(dict.fromkeys(problems)))
-    whole = configs[0].resolved(len(configs[0].make_suite(1).tasks))
-    return parameters, whole.total_steps or 0
+    tasks = len(configs[0].make_suite(1).tasks)
+    for note in dict.fromkeys(note for config in configs for note in config.rounding(tasks)):
+        print(f"note: {note}")
+    return parameters, configs[0].trained_steps(tasks)
 
 
 @contextmanager

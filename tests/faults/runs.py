@@ -43,7 +43,7 @@ def plan(folder: Path, *faults: dict[str, Any], **more: Any) -> dict[str, str]:
 
 
 def committed(folder: Path) -> int:
-    """How many faults of the plan have happened."""
+    """How many faults of the plan, and random ones, have happened."""
     return len(list(folder.iterdir()))
 
 
@@ -87,9 +87,14 @@ def start(
         stderr=stderr,
         text=True,
         start_new_session=True,
-        # A test run in the background of a script ignores Ctrl-C, and so would what it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_heed_signals,
     )
+
+
+def _heed_signals() -> None:
+    """What a script runs in its background ignores Ctrl-C, and under nohup a lost terminal."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def children() -> set[int]:

@@ -2,10 +2,10 @@
 
     STRATA_SOAK_MINUTES=4 python -m pytest -m slow tests/faults/test_soak.py -n 0 -s
 
-Workers kill themselves, hang, raise and spoil their simulations at random. The program is stopped
-by SIGTERM, SIGHUP and SIGKILL, loses its console, and meets a second process that wants its folder.
-Its newest checkpoint is damaged before it is resumed. It must always go on, and take no more
-memory, files, processes or shared memory at the end than in the beginning.
+Workers kill themselves, hang, raise and spoil their simulations at random; one hangs at once. The
+program is stopped by SIGTERM, SIGHUP and SIGKILL in turn, loses its console, and meets a second
+process that wants its folder. Its newest checkpoint is damaged before it is resumed. It must always
+go on, and take no more memory, files, processes or shared memory at the end than in the beginning.
 """
 
 import os
@@ -14,12 +14,14 @@ import signal
 import statistics
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import pytest
 from scipy.stats import theilslopes
 
@@ -42,12 +44,43 @@ KINDS = [
     *("kill", "raise", "blow up", "nan reward", "inf obs", "kill all") * 4,
     "hang",  # seldom: it costs half a minute
 ]
+HANG = {"kind": "hang", "at": 200}  # in the first iteration, so that a short soak has one
 STOPS = [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 PROGRAM = "tests.faults.soaked"
 WORKERS = 2
 STARTING = 240.0  # seconds that a program may take until it trains, on a busy machine
 ENOUGH = 40  # iterations of a life, for a slope
 MOST_GROWTH = 32.0  # KiB an iteration, once what is kept of resets is complete
+
+
+@dataclass
+class Life:
+    """One program of many: what is done to it. The periods differ, so that all of it combines.
+
+    Attributes:
+        number: of the program, from 0.
+    """
+
+    number: int
+
+    @property
+    def broken(self) -> bool:
+        """Whether its console is."""
+        return self.number % 4 == 1
+
+    @property
+    def intruded(self) -> bool:
+        """Whether a second process wants its folder."""
+        return self.number % 5 in (0, 2)
+
+    @property
+    def stop(self) -> signal.Signals:
+        """The signal that ends it."""
+        return STOPS[self.number % len(STOPS)]
+
+    def seconds(self, dice: random.Random) -> float:
+        """How long it trains: the second one for a quarter of the soak, which shows a slope."""
+        return 15 * MINUTES if self.number == 1 else dice.uniform(30, 120)
 
 
 @dataclass
@@ -156,7 +189,7 @@ def growth(values: list[float], iterations: list[int]) -> float:
         iterations: done when each of them was read.
     """
     first = len(values) // 3
-    return 1024 * theilslopes(values[first:], iterations[first:])[0]
+    return 1024 * float(np.asarray(theilslopes(values[first:], iterations[first:]))[0])
 
 
 def logged(run: Path) -> int:
@@ -194,7 +227,7 @@ def test_growth_is_a_slope() -> None:
 def test_soak(tmp_path: Path) -> None:
     """Every program ends as documented, every resume goes on, and nothing grows."""
     dice = random.Random(0)
-    environment = plan(tmp_path / "tokens", rate=2e-4, kinds=KINDS)
+    environment = plan(tmp_path / "tokens", HANG, rate=2e-4, kinds=KINDS)
     environment["PYTHONWARNINGS"] = "default"
     run, deadline = tmp_path / "run", time.monotonic() + 60 * MINUTES
     # Long enough iterations that what is measured is training and not starting.
@@ -208,21 +241,22 @@ def test_soak(tmp_path: Path) -> None:
     damaged = intruders = 0
     shared = set(os.listdir("/dev/shm"))
     while time.monotonic() < deadline:
+        life = Life(len(lives))
         saved = (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("[0-9]*"))
         argv = ["--resume", str(run)] if saved else first
         with (
             nothing_left() as programs,
             (tmp_path / "out").open("w+") as out,
-            console(out, broken=dice.random() < 0.3) as streams,
+            console(out, broken=life.broken) as streams,
         ):
             program = start(*argv, cwd=tmp_path, module=PROGRAM, **streams, **environment)
             programs.append(program)
-            lives.append(live(program, dice.uniform(30, 120), run))
-            if dice.random() < 0.3 and lives[-1].memory and holder(run) is not None:
+            lives.append(live(program, life.seconds(dice), run))
+            if life.intruded and lives[-1].memory and holder(run) is not None:
                 intrude(run, tmp_path, environment)
                 intruders += 1
             if program.poll() is None:
-                program.send_signal(dice.choice(STOPS))
+                program.send_signal(life.stop)
             codes.append(program.wait(timeout=300))
             out.seek(0)
             said = out.read()
@@ -234,12 +268,18 @@ def test_soak(tmp_path: Path) -> None:
         if dice.random() < 0.5 and codes[-1] != 1:
             damaged += damage(run, dice)
     print(f"\n{len(lives)} programs, exit codes {codes}, {told}, {damaged} checkpoints damaged")
-    print(f"{intruders} second processes refused")
+    faults = Counter(name.rpartition("-")[0] for name in os.listdir(tmp_path / "tokens"))
+    print(f"{intruders} second processes refused, faults of workers {dict(faults)}")
     steps = [line["step"] for line in lines(run)]
     print(f"{steps[-1]:,} steps in {MINUTES:g} minutes, {len(steps)} iterations logged")
     assert steps == list(range(per_iteration, steps[-1] + 1, per_iteration))
     assert told["replaced"] > 0, "no worker was ever lost: nothing was shown"
+    assert told["no step for"] > 0, "no worker hung"
+    assert intruders > 0
     assert len(lives) > 1
+    if MINUTES >= 30:
+        assert all(told.values()), told
+        assert faults.keys() == set(KINDS)
     assert_finite(run)
     assert checkpoint.load(run).step > 0
     check_memory(max(lives, key=lambda one: len(set(one.iterations))))

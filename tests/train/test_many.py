@@ -89,10 +89,10 @@ def test_an_error_here_leaves_no_run_behind() -> None:
 
 def test_each_arm_and_seed_has_its_folder() -> None:
     settings = Settings(arms=("short", "none"), seeds=(1, 2), into=Path("here"))
-    runs = plan(settings, [*REACH, "--total-steps", "700"])
+    runs = plan(settings, [*REACH, "--total-steps", "40000"])
     names = [f"reach-v3-{arm}-seed{seed}" for seed in (1, 2) for arm in ("short", "none")]
     assert [run.folder for run in runs] == [Path("here") / name for name in names]
-    assert {run.total for run in runs} == {700}
+    assert {run.total for run in runs} == {40_000}
     assert runs[1].arguments[:4] == ["--arm", "none", "--seed", "1"]
     assert not Path("here").exists()
 

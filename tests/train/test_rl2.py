@@ -8,20 +8,10 @@ import pytest
 
 import train.run
 from envs.metaworld.suites import Suite
-from train.rl2 import banner, last_words
+from train.rl2 import last_words
 from train.run.config import Config
-from train.run.state import initialise
 
 GOALS = {"reach-v3": tuple((0.01 * i, 0.6, 0.02, 0.1, 0.8, 0.1) for i in range(3))}
-
-
-def test_less_than_one_iteration_is_told() -> None:
-    """The program always trains whole iterations: 40 trials of 4 × 125 steps here."""
-    suite = Suite("ML1", 1, GOALS, GOALS)
-    for total, told in ((19_999, True), (20_000, False)):
-        config = Config(suite="ML1", task="reach-v3", total_steps=total).resolved(1)
-        said = banner(config, suite, initialise(config, suite))
-        assert ("--total-steps is less than one iteration: it trains 20,000 steps" in said) is told
 
 
 def test_a_suite_without_a_test_split_is_evaluated_on_its_training_goals() -> None:

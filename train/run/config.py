@@ -81,7 +81,8 @@ class Config:
     seed: int = 1
     """Seed of goals, trials, exploration, initial weights and minibatches."""
     total_steps: int | None = None
-    """Environment steps to train for; unset: 2 million per training task, 20 million for ML10."""
+    """Environment steps to train for, rounded up to whole iterations; unset: 2 million per training
+    task, 20 million for ML10."""
     run: Path | None = None
     """Folder of the run; unset: runs/<suite>-<arm>-seed<seed>."""
     workers: int | None = None
@@ -211,6 +212,26 @@ class Config:
         """
         least = max(self.least_trials, 2 * tasks if self.proposal_share > 0 else 0)
         return self.trials or -(-least // tasks) * tasks
+
+    def iteration_steps(self, tasks: int) -> int:
+        """Environment steps of one iteration, for `tasks` training tasks."""
+        return self.trials_for(tasks) * self.episodes * self.horizon
+
+    def trained_steps(self, tasks: int) -> int:
+        """Environment steps of the whole run: `total_steps` rounded up to whole iterations."""
+        steps = self.iteration_steps(tasks)
+        return -(-(self.total_steps or STEPS_PER_TASK * tasks) // steps) * steps
+
+    def rounding(self, tasks: int) -> list[str]:
+        """A sentence where more is trained than was asked for, as iterations are whole."""
+        asked, trained = self.total_steps, self.trained_steps(tasks)
+        if asked is None or asked == trained:
+            return []
+        steps = self.iteration_steps(tasks)
+        return [
+            f"--total-steps {asked:,} is rounded up to {trained:,}: whole iterations of {steps:,} "
+            "steps"
+        ]
 
     @property
     def proposal_share(self) -> float:
@@ -348,7 +369,10 @@ class Config:
         return dataclasses.replace(
             self,
             run=self.run_folder,
-            total_steps=self.total_steps or STEPS_PER_TASK * tasks,
+            # The schedule of the learning rate keeps other totals as they were asked for.
+            total_steps=max(
+                self.total_steps or STEPS_PER_TASK * tasks, self.iteration_steps(tasks)
+            ),
             trials=self.trials_for(tasks),
             proposals=self.proposal_share,
             workers=self.workers or available_cores(),

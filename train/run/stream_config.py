@@ -113,15 +113,29 @@ class StreamConfig(Config):
 
     def stream(self) -> Stream:
         """The phases, of whole iterations. A ValueError lists everything wrong with the request."""
-        stream = make_stream(
+        stream = self._asked_stream()
+        return stream.rounded(self.iteration_steps(len(stream.tasks)))
+
+    def _asked_stream(self) -> Stream:
+        """The phases, not rounded yet."""
+        return make_stream(
             self.suite,
             tasks=self.tasks,
             # Alone, a task comes once: again it would be the same run with other trials.
             cycles=1 if self.chosen_arm.tasks == "alone" else self.cycles,
             phase_steps=self.phase_steps,
         )
-        trials = self.trials_for(len(stream.tasks))
-        return stream.rounded(trials * self.episodes * self.horizon)
+
+    def rounding(self, tasks: int) -> list[str]:
+        """A sentence where phases are longer than was asked for, as iterations are whole."""
+        asked = self._asked_stream().phase_steps
+        steps, trained = self.iteration_steps(tasks), self.stream().phase_steps
+        if asked == trained:
+            return []
+        return [
+            f"--phase-steps {asked:,} is rounded up to {trained:,}: whole iterations of {steps:,} "
+            "steps"
+        ]
 
     def validate(self, tasks: int | None = None) -> list[str]:
         """Everything wrong with this configuration."""

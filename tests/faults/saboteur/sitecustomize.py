@@ -74,6 +74,7 @@ def install(plan: dict) -> None:
         kind = None
         if plan.get("rate") and chance.random() < plan["rate"]:
             kind = chance.choice(plan["kinds"])
+            take(plan["folder"], f"{kind}-{os.getpid()}.{taken['steps']}")
         for fault in plan.get("faults", ()):
             if not os.path.exists(fault.get("when", "/")):
                 continue
