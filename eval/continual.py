@@ -5,7 +5,7 @@
 
 Runs of `--arm single` among them are the reference of forward transfer. The figures come from what
 the runs recorded while they trained (results/retention.json); definitions are in docs/continual.md.
-Exit codes: 0 done, 1 not written, 2 bad input (nothing written).
+Exit codes: 0 done, 1 not written, 2 bad input (nothing written), 75 interrupted.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
+from train.run.signals import ends_when_interrupted, interrupt_on_signals
 from train.run.verified_folder import environment
 
 
@@ -69,6 +70,7 @@ def show(console: Console, title: str, table: Table) -> None:
 
 @forgiving_console()
 @exits_on_bad_input
+@ends_when_interrupted
 def main(argv: list[str] | None = None) -> int:
     """Read, check, write, print. Returns the exit code."""
     arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.continual")
@@ -117,4 +119,5 @@ def show_all(console: Console, groups: dict[str, list[StreamRun]]) -> None:
 
 
 if __name__ == "__main__":
+    interrupt_on_signals()  # leave nothing half written
     sys.exit(main())

@@ -28,6 +28,7 @@ from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.run_folder import looks_folder
+from train.run.signals import ends_when_interrupted, interrupt_on_signals
 from train.run.verified_folder import replace_file
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -66,6 +67,7 @@ def drawn(runs: list[Run], window: int) -> Figure:
 
 @forgiving_console()
 @exits_on_bad_input
+@ends_when_interrupted
 def main(argv: list[str] | None = None) -> int:
     """Read, check, draw. Returns the exit code."""
     arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.curves")
@@ -98,4 +100,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    interrupt_on_signals()  # leave nothing half written
     sys.exit(main())

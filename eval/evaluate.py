@@ -43,9 +43,10 @@ from eval.official.meta_evaluation import (
 from eval.outcome import write_and_show
 from train.collect import acting_policy
 from train.run.checkpoint import environment_difference
+from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
-from train.run.run_folder import results_folder
+from train.run.run_folder import foreign_problems, results_folder
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 
 Found = Evaluation | ForkEvaluation | RecallEvaluation
@@ -203,9 +204,11 @@ def result_path(settings: Settings, subject: Subject) -> Path | None:
 
     Its name says what was measured, so that a smaller evaluation never replaces a full one.
     """
-    if settings.out is not None:
-        return settings.out
     saved = subject.saved
+    if settings.out is not None:
+        if problems := foreign_problems(settings.out, saved):
+            stop(problems)
+        return settings.out
     folder = results_folder(saved, brief=settings.preset == "quick")
     if folder is None:
         print(f"note: {saved.path} is in no folder of its run: keep the result with --out FILE")

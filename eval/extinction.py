@@ -37,7 +37,7 @@ from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
-from train.run.run_folder import results_folder
+from train.run.run_folder import foreign_problems, results_folder
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 from train.run.state import load_agent
 from train.run.stream_config import StreamConfig
@@ -177,6 +177,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.extinction")
     try:
         subject = load(arguments)
+        if arguments.out and (problems := foreign_problems(arguments.out, subject.saved)):
+            stop(problems)
         path = arguments.out or default_path(subject.saved)
         found = probe(arguments, subject)
     except WorkerError as error:

@@ -7,7 +7,7 @@
     python -m eval.report runs/ML10-* runs/my_module-load/results/eval-ML10-test.json
 
 Writes report.html (pictures inside), report.md with figures/, and report.json. Exit codes: 0 done,
-1 not written, 2 bad input (nothing written).
+1 not written, 2 bad input (nothing written), 75 interrupted.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 from train.run.printable import printable
+from train.run.signals import ends_when_interrupted, interrupt_on_signals
 from train.run.verified_folder import environment, replace_file
 
 INTERVALS = (
@@ -401,6 +402,7 @@ def parse_contrasts(texts: Sequence[str]) -> tuple[Contrasts, list[str]]:
 
 @forgiving_console()
 @exits_on_bad_input
+@ends_when_interrupted
 def main(argv: list[str] | None = None) -> int:
     """Read, check, draw, write. Returns the exit code."""
     arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.report")
@@ -425,4 +427,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    interrupt_on_signals()  # leave nothing half written
     sys.exit(main())

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,13 +26,14 @@ from typing import TYPE_CHECKING
 import tyro
 
 from envs.pool.pool import available_cores
-from train.run.children import Child, ended_with_us, in_folder, last_words, pause
+from train.run.children import Child, ended_with_us, in_folder, is_number, last_words, pause
 from train.run.command_line import read_known
 from train.run.config import Config
 from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
 from train.run.log import METRICS, read_metrics
 from train.run.origin import command, parse
+from train.run.run_files import MOST_STEPS
 from train.run.run_folder import enclosing, holds_something
 from train.run.signals import INTERRUPTED, StopSignal
 from train.run.sweep_space import Parameter, parameter
@@ -78,7 +81,7 @@ class Attempt:
         """Tell the study what has been logged since the last look; stop the run if it is poor."""
         rows = read_metrics(self.child.folder) if (self.child.folder / METRICS).exists() else []
         for row in rows[self.seen :]:
-            if (value := row.get("train/success")) is not None:
+            if is_number(value := row.get("train/success")) and row["step"] <= MOST_STEPS:
                 before = value if self.success is None else self.success
                 smoothed = before + SMOOTHING * (value - before)
                 self.trial.report(smoothed, row["step"])
@@ -205,24 +208,40 @@ def opened(settings: Settings, rest: Sequence[str], total: int) -> Iterator[optu
     except ImportError as error:
         raise InputError(["a sweep needs optuna: pip install -e '.[sweep]'"]) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _alone(settings.into / "sweep.lock"):
-        study = optuna.create_study(
-            storage=f"sqlite:///{settings.into / 'sweep.db'}",
-            study_name="sweep",
-            direction="maximize",
-            load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=settings.sampler_seed),
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=UNJUDGED, n_warmup_steps=total // 4
-            ),
-        )
-        asked = json.dumps([sorted(settings.param), list(rest)])
-        if study.user_attrs.get("asked", asked) != asked:
+    files = [settings.into / name for name in ("sweep.lock", "sweep.db")]
+    if odd := [path for path in files if os.path.lexists(path) and not _plain(path)]:
+        raise InputError([f"{odd[0]} is not a plain file: choose another folder with --into"])
+    asked = json.dumps([sorted(settings.param), list(rest)])
+    with _alone(files[0]):
+        try:
+            study = optuna.create_study(
+                storage=f"sqlite:///{files[1]}",
+                study_name="sweep",
+                direction="maximize",
+                load_if_exists=True,
+                sampler=optuna.samplers.TPESampler(seed=settings.sampler_seed),
+                pruner=optuna.pruners.MedianPruner(
+                    n_startup_trials=UNJUDGED, n_warmup_steps=total // 4
+                ),
+            )
+            same = study.user_attrs.get("asked", asked) == asked
+            runs = [t.user_attrs["run"] for t in study.get_trials() if "run" in t.user_attrs]
+        except Exception as error:  # of SQLite, SQLAlchemy or optuna, on a file that is not theirs
+            what = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                [f"{files[1]} cannot be read ({what}): choose another folder with --into"]
+            ) from error
+        if not same or not all(re.fullmatch(r"\d{4,9}", str(name)) for name in runs):
             raise InputError(
                 [f"{settings.into} holds another search: choose another folder with --into"]
             )
         study.set_user_attr("asked", asked)
         yield study
+
+
+def _plain(path: Path) -> bool:
+    """Whether it is a file, and no link, pipe or folder."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _left(study: optuna.Study, settings: Settings) -> int:

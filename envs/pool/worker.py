@@ -2,7 +2,7 @@
 
 Started as ``python -m envs.pool.worker CHANNEL BUFFER INDEX OWNER`` by `envs.pool.pool`, with
 BLAS pinned to one thread; it never imports torch. It ends when its channel closes or its owner
-is no longer its parent, so it cannot outlive its owner.
+is no longer its parent, even where its simulation hangs, so it cannot outlive its owner.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from multiprocessing.connection import Connection
@@ -29,8 +30,8 @@ from envs.trials.trial_env import step_info
 class Worker:
     """Serves one channel. Commands and answers are JSON; arrays travel in the shared buffer."""
 
-    def __init__(self, channel: Connection, buffer: SharedBuffer, index: int, owner: int) -> None:
-        self.channel, self.buffer, self.index, self.owner = channel, buffer, index, owner
+    def __init__(self, channel: Connection, buffer: SharedBuffer, index: int) -> None:
+        self.channel, self.buffer, self.index = channel, buffer, index
         self._runners = Runners()
         self._block: Block | None = None
 
@@ -86,8 +87,6 @@ class Worker:
         }
         actor, noise = make_actor(policy, own, block, recalled), block.noise()
         for t in range(shape[0]):
-            if os.getppid() != self.owner:
-                raise SystemExit  # killed without a word: nobody waits for this block
             actions, log_probs = actor.act(block.inputs, noise[t])
             out.inputs[t, columns] = block.inputs[rows]  # with the aims that the actor has written
             out.actions[t, columns], out.log_probs[t, columns] = actions[rows], log_probs[rows]
@@ -153,13 +152,21 @@ def _culprits(weights: dict[str, np.ndarray]) -> str:
     return f"; not finite: {', '.join(names)}" if names else "; all weights are finite"
 
 
+def _end_with(owner: int) -> None:
+    """End this process soon after `owner` was killed without a word: nobody waits for it."""
+    while os.getppid() == owner:
+        time.sleep(1.0)
+    os._exit(1)
+
+
 def main() -> None:
     """Entry point: the owner alone decides when a worker ends, so signals for it are ignored."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     channel, buffer, index, owner = map(int, sys.argv[1:5])
-    Worker(Connection(channel), SharedBuffer(buffer), index, owner).serve()
+    threading.Thread(target=_end_with, args=(owner,), daemon=True).start()
+    Worker(Connection(channel), SharedBuffer(buffer), index).serve()
 
 
 if __name__ == "__main__":

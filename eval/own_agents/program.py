@@ -40,6 +40,7 @@ from eval.own_agents.runner import OwnAgentRunner
 from train.run.checkpoint import Checkpoint
 from train.run.command_line import read, read_some, shown_first, spelt, spelt_suite
 from train.run.input_error import InputError
+from train.run.run_folder import foreign_problems
 from train.run.signals import INTERRUPTED
 from train.run.verified_folder import environment
 
@@ -209,6 +210,8 @@ def main(argv: Sequence[str]) -> int:
     path = settings.out or results_of(settings.agent)
     if settings.out is None:
         path /= f"eval-{suite.name}-{settings.split}{settings.variant(suite.fork)}.json"
+    if problems := foreign_problems(path, None):
+        raise InputError(problems)
     if nearest_folder(path) is None:
         raise InputError([f"{path} cannot be written: name a file elsewhere with --out FILE"])
     try:

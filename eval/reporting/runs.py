@@ -252,9 +252,12 @@ def checked_evaluation(found: Field) -> dict[str, Any]:
     if "level" in how.value:
         how["level"].whole(1)
     for _, policy in found["policies"].members():
-        summary = policy["summary"]
-        for _, row in (*summary["tasks"].members(), ("mean", summary["mean"])):
+        mean = policy["summary"]["mean"]
+        _check_row(mean)
+        for _, row in policy["summary"]["tasks"].members():
             _check_row(row)
+            for name, _ in mean.members():  # which says what was measured
+                row[name]
     return found.value
 
 
@@ -310,9 +313,10 @@ def _check_interval(interval: Field) -> None:
 def _check_row(row: Field) -> None:
     """One row of a summary: intervals, one an episode or, of a gain, a single one."""
     for name in ("success", "last_step_success"):
-        if not row[name].value:
-            raise row[name].wrong("an interval for each episode")
+        row[name].elements()
     for name, values in row.members():
+        if name not in GAINS and not values.value:
+            raise values.wrong("an interval for each episode")
         for interval in [values] if name in GAINS else values.elements():
             _check_interval(interval)
             interval.elements()[0].number()

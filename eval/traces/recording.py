@@ -227,7 +227,7 @@ def load(path: Path) -> Recording:
             beliefs=groups["beliefs"],
         )
         _check(found)
-    except (*_DAMAGE, OSError, LookupError, ValueError, TypeError) as error:
+    except (*_DAMAGE, OSError, LookupError, ValueError, TypeError, RecursionError) as error:
         text = f"{path} is no recording of this version ({error}): delete it and record anew"
         raise RecordingError(printable(text)) from error
     return found

@@ -87,11 +87,11 @@ def start(
         stderr=stderr,
         text=True,
         start_new_session=True,
-        preexec_fn=_heed_signals,
+        preexec_fn=heed_signals,
     )
 
 
-def _heed_signals() -> None:
+def heed_signals() -> None:
     """What a script runs in its background ignores Ctrl-C, and under nohup a lost terminal."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -18,7 +18,7 @@ from train.rl2 import main
 from train.run import checkpoint, run_folder
 from train.run.input_error import InputError
 from train.run.origin import Origin
-from train.run.run_folder import claimed, holder, identity, locked
+from train.run.run_folder import claimed, foreign_problems, holder, identity, locked
 from train.run.verified_folder import CheckpointError
 
 pytestmark = pytest.mark.usefixtures("few_goals", "lent")
@@ -274,6 +274,29 @@ def test_no_result_takes_the_place_of_a_runs_own_file(mine: Path, name: str) -> 
     path = mine / name
     assert nearest_folder(path) is None
     assert nearest_folder(mine / "results" / "eval.json") is not None
+
+
+def test_no_result_goes_among_those_of_another_run(mine: Path) -> None:
+    """An evaluation of one run in the results of another was reported as the other's."""
+    other = Path(shutil.copytree(mine, "other"))
+    (other / "RUN").write_text("another\n")
+    saved = checkpoint.load(mine)
+    assert foreign_problems(mine / "results" / "eval-test-9.json", saved) == []
+    assert foreign_problems(Path("elsewhere.json"), saved) == []
+    for measured in (saved, None):
+        problems = foreign_problems(other / "results" / "eval-test-9.json", measured)
+        assert "lies in the folder of another run" in problems[0]
+    look = ["--preset", "quick", "--goals", "1", "--workers", "1"]
+    for argv in (
+        ["mine", *look, "--out", "other/results/eval-test-9.json"],
+        ["--agent", "examples.fork_table_agent:load", "--suite", "FORK-reach-2", *look,
+         "--out", "other/eval-9.json"],
+    ):  # fmt: skip
+        before = files(Path.cwd())
+        with pytest.raises(SystemExit) as stopped:
+            evaluate.main(argv)
+        assert stopped.value.code == 2
+        assert files(Path.cwd()) == before
 
 
 def test_every_program_refuses_to_write_over_a_run(mine: Path, capsys) -> None:

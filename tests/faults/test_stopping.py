@@ -17,8 +17,10 @@ from tests.faults.runs import (
     TINY,
     assert_same_run,
     children,
+    committed,
     lines,
     nothing_left,
+    plan,
     session,
     start,
     wait_for_lines,
@@ -152,6 +154,19 @@ def test_killed_between_log_and_checkpoint(tmp_path: Path, unfaulted: Path) -> N
     assert main(["--resume", str(run), "--total-steps", str(goal)]) == 0
     steps = [line["step"] for line in lines(run)]
     assert steps == list(range(PER_ITERATION, goal + 1, PER_ITERATION))
+
+
+def test_killed_while_a_worker_hangs(tmp_path: Path) -> None:
+    """It never came to look at whether its owner was there, and stayed for ever."""
+    hang = plan(tmp_path / "tokens", {"kind": "hang", "at": 3})
+    options = [*TINY, "--total-steps", "1000000", "--workers", "1", "--run", "run"]
+    with nothing_left() as programs:
+        programs.append(start(*options, cwd=tmp_path, **hang))
+        deadline = time.monotonic() + 120
+        while not committed(tmp_path / "tokens"):
+            assert time.monotonic() < deadline, "no worker hung"
+            time.sleep(0.1)
+        os.kill(programs[0].pid, signal.SIGKILL)
 
 
 def test_a_signal_during_evaluation(unfaulted: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line: every mistake at once, in words, with exit code 2 and nothing written."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from train import continual
 from train.rl2 import main
 from train.run import checkpoint
 from train.run.config import Config
+from train.run.input_error import InputError
 from train.run.origin import command, parse
 from train.run.run_folder import claimed
 from train.run.state import initialise, load_agent
@@ -286,3 +288,15 @@ def test_a_stream_of_one_task_is_told_that_it_needs_two(capsys) -> None:
     with pytest.raises(SystemExit):
         continual.main(["--suite", "custom", "--tasks", "reach-v3"])
     assert "needs two tasks or more, not reach-v3 alone" in capsys.readouterr().err
+
+
+def test_a_configuration_does_not_choose_the_folder(tmp_path: Path, capsys) -> None:
+    """`run` in the file sent a new run into the folder of the old one."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**Config(seed=7).to_json(), "run": "runs/old"}))
+    for argv in ([], ["--run", "new"], ["--resume-or-start"]):
+        with pytest.raises(InputError, match="it names a folder, runs/old: take run out"):
+            parse(["--config", str(path), *argv])
+    path.write_text(json.dumps(Config(seed=7, run=Path("runs/old")).to_json()))
+    config = parse(["--config", str(path)])[0]
+    assert (config.seed, config.run) == (7, None)

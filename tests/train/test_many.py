@@ -1,5 +1,6 @@
 """Arms × seeds as processes of one command: all are run, all are stopped, nothing is lost."""
 
+import json
 import os
 import signal
 import threading
@@ -7,15 +8,20 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
+from tests.nasty import NASTY
 from train import many
 from train.many import Run, Settings, main, plan, train_all
 from train.run.children import last_line, output_of
 from train.run.input_error import InputError
+from train.run.many_table import progress_table
 from train.run.signals import INTERRUPTED, StopSignal
 
 STUB = "tests.train.stub_program"
+LOGGED = ["step", "train/success", "steps_per_second"]
 REACH = ["--suite", "ML1", "--task", "reach-v3", "--train-goals", "2"]
 
 
@@ -148,6 +154,29 @@ def test_a_log_that_is_none_is_no_progress(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": "x", "train/success": [], "other": 0.5}\n')
     assert last_line(path) == {"other": 0.5}
+    path.unlink()
+    os.mkfifo(path)
+    assert last_line(path) == {}
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from(LOGGED), NASTY), st.booleans())
+def test_a_strangers_log_is_no_harm_to_the_table(values: dict, torn: bool) -> None:
+    """Runs that are gone on with may have been anybody's: infinite, huge and odd numbers."""
+    folder = Path("runs") / "odd"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        line = json.dumps(values, default=str)
+        (folder / name).write_text(line if torn else f"{line}\n")
+    for state in ("training", "finished"):
+        progress_table([Run(folder, [], 100, state)])
+
+
+def test_a_log_that_is_no_log() -> None:
+    path = Path("metrics.jsonl")
+    for text in ("[" * 100_000, "[1]", "nothing", '{"step": 1e999, "a": NaN}'):
+        path.write_text(text + "\n")
+        assert last_line(path) == {}
     path.unlink()
     os.mkfifo(path)
     assert last_line(path) == {}

@@ -3,8 +3,11 @@
 import os
 import shlex
 import signal
+import sqlite3
 import threading
 import time
+from collections.abc import Callable
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -158,3 +161,53 @@ def test_the_command_line(monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*REACH, "--param", "no-such:linear:0:1"])
     assert ended.value.code == 2
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"no database" * 1000)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def edit(sql: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(sql)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("forge", "name", "says"),
+    [
+        (garbage, "sweep.db", "sweep.db cannot be read"),
+        (cut, "sweep.db", "sweep.db cannot be read"),
+        (edit("update study_user_attributes set value_json = 'x'"), "sweep.db", "cannot be read"),
+        (edit("update study_user_attributes set value_json = '[1]'"), "sweep.db", "another search"),
+        (edit("update trial_user_attributes set value_json = '\"../x\"'"), "sweep.db", "another"),
+        (edit("update trials set state = 'ODD'"), "sweep.db", "sweep.db cannot be read"),
+        (pipe, "sweep.db", "sweep.db is not a plain file"),
+        (link, "sweep.db", "sweep.db is not a plain file"),
+        (pipe, "sweep.lock", "sweep.lock is not a plain file"),
+    ],
+)
+def test_a_strangers_search_is_told(forge, name: str, says: str) -> None:
+    """A trial's folder "../x" led out of the search's, a pipe was waited for."""
+    settings = Settings()
+    with opened(settings, [], 1) as study:
+        study.ask().set_user_attr("run", "0000")
+    forge(settings.into / name)
+    with pytest.raises(InputError, match=says), opened(settings, [], 1):
+        pass

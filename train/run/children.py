@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.pool.pool import ROOT
+from train.run.run_files import LARGEST
 from train.run.signals import INTERRUPTED, StopSignal
 
 _TAIL = 2**18  # bytes at the end of a log, in which its last line is found
@@ -118,11 +119,16 @@ def last_line(path: Path) -> dict[str, Any]:
     """The numbers in the last whole line of a metrics stream; {} where there is none yet."""
     *lines, _torn = _tail(path).split(b"\n")
     for line in reversed(lines):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             values = json.loads(line)
             known = values.items() if isinstance(values, dict) else ()
-            return {name: value for name, value in known if type(value) in (int, float)}
+            return {name: value for name, value in known if is_number(value)}
     return {}
+
+
+def is_number(value: object) -> bool:
+    """Whether a value from a log is a number that can be calculated with."""
+    return type(value) in (int, float) and abs(value) <= LARGEST  # type: ignore[arg-type]
 
 
 def _tail(path: Path) -> bytes:

@@ -42,7 +42,7 @@ def _figures(run: Watched) -> list[str]:
     metrics, timing = last_line(run.folder / METRICS), last_line(run.folder / TIMING)
     step, success = metrics.get("step", 0), metrics.get("train/success")
     rate = timing.get("steps_per_second") if run.state == "training" else None
-    left = max(run.total - step, 0) / rate if rate else None
+    left = max(run.total - step, 0) / rate if rate and rate > 0 else None
     return [
         f"{100 * step / run.total:.0f}%" if step and run.total else "",
         "" if success is None else f"{success:.2f}",

@@ -34,7 +34,7 @@ class Start:
     resume_or_start: bool = False
     """For schedulers: start the run, or go on with it if its folder holds this configuration."""
     config: Path | None = None
-    """A config.json whose values are the defaults of all other options."""
+    """A config.json whose values are the defaults of all other options but --run."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,12 @@ def import_typed_core(argv: Sequence[str], name: str) -> None:
 def _from_file(path: Path, kind: type[_Kind]) -> _Kind:
     """The configuration in `path`; ends with exit code 2 where it is none."""
     try:
-        return kind.from_json(read_values(path))
+        config = kind.from_json(read_values(path))
     except (CheckpointError, ValueError) as error:
         stop([f"--config {path}: {error}"], "name a config.json of a run of this program")
+    if config.run is not None:  # runs write none: a new run has a folder of its own
+        stop([f"--config {path}: it names a folder, {config.run}: take run out, and use --run"])
+    return config
 
 
 def _continued(

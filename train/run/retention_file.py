@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,26 @@ def earlier_evaluations(origin: Origin, config: StreamConfig) -> list[Evaluation
     """What the run that is continued has recorded up to its checkpoint.
 
     Raises:
-        RunError: its record is no sound file of this stream; the message names file and field.
+        RunError: its record is missing, lacks an evaluation, or is no sound file of this stream;
+            the message names file and field.
     """
-    if origin.saved is None or origin.home is None or not os.path.lexists(origin.home / RECORD):
+    if origin.saved is None:
         return []
+    due = [step for step in config.stream().evaluation_steps() if step <= origin.saved.step]
+    if origin.home is None:
+        text = f"{origin.saved.path} comes without the {len(due)} evaluations before it"
+        warnings.warn(f"{text}: eval.continual and eval.report need them all", stacklevel=2)
+        return []
+    if not os.path.lexists(origin.home / RECORD):
+        raise RunError(f"{origin.home / RECORD} is missing, with all evaluations so far")
     found = read_object(origin.home / RECORD, RESULT_LIMIT)
     values = checked_record(found, config)["evaluations"]
     for number, point in enumerate(found["evaluations"].elements()):
         _check_all_of(point, config, values[number - 1]["step"] if number else -1)
-    return [Evaluation.from_json(v) for v in values if v["step"] <= origin.saved.step]
+    kept = [Evaluation.from_json(v) for v in values if v["step"] <= origin.saved.step]
+    if lost := sorted(set(due) - {evaluation.step for evaluation in kept}):
+        raise RunError(f"{found.path}: evaluations lacks the one at step {lost[0]}")
+    return kept
 
 
 def checked_record(found: Field, config: Config) -> dict[str, Any]:

@@ -189,6 +189,22 @@ def is_a_runs_own(path: Path) -> bool:
     return any(inside == one or one in inside.parents for one in own)
 
 
+def foreign_problems(path: Path, saved: Checkpoint | None) -> list[str]:
+    """Why a result about `saved` must not be written to `path`: it lies in another run's folder.
+
+    Args:
+        path: where the result would go.
+        saved: what was measured; None: no run of ours.
+    """
+    home = enclosing(path)
+    if home is None or (saved is not None and identity(home) == saved.manifest.get("run")):
+        return []
+    return [
+        f"{path} lies in the folder of another run, {home}, which reports would take it for: name "
+        "a file elsewhere"
+    ]
+
+
 def _copy_history(home: Path, folder: Path) -> None:
     for name in HISTORY:
         if (home / name).exists():

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
+import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import ParamSpec
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: batch systems requeue it
 STOPPING = "stopping: finishing this iteration and saving (again to stop at once)"
 
+_Arguments = ParamSpec("_Arguments")
 _UNCATCHABLE = {signal.SIGKILL, signal.SIGSTOP}
 _OTHERWISE = {
     *("SIGCHLD", "SIGCONT", "SIGINFO", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH"),
@@ -30,6 +35,20 @@ def interrupt_on_signals() -> None:
         kept = number in _UNCATCHABLE or getattr(number, "name", "") in _OTHERWISE
         if not kept and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
+
+
+def ends_when_interrupted(main: Callable[_Arguments, int]) -> Callable[_Arguments, int]:
+    """Let a program that only reads and writes a result end with a sentence and code 75."""
+
+    @functools.wraps(main)
+    def program(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except KeyboardInterrupt:
+            print("interrupted: run the same command again", file=sys.stderr)
+            return INTERRUPTED
+
+    return program
 
 
 class StopSignal:

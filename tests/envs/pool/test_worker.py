@@ -1,7 +1,6 @@
 """A worker, in this process: what it writes into the batch."""
 
 import dataclasses
-import os
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ def test_a_physics_fault_ends_its_trial_only(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(block_module, "TrialRunner", ToyRunner)
     trials = [dataclasses.replace(SHORT[0], split=split) for split in ("sound", "warning")]
     buffer = SharedBuffer()
-    worker = Worker(None, buffer, 0, os.getppid())  # type: ignore[arg-type] - nothing is sent
+    worker = Worker(None, buffer, 0)  # type: ignore[arg-type] - nothing is sent
     answer = worker._run(
         {"kind": "random"},
         [],

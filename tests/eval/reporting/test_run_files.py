@@ -11,17 +11,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eval import continual, curves, report
-from eval.reporting import suite_tables, tables
+from eval.reporting import fork_tables, recall_tables, suite_tables, tables
 from eval.reporting.loading import load_runs, stream_groups
 from eval.reporting.report_writer import Page
 from tests.eval.made_up_runs import write_evaluation, write_stream_run, write_training_run
+from tests.eval.memory_tests.test_fork_report import write_fork_run
 from tests.nasty import NASTY, changed, places
 from train.run.input_error import InputError
 from train.run.printable import printable
 from train.run.verified_folder import CheckpointError, read_file
 
-FILES = ("config.json", "metrics.jsonl", "timing.jsonl", "results/eval-test-9.json")
-STREAM_FILES = ("config.json", "metrics.jsonl", "timing.jsonl", "results/retention.json")
+OF_EACH = ("config.json", "metrics.jsonl", "timing.jsonl")
+STREAM_FILES = (*OF_EACH, "results/retention.json")
+FILES = {
+    "suite": (*OF_EACH, "results/eval-test-9.json"),
+    "stream": (*STREAM_FILES, "results/extinction-9.json"),
+    "fork": ("config.json", "metrics.jsonl", "results/eval-test-1000.json"),
+    "recall": ("config.json", "metrics.jsonl", "results/eval-test-1000.json"),
+}
+EXTINCTION = {"tau": 0.7, "tau_past": 0.4, "past": 2.5, "chance_past": 1.3, "touched": 7.0}
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +38,43 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     write_training_run(base / "suite")
     write_evaluation(base / "suite", 9, 0.5)
     write_stream_run(base / "stream", cycles=1)
-    return {"suite": base / "suite", "stream": base / "stream"}
+    probe = {"kind": "strata extinction", "checkpoint": {"step": 9}, "levels": {"3": EXTINCTION}}
+    (base / "stream" / "results" / "extinction-9.json").write_text(json.dumps(probe))
+    write_fork_run(base / "fork", 1, 0.9)
+    write_recall_run(base / "recall")
+    return {kind: base / kind for kind in FILES}
+
+
+def write_recall_run(folder: Path) -> None:
+    """As `write_fork_run`, of lifetimes."""
+    write_fork_run(folder, 1, 0.9)
+    path, point = folder / "results" / "eval-test-1000.json", [0.5, 0.0, 1.0]
+    values = json.loads(path.read_text())
+    summary = {"recall_index": point, "gain": point, "first": [point] * 4}
+    values |= {"kind": "strata recall evaluation", "policies": {"agent": {"summary": summary}}}
+    path.write_text(json.dumps(values))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"suite": "RECALL-code-4", "trials": 42}
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def read_all(folder: Path) -> None:
     """What the programs do with a folder, but for the drawing."""
     loaded, _ = load_runs([folder])
-    if loaded[0].record is not None:
+    by_arm = {"arm": loaded}
+    fork = fork_tables.suite_of(by_arm)
+    if loaded[0].record is None and fork is not None:
+        if fork.lifetimes is None:
+            values: Any = fork_tables.to_json(by_arm, fork)
+            shown = [fork_tables.memory_table(by_arm, "test", fork)]
+        else:
+            values = recall_tables.to_json(by_arm)
+            shown = [recall_tables.recall_table(by_arm, "test", fork)]
+    elif loaded[0].record is not None:
         groups = stream_groups(loaded)
-        values: Any = tables.to_json(groups)
+        values = tables.to_json(groups)
         shown = [tables.metric_table(groups), tables.task_table(groups), tables.speed_table(groups)]
     else:
-        by_arm = {"arm": loaded}
         values = suite_tables.to_json(by_arm)
         shown = [suite_tables.suite_table(by_arm, "test"), tables.training_table(by_arm, 5)]
         shown += [tables.cost_table(by_arm), tables.evaluation_table(by_arm)]
@@ -57,16 +90,21 @@ def problems_of(folder: Path) -> tuple[str, ...]:
     return ()
 
 
+def test_sound_folders_are_reported(runs) -> None:
+    """Or the next test would show nothing."""
+    assert {kind: problems_of(folder) for kind, folder in runs.items()} == dict.fromkeys(FILES, ())
+
+
 @settings(
-    max_examples=60,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
 @given(data=st.data())
 def test_a_strangers_folder_is_told_or_reported(runs, tmp_path, data) -> None:
-    kind = data.draw(st.sampled_from(["suite", "stream"]))
-    name = data.draw(st.sampled_from(FILES if kind == "suite" else STREAM_FILES))
+    kind = data.draw(st.sampled_from(sorted(FILES)))
+    name = data.draw(st.sampled_from(FILES[kind]))
     folder = tmp_path / "run"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(runs[kind], folder)

@@ -13,8 +13,9 @@ from train.run.console import ForgivingStream, forgiving_console
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERY_PROGRAM = (
-    "train.rl2", "train.continual", "train.many", "train.sweep", "eval.evaluate", "eval.watch",
-    "eval.report", "eval.curves", "eval.continual", "eval.throughput", "eval.share",
+    "train.rl2", "train.continual", "train.maml", "train.many", "train.sweep", "eval.evaluate",
+    "eval.watch", "eval.report", "eval.curves", "eval.continual", "eval.throughput", "eval.share",
+    "eval.traces", "eval.extinction",
 )  # fmt: skip
 PROGRAM = """
 import sys

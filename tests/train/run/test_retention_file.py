@@ -89,13 +89,26 @@ def test_a_forged_record_is_told(stream, tmp_path: Path, forge, says: str) -> No
 
 def test_what_lies_beyond_the_checkpoint_is_dropped(stream) -> None:
     folder, config = stream
-    whole = earlier_evaluations(origin(folder, config.total_steps or 0), config)
+    whole = earlier_evaluations(origin(folder, (config.total_steps or 0) - 1), config)
     some = earlier_evaluations(origin(folder, whole[2].step), config)
     assert len(whole) > 3
     assert [e.step for e in some] == [e.step for e in whole[:3]]
     assert (some[1].success == whole[1].success).all()
 
 
-def test_nothing_is_recorded_yet(tmp_path: Path, stream) -> None:
+def test_a_new_run_has_recorded_nothing(stream) -> None:
     assert earlier_evaluations(Origin(), stream[1]) == []
-    assert earlier_evaluations(origin(tmp_path, 0), stream[1]) == []
+
+
+def test_a_lost_record_is_told(tmp_path: Path, stream) -> None:
+    """A resumed run went on without its evaluations and said nothing; no report takes it then."""
+    folder, config = stream
+    with pytest.raises(RunError, match=r"retention\.json is missing, with all evaluations so far"):
+        earlier_evaluations(origin(tmp_path, 0), config)
+    home = Path(shutil.copytree(folder, tmp_path / "run"))
+    edit(lambda values: values["evaluations"].pop(1))(home / "results" / "retention.json")
+    with pytest.raises(RunError, match="evaluations lacks the one at step 39936"):
+        earlier_evaluations(origin(home, 80_000), config)
+    alone = Origin(origin(tmp_path, 80_000).saved)
+    with pytest.warns(UserWarning, match="comes without the 2 evaluations before it"):
+        assert earlier_evaluations(alone, config) == []

@@ -2,11 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from train.run.signals import StopSignal, interrupt_on_signals
+from tests.eval.made_up_runs import write_stream_run
+from tests.faults.runs import ROOT, heed_signals
+from train.run.signals import INTERRUPTED, StopSignal, interrupt_on_signals
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FATAL = (
@@ -57,3 +62,26 @@ def test_what_ends_no_program_is_left_alone(number: int) -> None:
     interrupt_on_signals()
     os.kill(os.getpid(), number)
     assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("program", ["eval.report", "eval.curves", "eval.continual"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_no_half_written_result_is_left(program: str, number: int, tmp_path: Path) -> None:
+    """The signal comes when the new file is there and not yet in its place."""
+    write_stream_run(tmp_path / "run", cycles=1)
+    out = tmp_path / ("out" if program == "eval.report" else "out.png")
+    code = f"""
+import os, runpy, sys
+os.replace = lambda *_: os.kill(os.getpid(), {int(number)})
+sys.argv = ["x", {str(tmp_path / "run")!r}, "--out", {str(out)!r}]
+runpy.run_module({program!r}, run_name="__main__", alter_sys=True)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, preexec_fn=heed_signals,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == INTERRUPTED, done.stderr
+    assert done.stderr.endswith("interrupted: run the same command again\n")
+    assert not list(tmp_path.rglob(".tmp-*"))
+    assert not out.is_file()
