@@ -53,6 +53,14 @@ def test_the_exit_code_is_that_of_the_work(tmp_path: Path, shell: str) -> None:
     assert done.stderr.count("standard output has failed") == ("&-" not in shell)
 
 
+@pytest.mark.parametrize("shell", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_stands_in_for_a_closed_terminal(tmp_path: Path, shell: str) -> None:
+    """A log that was opened as number 2 got what a signal's handler tells the terminal."""
+    line = "import sys; from train.run.console import forgiving_console as c; c().__enter__(); "
+    done = run(f"$PY -c \"{line}sys.exit(open('log', 'w').fileno() <= 2)\" {shell}", tmp_path)
+    assert done.returncode == 0
+
+
 def test_an_ascii_terminal_shows_what_it_can(tmp_path: Path) -> None:
     done = run("$PY program.py", tmp_path, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
