@@ -88,7 +88,7 @@ class Critic(nn.Module):
         memory_width: H of the memory, used only without privileges.
         width: units of each of the two hidden layers.
         privileged: whether task, goal and time are inputs.
-        targets: M, hidden targets of which it sees the true one and the aim, if privileged.
+        aims: numbers of an aim; it sees the true one and the agent's own, if privileged.
     """
 
     target_mean: Tensor
@@ -106,11 +106,11 @@ class Critic(nn.Module):
         memory_width: int,
         width: int,
         privileged: bool,
-        targets: int = 0,
+        aims: int = 0,
     ) -> None:
         super().__init__()
         self.tasks, self.privileged = tasks, privileged
-        extra = GOAL_DIM + tasks + 2 + 2 * targets if privileged else memory_width
+        extra = GOAL_DIM + tasks + 2 + 2 * aims if privileged else memory_width
         first, second = nn.Linear(OBS_DIM + extra, width), nn.Linear(width, width)
         for layer in (first, second):
             nn.init.orthogonal_(layer.weight, 2**0.5)
@@ -142,7 +142,7 @@ class Critic(nn.Module):
             task_ids: index of each trial's task.
             goals: each trial's goal, padded to 6 numbers.
             clock: fraction of the episode and of the trial gone at each step, each in [0, 1).
-            hints: true target and aim at each step, one-hot, where there are hidden targets.
+            hints: true target and aim at each step, where there are hidden targets.
         """
         time, trials = obs.shape[:2]
         if not self.privileged:

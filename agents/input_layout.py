@@ -36,8 +36,9 @@ WIDTHS = {
 
 INPUT_DIM = WIDTHS[LAYOUT_VERSION]
 AIM = slice(INPUT_DIM, None)
-"""What follows in the rows of an agent that acts on an aim (`agents.posterior`): one number for
-each target, 1 for the aim. The agent writes it itself while acting."""
+"""What follows in the rows of an agent that acts on an aim: one number for each target, 1 for the
+aim (`agents.posterior`), or the part and the place (`agents.acting.place_aims`). The agent writes
+it itself while acting."""
 SIGNALS = ("outcome", "present")
 """What a core may ask to be told apart from the features (`memory.cores.core.Core.signals`)."""
 OBS, PREV_ACTION = SLICES["obs"], SLICES["prev_action"]

@@ -38,12 +38,20 @@ class TargetBelief(nn.Module):
 
     def errors(
         self, hidden: Float[Tensor, "*batch hidden"], targets: Int[Tensor, "*batch"]
-    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-        """Cross-entropy in nats (log M is a guess), and whether the likeliest target is right."""
-        scores = self(hidden)
-        flat = scores.flatten(0, -2), targets.flatten()
-        entropy = functional.cross_entropy(*flat, reduction="none").reshape(targets.shape)
-        return entropy, (scores.argmax(dim=-1) == targets).to(scores.dtype)
+    ) -> Float[Tensor, "*batch"]:
+        """Cross-entropy in nats: log M is a guess."""
+        flat = self(hidden).flatten(0, -2), targets.flatten()
+        return functional.cross_entropy(*flat, reduction="none").reshape(targets.shape)
+
+    def knew(
+        self,
+        hidden: Float[Tensor, "*batch hidden"],
+        truth: Int[Tensor, "*batch"],
+        aims: Float[Tensor, "*batch aim"],
+    ) -> dict[str, Float[Tensor, "*batch"]]:
+        """``belief_right``: whether the likeliest target is the true one, where it is read."""
+        right = self(hidden).argmax(dim=-1) == truth
+        return {"belief_right": right.to(hidden.dtype)}
 
 
 class AimedBody(nn.Module):
@@ -51,13 +59,13 @@ class AimedBody(nn.Module):
 
     Args:
         visible: numbers that the encoder sees of an input.
-        targets: M.
+        aims: numbers of an aim.
         width: units of each layer.
     """
 
-    def __init__(self, visible: int, targets: int, width: int) -> None:
+    def __init__(self, visible: int, aims: int, width: int) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(visible + targets, width), nn.Linear(width, width)
+        self.first, self.second = nn.Linear(visible + aims, width), nn.Linear(width, width)
         for layer in (self.first, self.second):
             nn.init.orthogonal_(layer.weight, 2**0.5)
             nn.init.zeros_(layer.bias)

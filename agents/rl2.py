@@ -11,10 +11,12 @@ import tyro
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from agents.acting.place_aims import AIM_NUMBERS
 from agents.encoder import Encoder
 from agents.heads import GaussianHead
 from agents.input_layout import INPUT_DIM, LAYOUT_VERSION, SIGNALS, WIDTHS
 from agents.lifetime_recall import LifetimeReader
+from agents.place_belief import PlaceBelief
 from agents.posterior import AimedBody, TargetBelief
 from agents.recall import Recall
 from memory.behaviour import Behaviour
@@ -29,6 +31,7 @@ SIZES = {
     "read_every": (1, 50_000),
     "entries": (0, 1024),
     "targets": (0, 64),
+    "components": (1, 64),
     "lifetime": (0, 1024),
     "read_at": (0, 50_000),
 }
@@ -69,7 +72,10 @@ class AgentConfig:
     """Trials that episodic memory holds; set by the arm (`Config.network`), 0: none."""
     act: Literal["direct", "posterior"] = "direct"
     """What the policy acts on: the memory itself (plain RL²), or a target that is drawn from the
-    belief at the start of each attempt (suites with hidden targets; see agents/posterior.py)."""
+    belief at the start of each attempt (see agents/posterior.py). On ML suites a target is what
+    comes to which place (see agents/place_belief.py)."""
+    components: int = 6
+    """Components of the belief over places (ML suites with --act posterior)."""
     targets: tyro.conf.Suppress[int] = 0
     """Targets that the belief tells apart; set by the suite, 0: it has none."""
     lifetime: tyro.conf.Suppress[int] = 0
@@ -79,6 +85,16 @@ class AgentConfig:
     """Step of a trial before which that store is read; set by the suite."""
     inputs: tyro.conf.Suppress[int] = LAYOUT_VERSION
     """Version of the input's layout (`agents.input_layout`)."""
+
+    @property
+    def over_places(self) -> bool:
+        """Whether it acts on what is to come to which place, and not on one of M targets."""
+        return self.act == "posterior" and not self.targets
+
+    @property
+    def aims(self) -> int:
+        """Numbers of an aim, or of a hidden target as the critic sees it; 0: there is none."""
+        return AIM_NUMBERS if self.over_places else self.targets
 
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
@@ -128,10 +144,14 @@ class RL2Agent(nn.Module):
             config.encoder, slopes=config.slopes, inputs=config.inputs, signals=core.signals
         )
         self.memory = core(config.encoder + len(core.signals), config.hidden)
-        self.belief = TargetBelief(config.hidden, config.targets) if config.targets else None
+        self.belief: TargetBelief | PlaceBelief | None = None
+        if config.targets:
+            self.belief = TargetBelief(config.hidden, config.targets)
+        elif config.over_places:
+            self.belief = PlaceBelief(config.hidden, config.components)
         self.body: AimedBody | None = None
         if config.act == "posterior":
-            self.body = AimedBody(self.encoder.layer.in_features, config.targets, config.hidden)
+            self.body = AimedBody(self.encoder.layer.in_features, config.aims, config.hidden)
         self.head = GaussianHead(
             config.hidden,
             mean_limit=config.mean_limit,
@@ -158,7 +178,7 @@ class RL2Agent(nn.Module):
     @property
     def input_width(self) -> int:
         """Numbers of an input, with the aim where the policy acts on one."""
-        return INPUT_DIM + (self.config.targets if self.body is not None else 0)
+        return INPUT_DIM + (self.config.aims if self.body is not None else 0)
 
     def initial_state(
         self,
@@ -196,9 +216,9 @@ class RL2Agent(nn.Module):
         return Unrolled(self.mean(hidden, inputs), self.head.log_std(), hidden), state
 
     def behaviour(self, outputs: Unrolled) -> Behaviour:
-        """What it does and, where it acts on a drawn target, believes: what memory keeps of it."""
+        """What it does and, where it acts on one of M targets, believes: what memory keeps."""
         scores = None
-        if self.body is not None and self.belief is not None:
+        if self.body is not None and isinstance(self.belief, TargetBelief):
             scores = self.belief(outputs.hidden)
         return Behaviour(outputs.mean, outputs.log_std, scores)
 
@@ -239,6 +259,8 @@ def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
     }
     if agent.belief is not None:
         weights |= {"belief.weight": agent.belief.out.weight, "belief.bias": agent.belief.out.bias}
+    if agent.config.over_places:
+        weights["belief.components"] = torch.tensor([float(agent.config.components)])
     if agent.body is not None:
         weights |= {f"body.{name}": w for name, w in agent.body.state_dict().items()}
     if agent.reader is not None:

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from agents.acting.numpy_actor import NumpyActor
-from agents.input_layout import ACTION_DIM, INPUT_DIM, OBS_DIM
+from agents.acting.place_aims import PlacePlan
+from agents.input_layout import ACTION_DIM, OBS_DIM
 from agents.rl2 import RL2Agent, actor_weights
 from envs.trials.trial import NO_STEP
 from train.run import checkpoint, state
@@ -31,12 +32,16 @@ class TrainedAgent:
     Args:
         agent: as `train.run.state.load_agent` gives it.
         deterministic: act by the mean, without exploration noise.
-        seed: of the noise.
+        seed: of the noise, and of the aims of an agent that acts on a belief over places.
     """
 
     def __init__(self, agent: RL2Agent, *, deterministic: bool = False, seed: int = 0) -> None:
         weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
-        self._actor = NumpyActor(agent.config.core, weights, 1, deterministic=deterministic)
+        aims = [PlacePlan((seed,))] if agent.config.over_places else None
+        self._actor = NumpyActor(
+            agent.config.core, weights, 1, deterministic=deterministic, aims=aims
+        )
+        self._width = agent.input_width
         self._rng = np.random.default_rng(seed)
         self.reset()
 
@@ -63,7 +68,7 @@ class TrainedAgent:
             raise ValueError("observation and reward must be finite")
         if self._action is not None:
             self._last = self._last.then(self._action, float(reward), done)
-        inputs = np.zeros((1, INPUT_DIM), dtype=np.float32)
+        inputs = np.zeros((1, self._width), dtype=np.float32)
         self._last.pack(np.asarray(observation), inputs[0])
         noise = self._rng.standard_normal((1, ACTION_DIM), dtype=np.float32)
         action, _ = self._actor.act(inputs, noise)

@@ -16,12 +16,14 @@ interrupted.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
 
 from envs.pool.pool import Policy, WorkerError, WorkerPool, available_cores
 from eval.goals.adapted import measure_adapted
+from eval.goals.believed import Believed, Believer
 from eval.goals.config import Settings, Subject, load_subject, nearest_folder, parse
 from eval.goals.floors import untrained
 from eval.goals.lifetime import Ring, measure_lifetimes
@@ -71,6 +73,7 @@ def evaluate(settings: Settings, subject: Subject) -> Found:
             measured["stochastic"] = adapted(settings, subject, pool)
         for part, (name, policy) in enumerate(chosen.items(), start=1):
             began, steps = time.perf_counter(), settings.steps(suite)
+            runner = believer(settings, subject, pool) if name == "stochastic" else None
             with progress(name, steps, part, len(chosen)) as report, watch(pool, report):
                 outcomes = measure(
                     policy,
@@ -80,14 +83,22 @@ def evaluate(settings: Settings, subject: Subject) -> Found:
                     episodes=settings.episodes,
                     horizon=settings.horizon,
                     seed=settings.seed,
-                    pool=pool,
+                    pool=runner or pool,
                 )
-            summary = summarise(outcomes, seed=settings.seed)
-            measured[name] = Measured(outcomes, summary, time.perf_counter() - began)
+            summary, seconds = summarise(outcomes, seed=settings.seed), time.perf_counter() - began
+            measured[name] = Measured(outcomes, summary, seconds, runner and runner.found)
         measured |= lifetimes(settings, subject, pool)
     official = official_figures(settings, subject)  # after the pool: its processes need the cores
     how = {**settings.to_json(), "attempts": settings.attempted, "lanes": LANES}
     return Evaluation(subject.saved, suite, split, how, measured, official)
+
+
+def believer(settings: Settings, subject: Subject, pool: WorkerPool) -> Believer | None:
+    """The pool, noting what the agent believes; None where that is not a belief over places."""
+    if not subject.agent.config.over_places:
+        return None
+    tasks = tuple(subject.suite.split(settings.split))
+    return Believer(pool, subject.agent, Believed.empty(tasks, settings.goals, settings.episodes))
 
 
 def adapted(settings: Settings, subject: Subject, pool: WorkerPool) -> Measured:
@@ -128,9 +139,16 @@ def lifetimes(settings: Settings, subject: Subject, pool: WorkerPool) -> dict[st
 
 
 def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
-    """What `settings` asks to measure, by the names that the tables show."""
-    chosen = {"stochastic": acting_policy(subject.agent)}
-    if settings.attempted:
+    """What `settings` asks to measure, by the names that the tables show.
+
+    ``told`` is for agents that act on a belief, and ``repeating`` for the others: who draws an aim
+    for each attempt has a search of its own.
+    """
+    agent = acting_policy(subject.agent)
+    chosen = {"stochastic": agent}
+    if settings.told and agent.targets:
+        chosen["told"] = dataclasses.replace(agent, told=True)
+    if settings.attempted and not agent.targets:
         chosen["repeating"] = acting_policy(subject.agent, attempts=settings.attempted)
     if settings.deterministic:
         chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)
@@ -154,7 +172,9 @@ def official_figures(settings: Settings, subject: Subject) -> dict[str, Official
         return {}
     plan = official_plan(suite, split, settings.official_rounds, settings.horizon)
     workers, found = settings.workers or available_cores(), {}
-    asked = {"official": 0} | ({REPEATING: ADAPTATION_EPISODES} if settings.repeating else {})
+    asked = {"official": 0}
+    if settings.repeating and subject.agent.body is None:
+        asked[REPEATING] = ADAPTATION_EPISODES
     for name, attempts in asked.items():
         with (
             official_envs(suite, split, plan, workers=workers) as envs,

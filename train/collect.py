@@ -13,7 +13,7 @@ from agents.acting.numpy_actor import STORE
 from agents.input_layout import INPUT_DIM
 from agents.rl2 import RL2Agent, actor_weights
 from envs.pool.pool import Policy, WorkerPool
-from envs.pool.shared_rollout import TrialBatch
+from envs.pool.shared_rollout import PER_TRIAL, TrialBatch
 from envs.trials.practice import PARTS
 from envs.trials.success import share_in_success, steps_to_success
 from envs.trials.trial import Trial
@@ -64,7 +64,7 @@ def _gathered(batch: TrialBatch, trials: int, ranks: Ranks) -> TrialBatch:
     """The parts of all learners side by side; they travel as one row of bytes a trial."""
     if ranks.count == 1:
         return batch
-    axes = {name: 0 if name == "targets" else 1 for name in vars(batch)}
+    axes = {name: 0 if name in PER_TRIAL else 1 for name in vars(batch)}
     parts = {n: np.ascontiguousarray(np.moveaxis(getattr(batch, n), axes[n], 0)) for n in axes}
     rows = [part.view(np.uint8).reshape(len(part), -1) for part in parts.values()]
     whole = ranks.gather(torch.from_numpy(np.concatenate(rows, axis=1)), trials).numpy()
@@ -135,13 +135,15 @@ def practising(trials: Sequence[Trial], share: float) -> list[Trial]:
 
 
 def practice_metrics(rollout: Rollout) -> dict[str, float]:
-    """``told/success``: of attempts that were shown the true target; ``committed/e`` of others."""
-    if rollout.choices is None:  # no trials with hidden targets
-        return {}
-    told = rollout.chosen(~rollout.own & rollout.usable)
-    metrics = {}
+    """``told/success``: of attempts that were shown the true target; ``committed/e`` of others.
+
+    Of episodes in suites of tasks, without proposed ones, with ``told/last_step_success``.
+    """
+    told, metrics = rollout.chosen(~rollout.own & rollout.usable & ~rollout.proposed), {}
     if len(told.task_ids):
         metrics["told/success"] = float(told.success_by_episode().mean())
+        if rollout.choices is None:
+            metrics["told/last_step_success"] = float(told.last_step_success().mean())
     own = rollout.chosen(rollout.own & rollout.usable)
     if own.choices is not None and len(own.task_ids):
         shares = (own.choices >= 0).float().mean(dim=1).tolist()
@@ -177,7 +179,7 @@ def proposal_metrics(rollout: Rollout, trials: Sequence[Trial]) -> dict[str, flo
     success, metrics = rollout.success_by_episode(), {}
     for part in PARTS:
         wanted = [trial.proposal is not None and trial.proposal.part == part for trial in trials]
-        columns = torch.tensor(wanted) & rollout.usable
+        columns = torch.tensor(wanted) & rollout.usable & rollout.own
         if columns.any():
             curve = success[:, columns].mean(dim=1).tolist()
             metrics |= {f"proposed/{part}/{e + 1}": rate for e, rate in enumerate(curve)}

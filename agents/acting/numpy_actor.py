@@ -8,10 +8,12 @@ path to `RL2Agent.unroll` within float32 round-off.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from agents.acting.aims import AimPlan, Aims
+from agents.acting.place_aims import PlaceAims, PlacePlan
 from agents.input_layout import (
     AIM,
     INPUT_DIM,
@@ -40,7 +42,8 @@ class NumpyActor:
         trials: rows of the block.
         deterministic: act by the mean instead of sampling.
         recall: what of episodic memory each row may see (`memory.episodic`); None: all of it.
-        aims: how each row's aims are drawn, for an agent that acts on them (`agents.posterior`).
+        aims: how each row's aims are drawn, for an agent that acts on them (`agents.posterior`,
+            `agents.place_belief`).
         stores: what each row may recall, (B, …), by its names among the weights; None: all rows
             recall from the store that is among the weights.
     """
@@ -53,7 +56,7 @@ class NumpyActor:
         *,
         deterministic: bool = False,
         recall: Sequence[int] | np.ndarray | None = None,
-        aims: Sequence[AimPlan | None] | None = None,
+        aims: Sequence[AimPlan | None] | Sequence[PlacePlan | None] | None = None,
         stores: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.core, self.trials, self.deterministic = core, trials, deterministic
@@ -67,7 +70,10 @@ class NumpyActor:
         self._recall = _Recall(core, w | dict(stores or {})) if "recall.keys" in w else None
         self._reader = _Reader(w, (stores or {}).get(STORE), trials) if "reader.at" in w else None
         self._body = [_layer(w, f"body.{n}") for n in ("first", "second") if f"body.{n}.bias" in w]
-        self._aims = Aims(w, aims or [None] * trials) if self._body else None
+        self._aims: Aims | PlaceAims | None = None
+        if self._body:
+            kind: Any = PlaceAims if "belief.components" in w else Aims
+            self._aims = kind(w, aims or [None] * trials)
         self._may = np.array([ALL] * trials if recall is None else recall, dtype=np.float32)
         self.reset()
 
@@ -80,6 +86,8 @@ class NumpyActor:
     def restart(self, rows: int | slice | np.ndarray) -> None:
         """Bring the memory of these trials alone to their start."""
         self.state[rows] = 0.0
+        if isinstance(self._aims, PlaceAims):
+            self._aims.restart(rows)
         if self._reader:
             self._reader.age[rows] = 0
         if self._recall:

@@ -206,6 +206,30 @@ class TaskEnv:
         return self._env._target_pos[:3].copy()
 
     @functools.cached_property
+    def moves_hand(self) -> bool:
+        """Whether the task's target is for the hand, and not for an object; ask after a reset.
+
+        Meta-World's own measure says so: ``obj_to_target`` of a step's info, which counts for
+        success, is then the distance from the fingers to the target, as in reach-v3.
+        """
+        env = self._env
+        kept = dict(vars(env))  # bin-picking-v3 notes in its reward how far it was at first
+        _, info = env.evaluate_state(env._get_obs(), np.zeros(ACTION_DIM, np.float32))
+        vars(env).update(kept)
+        return math.isclose(info["obj_to_target"], math.dist(env.tcp_center, self.target))
+
+    @property
+    def seen_target(self) -> np.ndarray:
+        """(3,) metres: `target` as the observation would show the part there; after a reset.
+
+        The observation's hand is the wrist, some centimetres above the fingers that are to come to
+        the target.
+        """
+        if not self.moves_hand:
+            return self.target
+        return self.target + self._env.get_endeff_pos() - self._env.tcp_center
+
+    @functools.cached_property
     def object_joint(self) -> tuple[float, float] | None:
         """Range of the joint that the task's door, drawer, window or button moves along.
 

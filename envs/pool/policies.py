@@ -12,6 +12,7 @@ from scipy.special import ndtr
 from agents.acting.aims import NOT_SHOWN, AimPlan
 from agents.acting.forgetting import ForgettingActor
 from agents.acting.numpy_actor import NumpyActor
+from agents.acting.place_aims import PlacePlan
 from agents.acting.repeating import RepeatingActor
 from agents.input_layout import ACTION_DIM, OBS
 from envs.trials.block import Block
@@ -88,12 +89,33 @@ def make_actor(
         len(block.trials),
         deterministic=policy["deterministic"],
         recall=[0 if trial is None else trial.recall for trial in block.trials],
-        aims=[_aim_plan(trial, policy["told"]) for trial in block.trials],
+        aims=aim_plans(block, told=policy["told"], places="belief.components" in weights),
         stores=stores,
     )
     if policy["forget"]:
         return ForgettingActor(actor)
     return RepeatingActor(actor, policy["attempts"]) if policy["attempts"] else actor
+
+
+def aim_plans(
+    block: Block, *, told: bool, places: bool
+) -> list[AimPlan | None] | list[PlacePlan | None]:
+    """How the aims of all rows are drawn, of an agent that acts on them.
+
+    Args:
+        block: started.
+        told: show the truth in all trials, not only in those that practise.
+        places: aims are of (part, place), not of FORK's targets.
+    """
+    if not places:
+        return [_aim_plan(trial, told) for trial in block.trials]
+    rows = zip(block.trials, block.runners, strict=True)
+    return [None if t is None or r is None else _place_plan(t, r, told) for t, r in rows]
+
+
+def _place_plan(trial: Trial, runner: TrialRunner, told: bool) -> PlacePlan:
+    shown = runner.true_aim() if told or trial.practise else None
+    return PlacePlan((trial.seed,), shown)
 
 
 def _aim_plan(trial: Trial | None, told: bool) -> AimPlan | None:

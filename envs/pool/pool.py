@@ -58,7 +58,7 @@ class Policy:
         attempts: episodes of a trial after which the best is repeated
             (`agents.acting.repeating`); 0: the short-term memory is
             carried through all episodes instead.
-        targets: M of an agent that acts on aims (`agents.posterior`): so many numbers follow its
+        targets: numbers of an aim, of an agent that acts on one (M in FORK): they follow its
             inputs; 0: it acts on its memory.
         told: show the true targets as aims: what the agent would do if it knew.
         forget: clear the short-term memory at each attempt's start and hide the outcome of the

@@ -15,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
+from agents.acting.place_aims import AIM_NUMBERS
 from agents.input_layout import ACTION_DIM, INPUT_DIM
 
 ALIGN = 64
 MAX_WORKERS = 1024
 STARTING = -1  # in `SharedBuffer.rows`: the worker has not come up yet
 _HEADER = 2 * MAX_WORKERS * 8  # bytes
+PER_TRIAL = ("targets", "aims")  # arrays of a batch that have one row a trial, and no time
 Spec = Sequence[tuple[str, str, tuple[int, ...]]]
 """Arrays in order: name, NumPy dtype, shape."""
 
@@ -46,6 +48,8 @@ class TrialBatch:
         faults: physics became unstable at or before this step of the trial, (T, B).
         targets: where the trial's task wants its hand or object, metres, (B, 3); the learner's own.
         choices: in FORK the target touched in the attempt so far, else -1, (T, B).
+        aims: what the trial asks for, as an aim of `agents.acting.place_aims`, (B, 4); zeros where
+            the agent acts on none. The learner's own.
     """
 
     inputs: np.ndarray
@@ -56,6 +60,7 @@ class TrialBatch:
     faults: np.ndarray
     targets: np.ndarray
     choices: np.ndarray
+    aims: np.ndarray
 
     @staticmethod
     def spec(steps: int, trials: int, width: int = INPUT_DIM) -> Spec:
@@ -70,6 +75,7 @@ class TrialBatch:
             ("faults", "bool", (t, b)),
             ("targets", "float32", (b, 3)),
             ("choices", "int8", (t, b)),
+            ("aims", "float32", (b, AIM_NUMBERS)),
         )
 
     def copy(self) -> TrialBatch:

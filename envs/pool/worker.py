@@ -80,6 +80,9 @@ class Worker:
         rows = slice(first, first + len(trials))
         block = self._start(trials, first, count, shape[2])
         out.targets[columns] = [runner.target for runner in block.runners[rows] if runner]
+        out.aims[columns] = 0.0
+        if "belief.components" in (name for name, _, _ in weights):
+            out.aims[columns] = [runner.true_aim() for runner in block.runners[rows] if runner]
         own = {name: arrays[name] for name, _, _ in weights}
         recalled = {
             name.removeprefix("store."): _in_rows(arrays[name][columns], rows, count)

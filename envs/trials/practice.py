@@ -158,6 +158,12 @@ class ProposedTask:
         obs[FRAME + OBJECT.start : FRAME + OBJECT.stop] += shift
         return obs
 
+    @property
+    def seen_target(self) -> np.ndarray:
+        """(3,) metres: `target` as the agent would see the part there."""
+        shift = self._proposal.shift
+        return self.target if shift is None or self._place is HAND else self.target + shift
+
     def judge(self, obs: np.ndarray) -> tuple[float, bool]:
         """Reward, 0 to 10, and success of the step that led to `obs` (39,)."""
         proposal, left = self._proposal, math.dist(obs[self._place], self.target)

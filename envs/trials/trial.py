@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.acting.place_aims import aim_at
 from agents.input_layout import INPUT_DIM, OBS
 from envs.memory_tests.fork import UNCOMMITTED, Fork
 from envs.memory_tests.fork_task import ForkTask
@@ -191,6 +192,16 @@ class TrialRunner:
         if self.fork is not None:
             return self.fork.place
         return self.env.target if self._proposed is None else self._proposed.target
+
+    def true_aim(self) -> np.ndarray:
+        """(4,) what the trial asks for, as an aim of `agents.acting.place_aims`; after `begin`.
+
+        The part is an object unless the task's own measure, or its proposal, is of the hand. Not
+        for the agent, but in practice.
+        """
+        if self._proposed is not None and self.trial.proposal is not None:
+            return aim_at(self.trial.proposal.part == "hand", self._proposed.seen_target)
+        return aim_at(self.env.moves_hand, self.env.seen_target)
 
     def close(self) -> None:
         """Free the simulators."""

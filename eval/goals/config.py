@@ -87,7 +87,7 @@ class Settings:
     """Ceiling: Meta-World's scripted experts, which see the goal; in FORK a script that remembers
     what it tried."""
     told: bool = True
-    """FORK: the agent as it is shown the true target, where it acts on one; the oracle."""
+    """The agent as it is shown the true target, where it acts on one; the oracle."""
     forgetting: bool = True
     """FORK: the agent with its memory cleared at each attempt; the lesion."""
     lesions: bool = True
@@ -180,6 +180,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "untrained": False,
         "random": False,
         "scripted": False,
+        "told": False,
         "official": False,
         "official_rounds": 1,
     },
@@ -337,6 +338,8 @@ def load_subject(settings: Settings) -> Subject:
             f"--lifetime is for agents with an episodic store, which arm {config.arm} has not: "
             "leave it out"
         )
+    if settings.attempts and agent.config.over_places:
+        problems.append("--attempts is for agents of --act direct: leave it out")
     problems += adapted_problems(settings, config)
     elsewhere = settings.elsewhere
     if wrong := elsewhere.problems(config):

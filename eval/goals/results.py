@@ -14,6 +14,7 @@ from rich.table import Table
 
 from envs.metaworld.suites import Suite
 from envs.metaworld.task_env import MAX_HORIZON
+from eval.goals.believed import Believed
 from eval.goals.metrics import Interval, Outcomes, Row, Summary
 from eval.official.meta_evaluation import OVER_REPORTS, OfficialResult
 from eval.outcome import write_json
@@ -38,11 +39,15 @@ def provenance(saved: Checkpoint) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Measured:
-    """One policy on the evaluation trials: outcomes, their summary and wall-clock seconds."""
+    """One policy on the evaluation trials: outcomes, their summary and wall-clock seconds.
+
+    Of an agent that acts on a belief over places, also what it believed.
+    """
 
     outcomes: Outcomes
     summary: Summary
     seconds: float
+    believed: Believed | None = None
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,9 @@ class Evaluation:
         split: ``train`` or ``test``.
         settings: how, as JSON values.
         policies: ``stochastic``, ``repeating`` (`agents.acting.repeating`) and ``deterministic``
-            are the agent, ``trial 1``, ``trial 2``, … the same in the trials of a lifetime
-            (`eval.goals.lifetime`), ``untrained``, ``random`` and ``scripted`` the floors and the
-            ceiling.
+            are the agent, ``told`` the same as it is shown what the task asks, ``trial 1``,
+            ``trial 2``, … the same in the trials of a lifetime (`eval.goals.lifetime`),
+            ``untrained``, ``random`` and ``scripted`` the floors and the ceiling.
         official: Meta-World's own figures by who acted, ``official`` and `REPEATING`; may be none.
     """
 
@@ -90,6 +95,7 @@ class Evaluation:
                     "seconds": measured.seconds,
                     "summary": measured.summary.to_json(),
                     "outcomes": measured.outcomes.to_json(),
+                    **({"believed": b.to_json()} if (b := measured.believed) is not None else {}),
                 }
                 for name, measured in self.policies.items()
             },
@@ -115,8 +121,25 @@ class Evaluation:
         for title, measure, gain, show, show_gain in BY_EPISODE:
             table = self._by_episode(measure, gain, show, show_gain)
             print_table(console, f"{title} by episode of the trial, mean over tasks", table)
+        for measured in self.policies.values():
+            if measured.believed is not None:
+                self._show_belief(console, measured.believed)
         for note in self._notes():
             console.print(textwrap.fill(note, min(console.width, 100)), markup=False)
+
+    def _show_belief(self, console: Console, found: Believed) -> None:
+        """Print how right the belief is at the start of each episode."""
+        curves = found.by_episode(self.settings["seed"])
+        columns = {"episode": [str(e + 1) for e in range(self.settings["episodes"])]}
+        columns |= {title: [_rate(i) for i in curves[name]] for name, title in BELIEF.items()}
+        print_table(console, "belief before each episode, mean over tasks", columns)
+        if len(found.tasks) > 1:
+            columns = {"task": list(found.tasks)}
+            for name, numbers in found.by_task().items():
+                for at, episode in ((0, 1), (-1, self.settings["episodes"])):
+                    shown = [f"{100 * number:.0f}" for number in numbers[:, at]]
+                    columns[f"{BELIEF[name]}, ep. {episode}"] = shown
+            print_table(console, "belief of each task", columns)
 
     def _goals(self) -> dict[str, tuple[tuple[float, ...], ...]]:
         return self.suite.split(self.split)
@@ -292,3 +315,11 @@ BY_EPISODE: tuple[tuple[str, str, str, Show, Show], ...] = (
     ("steps in success, %,", "share_in_success", "share_gain", _rate, _gain),
 )
 """Title, measure and its gain as `Row` calls them, and how both are shown."""
+
+
+BELIEF = {
+    "part_right": "part right, %",
+    "place_error": "likeliest place off by, cm",
+    "aim_error": "drawn place off by, cm",
+}
+"""Title of each measure of `Believed`, as hundredths."""

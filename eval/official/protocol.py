@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from agents.acting.numpy_actor import NumpyActor
+from agents.acting.place_aims import PlacePlan
 from agents.acting.repeating import RepeatingActor
-from agents.input_layout import ACTION_DIM, INPUT_DIM, OBS, OBS_DIM
+from agents.input_layout import ACTION_DIM, OBS, OBS_DIM
 from envs.pool.pool import Policy
 from envs.trials.last_step import NO_STEP
 
@@ -48,11 +49,12 @@ class OfficialAgent:
         seed: int,
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
-        self._actor = NumpyActor(policy.core, policy.weights, environments)
+        aims = [PlacePlan((seed, row)) for row in range(environments)] if policy.targets else None
+        self._actor = NumpyActor(policy.core, policy.weights, environments, aims=aims)
         self._attempts = policy.attempts
         self._rng = np.random.default_rng([seed, 0, 3])
         self._on_step = on_step
-        self._inputs = np.zeros((environments, INPUT_DIM), dtype=np.float32)
+        self._inputs = np.zeros((environments, policy.input_width), dtype=np.float32)
         self.init()
 
     def init(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from agents.acting.own import OwnAgent, checked_actions
 from agents.input_layout import ACTION_DIM
 from envs.pool.pool import Policy, available_cores
-from envs.pool.shared_rollout import TrialBatch
+from envs.pool.shared_rollout import PER_TRIAL, TrialBatch
 from envs.pool.vector_env import TrialVectorEnv
 from envs.trials.trial import Trial
 
@@ -38,7 +38,7 @@ class OwnAgentRunner:
         """Run `trials`, all of the same length; column i is trial i.
 
         `policy` and `lanes` are for agents of ours. After a physics fault a trial earns nothing.
-        Log-probabilities and targets, which nobody knows here, are zeros.
+        Log-probabilities, targets and aims, which nobody knows here, are zeros.
 
         Raises:
             ValueError: the agent gave something else than finite actions (B, 4).
@@ -52,9 +52,9 @@ class OwnAgentRunner:
             **{
                 name: np.zeros((size[0], len(padded), *size[2:]), kind)
                 for name, (kind, size) in spec.items()
-                if name != "targets"
+                if name not in PER_TRIAL
             },
-            targets=np.zeros((len(padded), 3), np.float32),
+            **{name: np.zeros((len(padded), spec[name][1][1]), np.float32) for name in PER_TRIAL},
         )
         env = TrialVectorEnv(padded, rows, workers=min(self.workers, rows))
         try:
@@ -65,8 +65,9 @@ class OwnAgentRunner:
                 self._round(env, inputs, out, slice(first, first + rows))
         finally:
             env.close()
-        kept = {name: array[:, : len(trials)] for name, array in vars(out).items()}
-        return TrialBatch(**{**kept, "targets": out.targets[: len(trials)]})
+        end = len(trials)
+        arrays = vars(out).items()
+        return TrialBatch(**{n: x[:end] if n in PER_TRIAL else x[:, :end] for n, x in arrays})
 
     def _round(
         self, env: TrialVectorEnv, inputs: np.ndarray, out: TrialBatch, columns: slice

@@ -92,6 +92,8 @@ def open_run(folder: Path, *, trials: int, seed: int) -> Patient:
     subject = load_subject(_settings(folder, trials))
     if subject.suite.lifetimes is not None:
         stop([f"lifetimes of {subject.suite.name} are not recorded: use eval.evaluate on it"])
+    if subject.config.over_places:
+        stop(["traces of a belief over places are not recorded: use eval.evaluate on the run"])
     try:
         slow = slow_agents(subject.saved)
     except CheckpointError as error:

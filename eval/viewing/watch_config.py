@@ -231,6 +231,8 @@ def prepare(settings: Settings) -> Program:
             problems += [f"{saved.path / 'config.json'}: {problem}" for problem in invalid]
         except CheckpointError as error:
             problems += str(error).splitlines()
+    if settings.repeating and config is not None and config.over_places:
+        problems.append("--repeating is for agents of --act direct: leave it out")
     fork = fork_settings(settings.own_suite or "") if config is None else config.fork
     if fork is not None:
         problems += [

@@ -127,6 +127,7 @@ def test_the_belief_is_read_even_where_the_memory_acts_itself() -> None:
     assert agent.belief is not None
     assert agent.input_width == INPUT_DIM
     hidden = torch.zeros(2, 5, 16)
-    entropy, right = agent.belief.errors(hidden, torch.ones(2, 5, dtype=torch.long))
+    truth = torch.ones(2, 5, dtype=torch.long)
+    entropy = agent.belief.errors(hidden, truth)
     assert torch.allclose(entropy, torch.tensor(TARGETS).float().log().expand(2, 5))
-    assert right.shape == (2, 5)
+    assert agent.belief.knew(hidden, truth, hidden[..., :0])["belief_right"].shape == (2, 5)

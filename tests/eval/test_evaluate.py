@@ -77,6 +77,31 @@ def test_from_checkpoint_to_table_and_json(
     assert "over-reports" in figure["warning"]
 
 
+def test_a_belief_over_places_is_measured_beside_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told rows, no repeating ones, and the belief at the start of each episode."""
+    monkeypatch.setitem(meta_evaluation._BATCH, "ML1", (2, 50))
+    folder, out = tmp_path / "reach", tmp_path / "result.json"
+    arguments = "--suite ML1 --task reach-v3 --act posterior --total-steps 80 --trials 4 --lanes 4"
+    arguments += " --episodes 2 --horizon 10 --hidden 8 --encoder 8 --critic 8 --workers 1"
+    assert train.rl2.main([*arguments.split(), "--run", str(folder)]) == 0
+    assert evaluate.main([str(folder), *SMALL, "--official-rounds", "1", "--out", str(out)]) == 0
+    assert "drawn place off by, cm" in capsys.readouterr().out
+    record = json.loads(out.read_text())
+    names = ["stochastic", "told", "deterministic", "untrained", "random", "scripted"]
+    assert list(record["policies"]) == names
+    assert record["official"] is not None
+    assert record["official_repeating"] is None
+    found = record["policies"]["stochastic"]["believed"]
+    assert np.shape(found["aim_error"]) == np.shape(found["place_error"]) == (1, 2, 2)
+    assert (np.array(found["aim_error"]) > 0).all()
+    assert "believed" not in record["policies"]["told"]
+    with pytest.raises(SystemExit):
+        evaluate.main([str(folder), *SMALL, "--attempts", "1"])
+    assert "--attempts is for agents of --act direct" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "variant"),
     [

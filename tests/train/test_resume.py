@@ -73,6 +73,7 @@ CORES = [
     "arm",
     [
         pytest.param([], id="short"),
+        pytest.param(["--act", "posterior"], id="posterior"),
         pytest.param(ALL_LEVELS, id="hierarchical"),
         pytest.param([*ALL_LEVELS, "--core", "attention"], id="hierarchical-attention"),
         *CORES,

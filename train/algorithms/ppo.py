@@ -224,9 +224,12 @@ class PPO:
             targets=targets,
             critic_inputs=critic_inputs,
         )
-        read = None if rollout.targets is None else rollout.target_when_read().to(device)
-        knew = self._knew(rollout, hidden)
-        data = _Data(rollout, task_ids, whole, old_log_std, explained, read, knew)
+        taught, knew = None, {}
+        if self.agent.belief is not None:
+            truth, counts = rollout.taught()
+            taught = truth.to(device), counts.to(device)
+            knew = self._knew(rollout, hidden, inputs, taught[0])
+        data = _Data(rollout, task_ids, whole, old_log_std, explained, taught, knew)
         return data, starts
 
     def _learn(
@@ -238,7 +241,7 @@ class PPO:
     ) -> float:
         """One pass over the data. Returns the mean KL(old || new) of its minibatches, in nats."""
         stretches = {name: one.cut.cut(value) for name, value in vars(one.data.whole).items()}
-        counted = one.targets() if self.config.belief and self.agent.belief is not None else None
+        taught = one.taught() if self.config.belief else None
         kls: list[float] = []
         for number, whole in enumerate(one.minibatches):
             index, mask = whole[self.ranks.share(len(whole))], stretches["mask"][:, whole]
@@ -247,10 +250,10 @@ class PPO:
             outputs, _ = self.agent.unroll(batch.inputs, one.starts[index])
             trials = one.cut.trials_of(index)
             loss, found = self._loss(one.data, batch, outputs, trials, mask.sum())
-            if counted is not None:
-                known = (mask * (counted[:, whole] >= 0)).sum()
-                read = counted[:, index]
-                found["belief_loss"] = self._belief_loss(outputs, read, batch.mask, known)
+            if taught is not None:
+                truth, counts = taught
+                known, weight = (mask * counts[:, whole]).sum(), batch.mask * counts[:, index]
+                found["belief_loss"] = self._belief_loss(outputs, truth[:, index], weight, known)
                 loss = loss + self.config.belief * found["belief_loss"]
             ratio_error = found.pop("ratio_error")
             if one.epoch == 0 and not kls:
@@ -296,24 +299,27 @@ class PPO:
         return loss, found | {"loss": loss, "value_loss": value_loss}
 
     def _belief_loss(
-        self, outputs: Unrolled, targets: Tensor, mask: Tensor, known: Tensor
+        self, outputs: Unrolled, truth: Tensor, weight: Tensor, known: Tensor
     ) -> Tensor:
-        """Cross-entropy of the hidden targets in nats, a mean over the steps that have one.
+        """Negative log-likelihood of what is hidden in nats, a mean over the steps that teach it.
 
         `known` is how many the whole minibatch has of them.
         """
         assert self.agent.belief is not None
-        entropy, _ = self.agent.belief.errors(outputs.hidden, targets.clamp(min=0))
-        weight = mask * (targets >= 0)
-        return (entropy * weight).sum() / known.clamp(min=1.0)
+        errors = self.agent.belief.errors(outputs.hidden, truth)  # type: ignore[arg-type]
+        return (errors * weight).sum() / known.clamp(min=1.0)
 
-    def _knew(self, rollout: Rollout, hidden: Tensor) -> dict[str, float]:
+    def _knew(
+        self, rollout: Rollout, hidden: Tensor, inputs: Tensor, truth: Tensor
+    ) -> dict[str, float]:
         """Accuracy of the belief when it is read, in trials that do not practise."""
-        if self.agent.belief is None or rollout.targets is None:
+        assert self.agent.belief is not None
+        aims, read, own = inputs[..., AIM], rollout.when_read, rollout.own.to(hidden.device)
+        if not bool(own.any()):
             return {}
-        read, targets = hidden[rollout.when_read][:, rollout.own], rollout.targets[:, rollout.own]
-        _, right = self.agent.belief.errors(read, targets.clamp(min=0).to(hidden.device))
-        return {f"belief_right/{e + 1}": float(row.mean()) for e, row in enumerate(right)}
+        found = self.agent.belief.knew(*(x[read][:, own] for x in (hidden, truth, aims)))
+        curves = {name: values.mean(dim=1).tolist() for name, values in found.items()}
+        return {f"{n}/{e + 1}": x for n, curve in curves.items() for e, x in enumerate(curve)}
 
     def _view(
         self, one: _Pass, number: int, index: Tensor, batch: Batch, outputs: Unrolled
@@ -377,12 +383,16 @@ class PPO:
         )
 
     def _hints(self, rollout: Rollout, inputs: Tensor) -> Tensor | None:
-        """True target and aim at each step, one-hot (T, B, 2 M); None without hidden targets."""
-        if self.agent.belief is None or rollout.targets is None:
+        """True target, as an aim, and aim at each step (T, B, …); None without hidden targets."""
+        if self.agent.belief is None:
             return None
-        targets = self.agent.config.targets
-        truth = rollout.target_by_step().to(inputs.device)
-        shown = one_hot(truth.clamp(min=0), targets) * (truth >= 0)[..., None]
+        if rollout.targets is None:
+            assert rollout.true_aims is not None
+            shown = rollout.true_aims.to(inputs.device).expand(rollout.steps, -1, -1)
+        else:
+            truth = rollout.target_by_step().to(inputs.device)
+            shown = one_hot(truth.clamp(min=0), self.agent.config.targets)
+            shown = shown * (truth >= 0)[..., None]
         aim = inputs[..., AIM] if self.agent.body is not None else torch.zeros_like(shown)
         return torch.cat((shown, aim), dim=-1).to(inputs.dtype)
 
@@ -474,7 +484,7 @@ def make_ppo(config: Config, suite: Suite) -> PPO:
         memory_width=network.hidden,
         width=network.critic,
         privileged=network.privileged_critic,
-        targets=network.targets,
+        aims=network.aims,
     )
     told = config.proposal_share and config.ppo.kind
     belief = Belief(
@@ -498,7 +508,7 @@ class _Data:
     whole: Batch
     old_log_std: Tensor
     explained_variance: float
-    targets: Tensor | None
+    taught: tuple[Tensor, Tensor] | None
     knew: dict[str, float]
 
     def acting_error(self) -> Tensor:
@@ -524,9 +534,12 @@ class _Pass:
     minibatches: list[Tensor]
     aside: np.random.Generator
 
-    def targets(self) -> Tensor | None:
-        """The hidden target at each step of each stretch, (step, stretch); None without."""
-        return None if self.data.targets is None else self.cut.cut(self.data.targets)
+    def taught(self) -> tuple[Tensor, Tensor] | None:
+        """`Rollout.taught` of each stretch, (step, stretch, …); None where nothing is hidden."""
+        if self.data.taught is None:
+            return None
+        truth, counts = map(self.cut.cut, self.data.taught)
+        return truth, counts
 
 
 class _Metrics:

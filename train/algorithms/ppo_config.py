@@ -41,8 +41,8 @@ class PPOConfig:
     value: float = 0.5
     """Weight of the value loss."""
     belief: float = 0.0
-    """Weight of the belief loss, which teaches the memory to infer the goal, or in FORK the target
-    (0: plain RL²)."""
+    """Weight of the belief loss, which teaches the memory to infer the goal, or the target of
+    --act posterior (0: plain RL²)."""
     kind: float = 0.1
     """Weight of the loss by which the memory learns to tell proposed tasks from the suite's own (0:
     none; without proposed tasks there is nothing to tell)."""

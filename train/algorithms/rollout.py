@@ -22,7 +22,7 @@ from envs.trials.practice import PARTS
 from envs.trials.trial import Trial
 
 Boundary = Literal["carry", "cut"]
-BY_TRIAL = ("recall", "kinds", "practised", "lives", "stores")
+BY_TRIAL = ("recall", "kinds", "practised", "lives", "stores", "true_aims")
 """Fields of a rollout that a trial has one row of, or that are None."""
 
 
@@ -49,6 +49,8 @@ class Rollout:
         practised: trials that showed the true target to an agent that acts on aims; None: none.
         lives: in RECALL the slot and the lifetime of each trial; else None.
         stores: what each trial could recall of its lifetime (`memory.lifetimes`); None: nothing.
+        true_aims: what each trial asks for, as an aim over (part, place), where the agent acts on
+            those (`agents.acting.place_aims`); None, or zeros: it does not.
     """
 
     inputs: Float[Tensor, "time trial input"]
@@ -67,6 +69,7 @@ class Rollout:
     practised: Bool[Tensor, " trial"] | None = None
     lives: Int[Tensor, "trial 2"] | None = None
     stores: Float[Tensor, "trial entry number"] | None = None
+    true_aims: Float[Tensor, "trial 4"] | None = None
 
     @classmethod
     def from_batch(
@@ -95,6 +98,7 @@ class Rollout:
                 [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
             ),
             practised=torch.tensor([trial.practise for trial in trials]),
+            true_aims=torch.from_numpy(batch.aims),
             **_of_forks(batch, trials),
         )
 
@@ -188,6 +192,25 @@ class Rollout:
             None if self.targets is None else self.horizon * (self.target_when_read() >= 0).float()
         )
 
+    def taught(self) -> tuple[Shaped[Tensor, "time trial *aim"], Float[Tensor, "time trial"]]:
+        """What a belief that is acted on should know at each step, and 1 where it is taught it.
+
+        Of targets: where it is read (`target_when_read`). Of (part, place): at every step, for each
+        tells something by its reward, and what the last one of an episode has left is read at the
+        start of the next. Practice does not count.
+        """
+        if self.targets is not None:
+            read = self.target_when_read()
+            return read.clamp(min=0), (read >= 0).float()
+        assert self.true_aims is not None
+        own = self.own.float().expand(self.steps, -1)
+        return self.true_aims.expand(self.steps, -1, -1), own
+
+    @property
+    def proposed(self) -> Bool[Tensor, " trial"]:
+        """Trials of proposed tasks."""
+        return torch.zeros_like(self.usable) if self.kinds is None else self.kinds > 0
+
     @property
     def own(self) -> Bool[Tensor, " trial"]:
         """Trials in which the agent was not shown the true target."""
@@ -196,8 +219,8 @@ class Rollout:
 
     @property
     def when_read(self) -> slice:
-        """The last still step of each attempt of a FORK trial."""
-        return slice(STILL - 1, None, self.horizon)
+        """Where the belief is read: the last still step of an attempt, else its first step."""
+        return slice(0 if self.targets is None else STILL - 1, None, self.horizon)
 
     def by_episode(
         self, values: Shaped[Tensor, "time trial"]

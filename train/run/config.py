@@ -187,11 +187,16 @@ class Config:
 
     @property
     def label(self) -> str:
-        """Name of the arm, with the core where it is not the usual one."""
+        """Name of the arm, with the way of acting and the core where they are not the usual."""
         arm = ARM_REGISTRY.own.get(self.arm, Arm())
         usual = self.agent.core == AgentConfig.core or not arm.short
-        name = self.arm.rpartition(":")[2]
+        name = self.arm.rpartition(":")[2] + "-posterior" * self.over_places
         return name + ("" if usual else "-" + self.agent.core.rpartition(":")[2])
+
+    @property
+    def over_places(self) -> bool:
+        """Whether the agent acts on a belief over (part, place); see `agents.place_belief`."""
+        return self.agent.act == "posterior" and not self.targets
 
     @property
     def shared_by(self) -> int:
@@ -336,13 +341,27 @@ class Config:
         """Everything wrong with how hidden targets are acted on."""
         fork = self.fork
         found = [] if fork is None else fork.problems(self.episodes, self.horizon)
-        if self.agent.act == "posterior" and not self.targets:
-            found.append(
-                f"--act posterior needs hidden targets, which {self.suite} has not: use --act "
-                "direct, or a FORK or RECALL suite"
-            )
+        if self.over_places and not self.adapts:
+            found += self._place_problems()
         if not 0 <= self.practise < 1:
             found.append(f"--practise must be 0 or more and less than 1, not {self.practise}")
+        return found
+
+    def _place_problems(self) -> list[str]:
+        """Everything wrong with a belief over places here."""
+        if self.in_phases or self.suite.startswith("MT"):
+            return [
+                f"--act posterior needs hidden targets, which {self.suite} has not: use --act "
+                "direct, or an ML, FORK or RECALL suite"
+            ]
+        found = []
+        if not ARM_REGISTRY.problems(self.arm) and self.chosen_arm.long_term:
+            found.append(
+                f"--arm {self.arm} keeps no belief over places: use --arm short or none with --act "
+                f"posterior on {self.suite}"
+            )
+        if not self.ppo.belief:
+            found.append("--act posterior learns nothing with --belief 0: try --belief 0.02")
         return found
 
     def _arm_problems(self) -> list[str]:

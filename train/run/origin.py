@@ -38,10 +38,11 @@ class Start:
 
 
 @dataclass(frozen=True)
-class _Suite:
+class _Asked:
     """What the defaults of all other options depend on."""
 
     suite: str | None = None
+    act: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,9 @@ def parse(
         stop(["--resume goes on with a run as it is: leave out --resume-or-start and --config"])
     if start.resume is not None:
         return _continued(start.resume, argv, kind, program)
+    asked = read_some(_Asked, argv)
     default = (
-        recipe(kind, read_some(_Suite, argv).suite)
+        recipe(kind, asked.suite, asked.act)
         if start.config is None
         else _from_file(start.config, kind)
     )

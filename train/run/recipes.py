@@ -28,18 +28,44 @@ FORK_MINIBATCH = 1500  # steps of one at most: 4 epochs are then at least 26 for
 RECALL_STEPS = 24_000  # of an iteration: 40 slots of 6 trials
 RECALL_MINIBATCHES = 20  # as many optimiser steps for 10,000 samples as FORK has
 RECALL_BPTT = 1200  # steps; where a lifetime is one trial, a context comes again within these
+PLACE_EPOCHS = 6  # of 8 minibatches, where an iteration is 20,000 steps
+PLACE_MINIBATCHES = {"ML25": 10, "ML45": 18}  # it is longer there
+PLACE_BPTT = 250  # steps: two episodes, of which the first tells what to do in the second
 PART_TRIALS = 24  # unseen ones of each part of a stream, at each evaluation
 
 
-def recipe(kind: type[_Kind], suite: str | None) -> _Kind:
-    """The default configuration of a program for a suite; None is the program's default suite."""
+def recipe(kind: type[_Kind], suite: str | None, act: str | None = None) -> _Kind:
+    """The default configuration of a program for a suite and a way of acting.
+
+    None is the program's default suite, or the suite's way of acting.
+    """
     name = "" if suite is None else spelt_suite(suite, (*SUITES, *FORK_STREAMS))
     if issubclass(kind, StreamConfig):
         return _fork_stream(kind, name)
     fork = fork_settings(name)
     if fork is not None and issubclass(kind, MamlConfig):
         return _fork_maml(kind, fork)
-    return kind() if fork is None else _fork(kind, fork)
+    if fork is None:
+        return _places(kind, name) if act == "posterior" and kind is Config else kind()
+    return _fork(kind, fork)
+
+
+def _places(kind: type[_Kind], suite: str) -> _Kind:
+    """Acting on a belief over places, where tasks are hidden (docs/memory-benchmarks.md).
+
+    As in FORK: 24 optimiser steps for 10,000 samples, the belief loss, and credit that ends with
+    the episode, for the policy does not remember. Slopes and all else are those of the suites. The
+    belief's weight is small: it shares no weights with the policy, and Adam's steps do not depend
+    on it, but both are clipped together, and with .5 its gradient is 50 times the policy's.
+    """
+    ppo = PPOConfig(
+        epochs=PLACE_EPOCHS,
+        minibatches=PLACE_MINIBATCHES.get(suite, PPOConfig.minibatches),
+        bptt=PLACE_BPTT,
+        belief=0.02,
+        boundary="cut",
+    )
+    return kind(agent=AgentConfig(act="posterior"), ppo=ppo)
 
 
 def _fork_maml(kind: type[_MamlKind], fork: ForkSettings) -> _MamlKind:

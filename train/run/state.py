@@ -284,8 +284,6 @@ def check_agent(network: AgentConfig, tensors: Mapping[str, Tensor]) -> None:
         ValueError: its sizes are out of bounds, its core is not known, or a tensor is another.
     """
     _refuse(network.problems())
-    if network.act == "posterior" and not network.targets:
-        raise ValueError("agent.act must be direct where there are no targets")
     check_tensors(tensors, blank_agent(network).state_dict())
 
 

@@ -117,7 +117,7 @@ def test_every_fork_has_at_least_24_optimiser_steps_for_10_000_samples(
 
 
 def test_posterior_needs_hidden_targets() -> None:
-    config, _ = parse(["--suite", "ML10", "--act", "posterior"])
+    config, _ = parse(["--suite", "MT10", "--act", "posterior"])
     assert any("--act posterior needs hidden targets" in line for line in config.validate(10))
 
 

@@ -197,6 +197,7 @@ def make_rollout(second: Proposal | None = None) -> Rollout:
         faults=faults,
         targets=TARGETS,
         choices=np.full(shape, -1, dtype=np.int8),
+        aims=np.zeros((3, 4), dtype=np.float32),
     )
     return Rollout.from_batch(batch, make_trials(second), TASKS)
 
