@@ -193,18 +193,19 @@ class Rollout:
         )
 
     def taught(self) -> tuple[Shaped[Tensor, "time trial *aim"], Float[Tensor, "time trial"]]:
-        """What a belief that is acted on should know at each step, and 1 where it is taught it.
+        """What a belief that is acted on should know at each step, and how much that counts there.
 
-        Of targets: where it is read (`target_when_read`). Of (part, place): at every step, for each
-        tells something by its reward, and what the last one of an episode has left is read at the
-        start of the next. Practice does not count.
+        Of targets: 1 where it is read (`target_when_read`), else 0. Of (part, place): 1 at every
+        step, for each tells something by its reward, and H more where it is read, as much as all
+        steps of an episode together. Practice does not count.
         """
         if self.targets is not None:
             read = self.target_when_read()
             return read.clamp(min=0), (read >= 0).float()
         assert self.true_aims is not None
-        own = self.own.float().expand(self.steps, -1)
-        return self.true_aims.expand(self.steps, -1, -1), own
+        counts = self.own.float().repeat(self.steps, 1)
+        counts[self.when_read] *= 1 + self.horizon
+        return self.true_aims.expand(self.steps, -1, -1), counts
 
     @property
     def proposed(self) -> Bool[Tensor, " trial"]:

@@ -82,7 +82,8 @@ def test_practice_teaches_no_belief_and_is_told_apart(learnt) -> None:
     _, rollout, _, _, _, _ = learnt
     truth, counts = rollout.taught()
     assert truth.shape == (24, 16, 4)
-    assert (counts[:, rollout.own] == 1).all()
+    assert (counts[::12, rollout.own] == 13).all()  # where it is read
+    assert counts[:, rollout.own].sum() == 2 * 24 * rollout.own.sum()
     assert (counts[:, ~rollout.own] == 0).all()
     made_up = dataclasses.replace(rollout, successes=(~rollout.own).expand(24, -1))
     assert practice_metrics(made_up) == {"told/success": 1.0, "told/last_step_success": 1.0}
