@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agents.acting.place_aims import AIM_NUMBERS
 from agents.rl2 import RL2Agent
 from envs.pool.pool import Policy, WorkerPool
 from envs.pool.shared_rollout import TrialBatch
@@ -89,6 +90,7 @@ def first_of_batches(rollout: Rollout, rollouts: int) -> TrialBatch:
         **{name: kept(getattr(rollout, name).numpy()) for name in names},
         faults=kept(np.broadcast_to(~rollout.usable.numpy(), (steps, trials))),
         targets=np.zeros((trials, 3), np.float32),
+        aims=np.zeros((trials, AIM_NUMBERS), np.float32),
         choices=kept(np.full((steps, trials), -1, np.int8)),
     )
 

@@ -5,6 +5,7 @@ import torch
 
 from agents.rl2 import AgentConfig, RL2Agent, actor_weights
 from envs.pool.pool import Policy
+from envs.pool.shared_rollout import PER_TRIAL
 from envs.pool.work_split import pieces
 from tests.envs.pool_trials import assert_same, make_trials
 
@@ -70,4 +71,4 @@ def test_a_part_has_the_bits_that_it_has_in_the_whole(lone) -> None:
     part = lone.run(trials, policy, lanes=3, part=slice(2, 5))
     for name, array in vars(part).items():
         among = getattr(whole, name)
-        assert (array == (among[2:5] if name == "targets" else among[:, 2:5])).all(), name
+        assert (array == (among[2:5] if name in PER_TRIAL else among[:, 2:5])).all(), name

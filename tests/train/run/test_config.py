@@ -52,7 +52,7 @@ def test_resolving_fills_in_every_default() -> None:
         "init_from",
     ]
     assert config.resolved(10) == config
-    given = dataclasses.replace(RICH, total_steps=7, proposals=0.25)
+    given = dataclasses.replace(RICH, total_steps=4000, proposals=0.25)
     assert given.resolved(2) == given
 
 
