@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from typing import TYPE_CHECKING
 
 import tyro
@@ -81,8 +82,9 @@ class Attempt:
         """Tell the study what has been logged since the last look; stop the run if it is poor."""
         rows = read_metrics(self.child.folder) if (self.child.folder / METRICS).exists() else []
         for row in rows[self.seen :]:
-            if is_number(value := row.get("train/success")) and row["step"] <= MOST_STEPS:
-                before = value if self.success is None else self.success
+            value: Any = row.get("train/success")
+            if is_number(value) and row["step"] <= MOST_STEPS:
+                before: float = value if self.success is None else self.success
                 smoothed = before + SMOOTHING * (value - before)
                 self.trial.report(smoothed, row["step"])
                 self.success = smoothed
