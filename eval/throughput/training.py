@@ -126,7 +126,7 @@ class OurLearners:
     """
 
     def __init__(self, setup: Setup, *, epochs: int) -> None:
-        self._suite, self._open = setup.suite, ExitStack()
+        self._open = ExitStack()
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         self._config = dataclasses.replace(
             our_config(setup, epochs),
@@ -136,7 +136,8 @@ class OurLearners:
             total_steps=MAX_STEPS,
             evaluate_every=0,
         )
-        state = self._open.enter_context(started(self._config, setup.suite, Origin()))
+        self._suite = self._config.make_suite()  # as the other learners do
+        state = self._open.enter_context(started(self._config, self._suite, Origin()))
         workers = state.ranks.workers(self._config.workers or 1)
         self._pool = self._open.enter_context(WorkerPool(workers))
         self._state, self._rollback = state, Rollback(state.learner)
