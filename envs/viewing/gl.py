@@ -14,6 +14,9 @@ import subprocess
 import sys
 from typing import Any, Final
 
+from envs.viewing.descriptors import fill_standard_descriptors
+
+fill_standard_descriptors()  # before MuJoCo, whose import needs standard error
 try:
     import mujoco
 except Exception:  # MUJOCO_GL names what is not here: `backend` says so once a picture is wanted

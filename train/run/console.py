@@ -12,6 +12,8 @@ import warnings
 from contextlib import ContextDecorator, suppress
 from typing import Any, TextIO
 
+from envs.viewing.descriptors import fill_standard_descriptors
+
 _HELP = {"-h", "--help"}
 
 
@@ -65,23 +67,11 @@ def _send_to_nowhere(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-def _fill_standard_descriptors() -> None:
-    """Open what was closed (``>&-``): else the next file that is opened would stand in its place.
-
-    A log or a lock would then get what a signal's handler writes to the terminal by number.
-    """
-    for descriptor in (0, 1, 2):  # the least free number is the one that is opened
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-
-
 class forgiving_console(ContextDecorator):  # noqa: N801 - used like a function
     """Make standard output and error forgive while a program runs; decorates its ``main``."""
 
     def __enter__(self) -> None:
-        _fill_standard_descriptors()
+        fill_standard_descriptors()
         asked_for_help = bool(_HELP & set(sys.argv))  # a closed pipe is then no news
         self._before = sys.stdout, sys.stderr
         out = sys.stdout or open(os.devnull, "w")

@@ -61,6 +61,11 @@ def test_no_file_stands_in_for_a_closed_terminal(tmp_path: Path, shell: str) -> 
     assert done.returncode == 0
 
 
+def test_a_program_starts_with_everything_closed(tmp_path: Path) -> None:
+    """MuJoCo could not be imported without standard error, so no program began."""
+    assert run("$PY -m train.rl2 --help <&- >&- 2>&-", tmp_path).returncode == 0
+
+
 def test_an_ascii_terminal_shows_what_it_can(tmp_path: Path) -> None:
     done = run("$PY program.py", tmp_path, PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
