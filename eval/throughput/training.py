@@ -62,7 +62,7 @@ class RecurrentPPO:
         self._learner.get_env().close()  # type: ignore[union-attr]
 
 
-def our_config(setup: Setup, epochs: int, horizon: int = 250) -> Config:
+def our_config(setup: Setup, epochs: int, horizon: int = 250, core: str = "gru") -> Config:
     """Our defaults but for epochs and trials of 2 episodes; an iteration has 2 × envs trials."""
     config = Config(
         suite="custom",
@@ -71,6 +71,7 @@ def our_config(setup: Setup, epochs: int, horizon: int = 250) -> Config:
         trials=2 * setup.envs,  # as many as the tuned rival has environments: 40 on ML10
         episodes=2,
         horizon=horizon,
+        agent=AgentConfig(core=core),
         ppo=PPOConfig(epochs=epochs, kl_stop=1e5),  # all passes, as the rival makes
         device="cpu",
     )
@@ -84,11 +85,12 @@ class OurTraining:
         setup: tasks and environments; an iteration has twice as many trials.
         epochs: passes over each iteration's data.
         horizon: steps of an episode; an iteration has two of them per trial.
+        core: of the short-term memory.
     """
 
-    def __init__(self, setup: Setup, *, epochs: int, horizon: int = 250) -> None:
+    def __init__(self, setup: Setup, *, epochs: int, horizon: int = 250, core: str = "gru") -> None:
         self._suite = setup.suite
-        self._config = our_config(setup, epochs, horizon)
+        self._config = our_config(setup, epochs, horizon, core)
         self._state = initialise(self._config, setup.suite)
         self._pool = WorkerPool(self._config.workers)
 
@@ -123,13 +125,14 @@ class OurLearners:
     Args:
         setup: tasks and environments.
         epochs: passes over each iteration's data.
+        core: of the short-term memory.
     """
 
-    def __init__(self, setup: Setup, *, epochs: int) -> None:
+    def __init__(self, setup: Setup, *, epochs: int, core: str = "gru") -> None:
         self._open = ExitStack()
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         self._config = dataclasses.replace(
-            our_config(setup, epochs),
+            our_config(setup, epochs, core=core),
             learners=available_cores(),
             balance=False,
             run=folder / "run",
@@ -158,6 +161,10 @@ class OurLearners:
         self._open.close()
 
 
+def _one_core() -> str:
+    return "" if available_cores() > 1 else "there is only one core"
+
+
 # The best setting found on two cores: as many environments and as large minibatches as still help.
 _TUNED = {"n_steps": 128, "batch_size": 1280, "n_epochs": 5}
 
@@ -177,6 +184,19 @@ TRAINING: dict[str, Entry] = {
     "train-5-learners": Entry(
         "Strata training (5 epochs), --learners: one a core",
         lambda setup: OurLearners(setup, epochs=5),
-        lambda: "" if available_cores() > 1 else "there is only one core",
+        _one_core,
+    ),
+    "train-10-lstm": Entry(
+        "Strata training (10 epochs), an LSTM as the rival's",
+        lambda setup: OurTraining(setup, epochs=10, core="lstm"),
+    ),
+    "train-5-lstm": Entry(
+        "Strata training (5 epochs), an LSTM as the rival's",
+        lambda setup: OurTraining(setup, epochs=5, core="lstm"),
+    ),
+    "train-5-lstm-learners": Entry(
+        "the same, --learners: one a core",
+        lambda setup: OurLearners(setup, epochs=5, core="lstm"),
+        _one_core,
     ),
 }
