@@ -26,7 +26,8 @@ from eval.goals.measure import watch
 from eval.goals.progress import progress
 from eval.reporting.report_writer import Page
 from eval.traces.lesions import lesion_problems
-from eval.traces.look import PARTS, Part, look_into
+from eval.traces.lifetime_lesions import lifetime_steps
+from eval.traces.look import PARTS, Part, look_into, look_into_lifetimes
 from eval.traces.probe_page import leaks_of
 from eval.traces.recording import Recording, RecordingError, facts_of, load, record, save
 from eval.traces.results import former_parts, write
@@ -80,6 +81,15 @@ class Arguments:
         return found
 
 
+def problems_of(patient: Patient, arguments: Arguments) -> list[str]:
+    """Why what is asked for cannot be looked at in a run."""
+    found = lesion_problems(patient, arguments.lesion)
+    if patient.rounds and "lesions" not in arguments.parts:
+        name = patient.subject.suite.name
+        found.append(f"{patient.folder}: of {name} lesions alone are measured: --parts lesions")
+    return found
+
+
 def place_of(patient: Patient, out: Path) -> Path:
     """Folder of a run's own files: its results/, or one below `out` where that cannot be."""
     folder = results_folder(patient.subject.saved)
@@ -110,6 +120,26 @@ def recording_of(patient: Patient, path: Path, pool: WorkerPool, seed: int) -> R
     return found
 
 
+def values_of(
+    arguments: Arguments, patient: Patient, path: Path, pool: WorkerPool
+) -> dict[str, Any]:
+    """What is found out about one run; its recording is at `path`, if it has one.
+
+    Raises:
+        OSError: the recording cannot be written.
+        WorkerError: a worker failed for good.
+    """
+    seed, lesions = arguments.seed, arguments.lesion
+    if patient.rounds:
+        steps = lifetime_steps(patient.subject.agent, patient.rounds, lesions)
+        with progress(patient.name, steps) as report, watch(pool, report):
+            return look_into_lifetimes(patient, lesions=lesions, pool=pool, seed=seed)
+    recording = recording_of(patient, path, pool, seed)
+    return look_into(
+        patient, recording, parts=arguments.parts, lesions=lesions, pool=pool, seed=seed
+    )
+
+
 def run(arguments: Arguments, patients: Sequence[Patient]) -> list[dict[str, Any]]:
     """Record and look into every run; its files are written.
 
@@ -122,18 +152,10 @@ def run(arguments: Arguments, patients: Sequence[Patient]) -> list[dict[str, Any
         for patient in patients:
             name = f"traces-test-{patient.subject.saved.step:012d}"
             place = place_of(patient, arguments.out)
-            recording = recording_of(patient, place / f"{name}.npz", pool, arguments.seed)
-            values = look_into(
-                patient,
-                recording,
-                parts=arguments.parts,
-                lesions=arguments.lesion,
-                pool=pool,
-                seed=arguments.seed,
-            )
+            values = values_of(arguments, patient, place / f"{name}.npz", pool)
             values |= former_parts(place / f"{name}.json", values)
             write(values, place / f"{name}.json")
-            print(f"written: {place / name}.json and .npz", flush=True)
+            print(f"written: {place / name}.json", flush=True)
             results.append(values)
     return results
 
@@ -169,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     patients = open_runs(
         arguments.runs, trials=arguments.trials, seed=arguments.seed, levels=arguments.level
     )
-    if problems := [p for one in patients for p in lesion_problems(one, arguments.lesion)]:
+    if problems := [p for one in patients for p in problems_of(one, arguments)]:
         stop(problems)
     try:
         results = run(arguments, patients)

@@ -72,7 +72,7 @@ def _lesions(results: Results) -> list[str]:
 
 
 def losses(groups: Groups) -> Figure:
-    """Loss of memory index by lesion, a panel an arm; a dot is a seed."""
+    """Loss of score by lesion, a panel an arm; a dot is a seed."""
     figure, axes = plt.subplots(
         1, len(groups), figsize=(4.4 * len(groups) + 0.6, 3.2), squeeze=False,
         layout="constrained", sharey=True,
@@ -91,7 +91,7 @@ def losses(groups: Groups) -> Figure:
         axis.set_xticks(range(len(names)), names, fontsize=8, rotation=25, ha="right")
         axis.set_title(arm, fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("loss of memory index")
+    axes[0, 0].set_ylabel("loss of score")
     return figure
 
 
@@ -105,10 +105,11 @@ def _caption(groups: Groups) -> str:
             same = "equivalent to the sham" if equivalent(found, sham) else "not the sham's"
             told.append(f"{arm}, {name}: {_shown(loss_of(found))}, {same}.")
     return (
-        "Loss of memory index when a memory is taken away while acting, on the same trials with "
-        "the same noise. Grey: the sham, other noise with nothing taken away, and the margin "
-        "within which a loss counts as none. Dots are seeds, lines 95 % of a bootstrap over seeds "
-        "and trials. " + " ".join(told)
+        "Loss of score when a memory is taken away while acting, on the same trials with the same "
+        "noise. The score is the memory index; on RECALL it is the share of what a store can gain, "
+        "and success is that of first attempts by exposure. Grey: the sham, other noise with "
+        "nothing taken away, and the margin within which a loss counts as none. Dots are seeds, "
+        "lines 95 % of a bootstrap over seeds and trials. " + " ".join(told)
     )
 
 
@@ -117,7 +118,7 @@ def _shown(found: Estimate) -> str:
 
 
 def _table(groups: Groups) -> Table:
-    names = ("arm", "lesion", "seeds", "memory index", "loss", "success by attempt", "committed")
+    names = ("arm", "lesion", "seeds", "score", "loss", "success", "committed")
     columns: dict[str, list[str]] = {name: [] for name in names}
     for arm, results in groups.items():
         for lesion in [INTACT, *_lesions(results)]:

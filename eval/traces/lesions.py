@@ -80,6 +80,11 @@ def lesion_problems(patient: Patient, asked: Sequence[str]) -> list[str]:
                 f"{patient.folder}: --lesion {name}: arm {patient.config.arm} has no "
                 f"{LEVEL_OF[name]}: leave it or the run out"
             )
+        elif name.startswith("remove") and patient.rounds:
+            found.append(
+                f"{patient.folder}: --lesion {name} needs recorded trials, which "
+                f"{patient.subject.suite.name} has not: leave it or the run out"
+            )
         elif name.startswith("remove") and not isinstance(agent.memory, GRU):
             found.append(
                 f"{patient.folder}: --lesion {name} needs a core whose state is its output: gru"

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from envs.memory_tests.fork import STILL
+from envs.pool.pool import WorkerPool
 from eval.goals.measure import Runner
 from eval.goals.results import provenance
 from eval.traces.geometry import all_geometry
@@ -14,6 +16,7 @@ from eval.traces.history import history
 from eval.traces.leak import leak_test
 from eval.traces.lesions import measure_lesions
 from eval.traces.levels import trace
+from eval.traces.lifetime_lesions import measure_lifetime_lesions
 from eval.traces.probes import all_probes, sources_of
 from eval.traces.recording import Recording
 from eval.traces.results import KIND, SCHEMA
@@ -47,7 +50,15 @@ def look_into(
     Raises:
         WorkerError: a worker failed for good.
     """
-    subject, values = patient.subject, _facts(patient, recording)
+    subject = patient.subject
+    values = _facts(patient, recording.facts["seed"]) | {
+        "trials": recording.trials,
+        "episodes": recording.episodes,
+        "horizon": recording.horizon,
+        "still": recording.still,
+        "options": recording.options,
+        "attempts": recording.attempts,
+    }
     floor = floor_of(subject)
     draws = {part: np.random.default_rng([seed, number]) for number, part in enumerate(PARTS)}
     before = trace(floor, recording.inputs).states
@@ -67,7 +78,37 @@ def look_into(
     return values
 
 
-def _facts(patient: Patient, recording: Recording) -> dict[str, Any]:
+def look_into_lifetimes(
+    patient: Patient, *, lesions: Sequence[str], pool: WorkerPool, seed: int
+) -> dict[str, Any]:
+    """What lesions do to one run on RECALL.
+
+    Args:
+        patient: the run.
+        lesions: see `measure_lifetime_lesions`.
+        pool: runs the trials.
+        seed: by which the lifetimes were drawn.
+
+    Raises:
+        WorkerError: a worker failed for good.
+    """
+    first, fork = patient.rounds[0][0], patient.subject.suite.fork
+    assert fork is not None
+    measured = measure_lifetime_lesions(
+        patient.subject.agent, patient.rounds, lesions, options=fork.options, pool=pool
+    )
+    return _facts(patient, seed) | {
+        "trials": sum(map(len, patient.rounds)),
+        "episodes": first.episodes,
+        "horizon": first.horizon,
+        "still": STILL,
+        "options": fork.options,
+        "attempts": list(range(first.episodes)),
+        "lesions": measured,
+    }
+
+
+def _facts(patient: Patient, seed: int) -> dict[str, Any]:
     config = patient.config
     return {
         "kind": KIND,
@@ -79,13 +120,7 @@ def _facts(patient: Patient, recording: Recording) -> dict[str, Any]:
         "arm": config.arm,
         "seed": config.seed,
         "step": patient.subject.saved.step,
-        "probe_seed": recording.facts["seed"],
-        "trials": recording.trials,
-        "episodes": recording.episodes,
-        "horizon": recording.horizon,
-        "still": recording.still,
-        "options": recording.options,
-        "attempts": recording.attempts,
+        "probe_seed": seed,
         "notes": _notes(patient),
     }
 
@@ -102,6 +137,8 @@ def _notes(patient: Patient) -> list[str]:
         notes.append(f"no slow policies (L2, L3): {why}")
     if "L1" not in patient.levels:
         notes.append(f"no episodic memory (L1): arm {config.arm} has none")
+    if patient.rounds:
+        notes.append("lesions only: lifetimes are not recorded")
     if patient.subject.suite.fork is None:
         notes.append("no lesions: they are measured on FORK suites")
     return notes

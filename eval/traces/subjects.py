@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents.rl2 import RL2Agent
@@ -21,6 +21,7 @@ from train.run.state import load_agent
 
 MOST_STEPS = 100_000  # of the probe trials of a suite without targets
 FEWEST = 40  # trials, for a probe with five folds
+LIFETIMES = 20  # of RECALL
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,15 @@ class Patient:
         folder: as it was named.
         subject: checkpoint, agent, configuration and suite.
         slow: slow policies by level.
-        trials: the probe trials, the same for all runs of a suite.
+        trials: the probe trials, the same for all runs of a suite; none of RECALL.
+        rounds: lifetimes of RECALL, round by round, the same for all runs of a suite.
     """
 
     folder: Path
     subject: Subject
     slow: dict[str, RL2Agent]
     trials: list[Trial]
+    rounds: list[list[Trial]] = field(default_factory=list)
 
     @property
     def config(self) -> Config:
@@ -53,7 +56,8 @@ class Patient:
     def levels(self) -> list[str]:
         """Levels of memory that it has."""
         agent = self.subject.agent
-        held = ["L0"] * bool(agent.memory.state_width) + ["L1"] * (agent.recall is not None)
+        has_store = agent.recall is not None or agent.reader is not None
+        held = ["L0"] * bool(agent.memory.state_width) + ["L1"] * has_store
         return held + list(self.slow)
 
 
@@ -91,7 +95,7 @@ def open_run(folder: Path, *, trials: int, seed: int) -> Patient:
     """One run's newest checkpoint. Raises InputError."""
     subject = load_subject(_settings(folder, trials))
     if subject.suite.lifetimes is not None:
-        stop([f"lifetimes of {subject.suite.name} are not recorded: use eval.evaluate on it"])
+        return _with_lifetimes(folder, subject, seed)
     if subject.config.over_places:
         stop(["traces of a belief over places are not recorded: use eval.evaluate on the run"])
     try:
@@ -106,6 +110,17 @@ def open_run(folder: Path, *, trials: int, seed: int) -> Patient:
     return Patient(folder, subject, slow, probes)
 
 
+def _with_lifetimes(folder: Path, subject: Subject, seed: int) -> Patient:
+    """A run on RECALL, whose lifetimes are not recorded: lesions are all that is looked at."""
+    suite = subject.suite
+    assert suite.lifetimes is not None
+    if suite.lifetimes.flat:
+        stop([f"a lifetime of {suite.name} is one trial: use eval.evaluate on it"])
+    episodes, horizon = shape_of(subject.config)
+    rounds = suite.lifetime_rounds("test", LIFETIMES, episodes=episodes, horizon=horizon, seed=seed)
+    return Patient(folder, subject, {}, [], rounds)
+
+
 def _settings(folder: Path, trials: int) -> Settings:
     """How `eval.evaluate` would open it; the number of its goals is ours."""
     try:
@@ -117,7 +132,13 @@ def _settings(folder: Path, trials: int) -> Settings:
     goals = 1 if fork is None else max(1, trials // len(fork.scenes))
     episodes, horizon = shape_of(config)
     return Settings(
-        folder, goals=goals, episodes=episodes, horizon=horizon, repeating=False, official=False
+        folder,
+        goals=goals,
+        episodes=episodes,
+        horizon=horizon,
+        repeating=False,
+        official=False,
+        forgetting=False,
     )
 
 

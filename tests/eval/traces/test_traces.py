@@ -125,3 +125,53 @@ def test_a_damaged_result_is_named(run: Path, page: Path, change: dict, says: st
             load_run(run)
     finally:
         path.write_text(whole)
+
+
+@pytest.fixture(scope="module")
+def recall_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one iteration on RECALL, with a store."""
+    folder = tmp_path_factory.mktemp("runs") / "recall"
+    arguments = (
+        "--suite RECALL-code-4-contexts2 --arm episodic --horizon 14 --train-goals 50 --trials 4 "
+        "--hidden 8 --encoder 8 --critic 8 --minibatches 2 --epochs 1 --total-steps 1 --workers 1 "
+        "--threads 1"
+    )
+    assert train.rl2.main([*arguments.split(), "--run", str(folder)]) == 0
+    return folder
+
+
+def test_lifetimes_have_lesions_alone(
+    recall_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subjects, "LIFETIMES", 3)
+    monkeypatch.setattr(subjects, "shape_of", lambda config: (2, 14))
+    out = tmp_path / "page"
+    assert program.main([str(recall_run), "--workers", "1", "--out", str(out)]) == 0
+    (path,) = (recall_run / "results").iterdir()
+    found = json.loads(path.read_text())["lesions"]
+    assert found["benchmark"] == "RECALL"
+    assert list(found["found"]) == ["intact", "sham", "clear L0", "hide L1", "shuffle L1"]
+    # Short-term memory is cleared before each trial anyway: nothing is left to clear in its first
+    # attempt.
+    assert found["found"]["clear L0"]["scores"] == found["found"]["intact"]["scores"]
+    text = (out / "report.md").read_text()
+    assert "the loss of clear L0 on FORK" in text
+    assert "the loss of hide L1 on RECALL" not in text  # it is there
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--parts", "timescales"], "of RECALL-code-4-contexts2 lesions alone are measured"),
+        (["--lesion", "remove target"], "needs recorded trials"),
+        (["--level", "L2"], "arm episodic has L0, L1"),
+    ],
+)
+def test_what_lifetimes_have_not_is_told(
+    recall_run: Path, tmp_path: Path, options: list[str], says: str, capsys
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.main([str(recall_run), "--out", str(tmp_path / "out"), *options])
+    assert ended.value.code == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
