@@ -54,10 +54,12 @@ class Elsewhere:
         if not self:
             return []
         asked, own = fork_settings(self.name), config.fork
-        if asked is not None and asked.lifetimes is not None and own is not None:
-            if (own.scenes, own.options) == (asked.scenes, asked.options):
-                return []
-            return [f"--suite {self.name}: the agent of {config.suite} has other targets"]
+        if asked is not None and own is not None:
+            if (own.scenes, own.options) != (asked.scenes, asked.options):
+                return [f"--suite {self.name}: the agent of {config.suite} has other targets"]
+            if own.lifetimes is not None and asked.lifetimes is None:
+                return [f"--suite {self.name}: a run on {config.suite} is evaluated on RECALL only"]
+            return []
         if asked is not None:
             return [f"--suite {self.name}: FORK is for runs that were trained on it"]
         if config.targets:

@@ -88,6 +88,17 @@ def test_what_fork_does_not_have_is_told(
     assert says in said.out + said.err
 
 
+def test_the_same_scenes_with_other_knobs(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a memory learnt to hold, it may have to hold for longer."""
+    fewer = ["--no-untrained", "--no-random", "--no-told", "--no-scripted", "--no-forgetting"]
+    there = ["--suite", "FORK-reach-2-delay30", "--horizon", "70"]
+    assert evaluate.main([str(run), *SMALL[:4], *there, *fewer, "--workers", "1"]) == 0
+    assert "FORK-reach-2-delay30 test: 1 task × 3 trials" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        evaluate.main([str(run), "--suite", "FORK-reach-4"])
+    assert "has other targets" in capsys.readouterr().err
+
+
 def test_an_agent_that_acts_on_its_memory_has_no_oracle(run: Path) -> None:
     settings = config.parse([str(run), *SMALL])
     subject = config.load_subject(settings)
