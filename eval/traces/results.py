@@ -9,6 +9,7 @@ from eval.outcome import write_json
 from train.run.run_files import RESULT_LIMIT, Field, RunError, read_object
 
 KIND, SCHEMA = "strata traces", 1
+DIGITS = 5
 
 NUMBER, WHOLE, TEXT, FLAG, MAYBE = "number", "whole", "text", "flag", "number or null"
 _COURSE = {
@@ -114,5 +115,14 @@ def former_parts(path: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(values: dict[str, Any], path: Path) -> None:
-    """Write the JSON atomically. Raises OSError; an older file is then intact."""
-    write_json(path, values)
+    """Write the JSON atomically, to `DIGITS`. Raises OSError; an older file is then intact."""
+    write_json(path, rounded(values))
+
+
+def rounded(value: Any) -> Any:
+    """JSON values with `DIGITS` significant digits: half the size, and finer than any interval."""
+    if isinstance(value, dict):
+        return {name: rounded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -10,6 +10,7 @@ from eval import report
 from eval.reporting.runs import load_run
 from eval.traces import __main__ as program
 from eval.traces import subjects
+from eval.traces.results import rounded
 from train.run.run_files import RunError
 
 TINY = "--trials 2 --lanes 2 --episodes 2 --horizon 12 --hidden 8 --encoder 8 --critic 8"
@@ -125,6 +126,11 @@ def test_a_damaged_result_is_named(run: Path, page: Path, change: dict, says: st
             load_run(run)
     finally:
         path.write_text(whole)
+
+
+def test_numbers_are_rounded_and_nothing_else_is() -> None:
+    given = {"a": [1 / 3, 12345678, None, True, "0.123456789"], "b": 123456.789}
+    assert rounded(given) == {"a": [0.33333, 12345678, None, True, "0.123456789"], "b": 123460.0}
 
 
 @pytest.fixture(scope="module")
