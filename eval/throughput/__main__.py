@@ -4,6 +4,7 @@
     python -m eval.throughput --quick               two tasks, for a look: about a minute
     python -m eval.throughput --only gym-async ours-policy --repeats 9
     python -m eval.throughput --cores               how fast each core acts and learns
+    python -m eval.throughput --profile             where the time of a step goes
 
 Contenders take turns within each repeat, so that what else the machine does hits them alike; ratios
 are taken within repeats. Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 75
@@ -29,8 +30,10 @@ from envs.metaworld.suites import Suite, make_suite, suite_problems
 from envs.pool.pool import available_cores
 from eval.goals.config import nearest_folder
 from eval.outcome import write_and_show
+from eval.throughput.aims import aims_table, reached
 from eval.throughput.cores import CORE_ACTING, CORE_LEARNING
 from eval.throughput.rivals import STEPPING, Contender, Entry, Setup
+from eval.throughput.step_profile import profile, profile_table
 from eval.throughput.training import TRAINING
 from train.run.command_line import read
 from train.run.config import stop
@@ -57,6 +60,8 @@ class Settings:
     """Tasks to step; default: the ten training tasks of ML10."""
     cores: bool = False
     """Measure the cores instead, each alone without a simulator, at the sizes of FORK's recipe."""
+    profile: bool = False
+    """Measure the parts of one environment step instead, one process, all tasks in turn."""
     only: tuple[str, ...] = ()
     """Contenders to run; default: all but cores. See the first column of the table."""
     repeats: int = 5
@@ -95,6 +100,8 @@ class Settings:
             for name in self.only
             if name not in ENTRIES
         ]
+        if self.profile and (self.only or self.cores):
+            found.append("--profile measures no contenders: leave --only and --cores out")
         if self.tasks:
             found += suite_problems("custom", task=None, tasks=self.tasks, test_tasks=())
         tasks = len(self.tasks) or 10
@@ -223,8 +230,13 @@ def report(settings: Settings, suite: Suite, found: dict[str, Any], lines: Seque
         f"{settings.repeats} interleaved repeats, medians; {cores['available']} of "
         f"{cores['present']} cores, load before {'unknown' if load is None else f'{load:.1f}'}"
         f"{'; quick, not to be quoted' if settings.quick else ''}. Ratios: stepping to gym-async, "
-        f"training to rppo-tuned, cores to gru.\n\n{table(lines)}\n"
+        f"training to rppo-tuned, cores to gru.\n\n{table(lines)}\n{_aims(lines)}"
     )
+
+
+def _aims(lines: Sequence[Line]) -> str:
+    found = aims_table({line.name: line.rates for line in lines})
+    return f"\n{found}\n" if found else ""
 
 
 def write(path: Path, text: str, document: dict[str, Any]) -> None:
@@ -240,18 +252,42 @@ def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, measure, write, print. Returns the exit code."""
     settings = parse(sys.argv[1:] if argv is None else argv)
     found = machine()
-    print(f"Strata throughput: {', '.join(settings.chosen)}", flush=True)
+    what = "the parts of a step" if settings.profile else ", ".join(settings.chosen)
+    print(f"Strata throughput: {what}", flush=True)
     try:
         name = "custom" if settings.tasks else "ML10"
         suite = make_suite(name, tasks=settings.tasks, seed=settings.seed)
+        if settings.profile:
+            return show_profile(settings, suite)
         lines, skipped = measure(settings, suite)
     except KeyboardInterrupt:
         print("interrupted: nothing was written; run the same command again", file=sys.stderr)
         return INTERRUPTED
     text = report(settings, suite, found, lines)
-    chosen = {**dataclasses.asdict(settings), "out": str(settings.out), "tasks": suite.tasks}
-    document = {"settings": chosen, "machine": found, "skipped": skipped, "ratios": ratios(lines)}
+    document = document_of(settings, suite, found)
+    document |= {"skipped": skipped, "ratios": ratios(lines)}
+    document["aims"] = reached({line.name: line.rates for line in lines})
     document["lines"] = [dataclasses.asdict(line) for line in lines]
+    return finish(settings, text, document)
+
+
+def show_profile(settings: Settings, suite: Suite) -> int:
+    """Measure the parts of a step, write, print. Returns the exit code."""
+    found = profile(
+        suite.split("train"), steps=settings.steps, repeats=settings.repeats, seed=settings.seed
+    )
+    text = f"{len(suite.tasks)} tasks in turn, one process.\n\n{profile_table(found)}\n"
+    return finish(settings, text, document_of(settings, suite, machine()) | {"profile": found})
+
+
+def document_of(settings: Settings, suite: Suite, found: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, and of which machine."""
+    chosen = {**dataclasses.asdict(settings), "out": str(settings.out), "tasks": suite.tasks}
+    return {"settings": chosen, "machine": found}
+
+
+def finish(settings: Settings, text: str, document: dict[str, Any]) -> int:
+    """Write what was asked to be written, then print. Returns the exit code."""
     out = [] if settings.out is None else [settings.out, settings.out.with_suffix(".md")]
     return write_and_show(
         out, lambda: write(out[0], text, document), lambda: print(f"\n{text}", end="")

@@ -1,0 +1,188 @@
+"""Where the time of an environment step goes, ten tasks in turn in one process.
+
+Timers stand around the parts of `envs.metaworld.fast_step` and around MuJoCo's functions. What the
+timers take themselves is measured first and taken away; the step without timers is measured too.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from envs.metaworld import fast_step
+from envs.metaworld.suites import Goals
+from envs.metaworld.task_env import MAX_HORIZON, TaskEnv
+
+PHYSICS = ("mj_step", "mj_step2", "mj_forward", "mj_makeConstraint", "mj_referenceConstraint")
+PARTS = {"steer": "_make_steer", "simulate": "_make_simulate", "observe": "_make_observe"}
+TASK_CODE = "evaluate"
+
+
+class Timers:
+    """Seconds and calls of timed functions, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.calls: dict[str, int] = {}
+
+    def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, timed."""
+        self.seconds.setdefault(name, 0.0)
+        self.calls.setdefault(name, 0)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            found = function(*args, **options)
+            self.seconds[name] += time.perf_counter() - began
+            self.calls[name] += 1
+            return found
+
+        return timed
+
+    def clear(self) -> None:
+        """Forget what was measured."""
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
+        self.calls = dict.fromkeys(self.calls, 0)
+
+
+@contextmanager
+def timed_parts(timers: Timers) -> Iterator[None]:
+    """Environments that are made inside have timers around the parts of their step."""
+    originals = [(mujoco, name, getattr(mujoco, name)) for name in PHYSICS]
+    originals += [(fast_step, name, getattr(fast_step, name)) for name in PARTS.values()]
+    try:
+        for name in PHYSICS:
+            setattr(mujoco, name, timers.around(name, getattr(mujoco, name)))
+        for part, name in PARTS.items():
+            make = getattr(fast_step, name)
+            setattr(fast_step, name, _making(timers, part, make))
+        yield
+    finally:
+        for module, name, original in originals:
+            setattr(module, name, original)
+
+
+def _making(timers: Timers, part: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: timers.around(part, make(*args))
+
+
+def environments(goals: Goals, timers: Timers | None = None) -> list[TaskEnv]:
+    """One environment a task, at its first goal; with timers in their steps if there are any."""
+    found = []
+    for task, vectors in goals.items():
+        env = TaskEnv(task)
+        if timers is not None:
+            inner = env.env
+            inner.evaluate_state = timers.around(TASK_CODE, inner.evaluate_state)
+            env = _stepped_by(env)
+        env.set_goal(vectors[0])
+        found.append(env)
+    return found
+
+
+def _stepped_by(env: TaskEnv) -> TaskEnv:
+    """The environment with its step made anew, of the parts as they are now."""
+    stepper = env._stepper
+    if stepper is None:
+        raise RuntimeError("only fast stepping has a profile: see envs.metaworld.task_env")
+    stepper.step = fast_step._make_step(env.env, stepper.frame, stepper.settled)
+    return env
+
+
+def run(envs: list[TaskEnv], actions: np.ndarray) -> float:
+    """Seconds of one step, in turn over all environments; `actions` (steps, envs, 4)."""
+    for env in envs:
+        env.reset()
+    began = time.perf_counter()
+    for row in actions:
+        for env, action in zip(envs, row, strict=True):
+            env.step(action)
+    return (time.perf_counter() - began) / actions[..., 0].size
+
+
+def cost_of_a_timer(calls: int = 20_000) -> float:
+    """Seconds that a timer adds to what it times, and to what stands around it."""
+    timers = Timers()
+    empty = timers.around("empty", lambda: None)
+    began = time.perf_counter()
+    for _ in range(calls):
+        empty()
+    return (time.perf_counter() - began) / calls
+
+
+def profile(goals: Goals, *, steps: int, repeats: int, seed: int) -> dict[str, float]:
+    """Microseconds of each part of a step, medians over repeats.
+
+    Args:
+        goals: task -> its goals; the first one is used.
+        steps: of each measurement, over all tasks.
+        repeats: measurements.
+        seed: of the actions.
+
+    Returns:
+        ``physics``, ``task``, ``observe``, ``steer``, ``rest of simulate``, ``rest`` and ``step``,
+        which is the whole without timers.
+    """
+    timers = Timers()
+    each = min(MAX_HORIZON, max(1, steps // len(goals)))
+    rng = np.random.default_rng(seed)
+    actions = rng.uniform(-1, 1, (each, len(goals), 4)).astype(np.float32)
+    plain = environments(goals)
+    with timed_parts(timers):
+        timed = environments(goals, timers)
+        found: list[dict[str, float]] = []
+        run(plain, actions[:10])
+        run(timed, actions[:10])
+        for _ in range(repeats):
+            whole = run(plain, actions)
+            timers.clear()
+            with_timers = run(timed, actions)
+            found.append(_parts(timers, whole, with_timers, actions[..., 0].size))
+    for env in (*plain, *timed):
+        env.close()
+    return {name: statistics.median(values[name] for values in found) for name in found[0]}
+
+
+def _parts(timers: Timers, whole: float, with_timers: float, steps: int) -> dict[str, float]:
+    """Microseconds a step; the timers' own time is in `simulate` and in the rest."""
+    timer = cost_of_a_timer()
+    spent = {name: seconds / steps for name, seconds in timers.seconds.items()}
+    inner = sum(timers.calls[name] for name in PHYSICS) / steps
+    outer = sum(timers.calls[name] for name in (*PARTS, TASK_CODE)) / steps
+    physics = sum(spent[name] for name in PHYSICS)
+    others = spent["steer"] + spent["simulate"] + spent["observe"] + spent[TASK_CODE]
+    parts = {
+        "physics": physics,
+        "task": spent[TASK_CODE],
+        "observe": spent["observe"],
+        "steer": spent["steer"],
+        "rest of simulate": max(spent["simulate"] - physics - inner * timer, 0.0),
+        "rest": max(with_timers - others - outer * timer, 0.0),
+        "step": whole,
+    }
+    return {name: 1e6 * seconds for name, seconds in parts.items()}
+
+
+WORDS: Mapping[str, str] = {
+    "physics": "MuJoCo's functions",
+    "task": "Meta-World's code of the task: reward and success",
+    "observe": "the observation, half of it Meta-World's code",
+    "steer": "action to mocap body and gripper",
+    "rest of simulate": "around the physics: is the last forward pass still valid?",
+    "rest": "checks, counters and the result",
+}
+
+
+def profile_table(found: Mapping[str, float]) -> str:
+    """Markdown: microseconds and share of each part."""
+    total = sum(found[name] for name in WORDS)
+    rows = ["| part of a step | µs | share |", "|---|---:|---:|"]
+    rows += [f"| {words} | {found[n]:.0f} | {found[n] / total:.0%} |" for n, words in WORDS.items()]
+    rows.append(f"| all parts; a step without timers takes {found['step']:.0f} | {total:.0f} | |")
+    return "\n".join(rows)
