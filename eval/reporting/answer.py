@@ -158,10 +158,11 @@ def answer_figure(benchmarks: Sequence[Benchmark]) -> Figure:
     """A panel for each benchmark: seeds as points, means with intervals, floor and ceiling."""
     arms = _arms(benchmarks)
     colour, across = colours(arms), min(3, len(benchmarks))
-    down = -(-len(benchmarks) // across)
+    rows = [benchmarks[first : first + across] for first in range(0, len(benchmarks), across)]
+    heights = [0.9 + 0.3 * max(len(one.arms) for one in row) for row in rows]
     figure, panels = plt.subplots(
-        down, across, figsize=(4.2 * across, 0.6 + down * (1.1 + 0.3 * len(arms))), squeeze=False,
-        layout="constrained",
+        len(rows), across, figsize=(4.2 * across, sum(heights)), height_ratios=heights,
+        squeeze=False, layout="constrained",
     )  # fmt: skip
     for panel in panels.flat[len(benchmarks) :]:
         panel.axis("off")
