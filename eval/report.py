@@ -39,6 +39,7 @@ from eval.reporting.report_writer import Lines, Page, Part, Picture
 from eval.reporting.runs import Run, StreamRun
 from eval.reporting.tables import Contrasts
 from eval.streams.compare import CONTRASTS, of_forks
+from eval.traces.lesion_page import lesion_parts
 from eval.traces.section import newest_traces, section
 from train.run.command_line import read
 from train.run.config import stop
@@ -360,6 +361,7 @@ def make_page(
         suites.setdefault(run.config.task or run.config.suite, []).append(run)
     if len(suites) > 1:
         page, numbers = answer_page(suites, title or "Strata: which memory buys what")
+        page.add(*lesion_parts(newest_traces(runs)))
     else:
         title = title or f"Strata on {runs[0].config.task or runs[0].config.suite}"
         page, numbers = suite_page(runs, title, window, contrasts)

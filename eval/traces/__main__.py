@@ -31,7 +31,7 @@ from eval.traces.look import PARTS, Part, look_into, look_into_lifetimes
 from eval.traces.probe_page import leaks_of
 from eval.traces.recording import Recording, RecordingError, facts_of, load, record, save
 from eval.traces.results import former_parts, write
-from eval.traces.section import section
+from eval.traces.section import by_arm, section
 from eval.traces.subjects import FEWEST, Patient, open_runs
 from train.run.command_line import read
 from train.run.config import stop
@@ -162,13 +162,8 @@ def run(arguments: Arguments, patients: Sequence[Patient]) -> list[dict[str, Any
 
 def page_of(results: Sequence[dict[str, Any]]) -> Page:
     """One page of all runs, the seeds of an arm together."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    several = len({values["suite"] for values in results}) > 1
-    for values in sorted(results, key=lambda values: values["seed"]):
-        name = f"{values['suite']} {values['label']}" if several else values["label"]
-        groups.setdefault(name, []).append(values)
     page = Page(f"Memory traces: {', '.join(sorted({values['suite'] for values in results}))}")
-    page.add(*section(groups))
+    page.add(*section(by_arm(results)))
     return page
 
 

@@ -73,11 +73,15 @@ def _lesions(results: Results) -> list[str]:
 
 def losses(groups: Groups) -> Figure:
     """Loss of score by lesion, a panel an arm; a dot is a seed."""
+    across = min(3, len(groups))
+    down = -(-len(groups) // across)
     figure, axes = plt.subplots(
-        1, len(groups), figsize=(4.4 * len(groups) + 0.6, 3.2), squeeze=False,
+        down, across, figsize=(4.4 * across + 0.6, 3.2 * down), squeeze=False,
         layout="constrained", sharey=True,
     )  # fmt: skip
-    for axis, (arm, results) in zip(axes[0], groups.items(), strict=True):
+    for axis in axes.flat[len(groups) :]:
+        axis.axis("off")
+    for axis, (arm, results) in zip(axes.flat, groups.items(), strict=False):
         names = _lesions(results)
         for place, name in enumerate(names):
             found = _by_seed(results, name)
@@ -91,7 +95,8 @@ def losses(groups: Groups) -> Figure:
         axis.set_xticks(range(len(names)), names, fontsize=8, rotation=25, ha="right")
         axis.set_title(arm, fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("loss of score")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("loss of score")
     return figure
 
 

@@ -39,11 +39,19 @@ def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(note for result in results for note in result["notes"]))
 
 
-def newest_traces(runs: Sequence[Run]) -> dict[str, list[dict[str, Any]]]:
-    """The latest result of each run that was looked into, by arm and in order of the seeds."""
+def by_arm(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Results by arm and in order of the seeds; by suite and arm where there are several suites."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
-        if run.traces:
-            newest = max(run.traces.values(), key=lambda values: values["step"])
-            groups.setdefault(run.config.label, []).append(newest)
+    several = len({values["suite"] for values in results}) > 1
+    for values in sorted(results, key=lambda values: values["seed"]):
+        name = f"{values['suite']} {values['label']}" if several else values["label"]
+        groups.setdefault(name, []).append(values)
     return groups
+
+
+def newest_traces(runs: Sequence[Run]) -> Groups:
+    """The latest result of each run that was looked into; see `by_arm`."""
+    found = [
+        max(run.traces.values(), key=lambda values: values["step"]) for run in runs if run.traces
+    ]
+    return by_arm(found)

@@ -1,12 +1,13 @@
 """The program: from a run folder to its files and a page; what cannot be looked at is told."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 import train.rl2
-from eval import report
+from eval import evaluate, report
 from eval.reporting.runs import load_run
 from eval.traces import __main__ as program
 from eval.traces import subjects
@@ -163,6 +164,25 @@ def test_lifetimes_have_lesions_alone(
     text = (out / "report.md").read_text()
     assert "the loss of clear L0 on FORK" in text
     assert "the loss of hide L1 on RECALL" not in text  # it is there
+
+
+def test_a_report_of_several_suites_has_the_matrix(
+    run: Path, page: Path, recall_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subjects, "LIFETIMES", 3)
+    run = shutil.copytree(run, tmp_path / "fork")
+    recall_run = shutil.copytree(recall_run, tmp_path / "recall")
+    lesions = ["--parts", "lesions", "--workers", "1", "--out", str(tmp_path / "traces")]
+    assert program.main([str(recall_run), *lesions]) == 0
+    small = ["--preset", "quick", "--goals", "2", "--workers", "1"]
+    assert evaluate.main([str(run), *small, "--out", str(run / "results" / "eval-a.json")]) == 0
+    assert evaluate.main([str(recall_run), *small, "--out",
+                          str(recall_run / "results" / "eval-a.json")]) == 0  # fmt: skip
+    assert report.main([str(run), str(recall_run), "--out", str(tmp_path / "report")]) == 0
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "| FORK-reach-2 short | clear L0 |" in text
+    assert "| RECALL-code-4-contexts2 episodic | hide L1 |" in text
+    assert "the loss of hide L1 on FORK" in text
 
 
 @pytest.mark.parametrize(
