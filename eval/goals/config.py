@@ -56,7 +56,8 @@ class Settings:
     """Tasks instead of the run's own, on unseen goals."""
     suite: str | None = None
     """Evaluate on this suite instead of the run's own: ML10, ML25, ML45, MT10, MT50, or ML1 and
-    custom, which --task and --tasks mean by themselves."""
+    custom, which --task and --tasks mean by themselves. A run on FORK: the same FORK with other
+    knobs, or RECALL with as many targets."""
     goals: int = 40
     """Goals of each task, the first of the split's; a test split has 50. In FORK trials: 200; in
     RECALL lifetimes: 40."""
