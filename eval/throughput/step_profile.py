@@ -81,7 +81,7 @@ def environments(goals: Goals, timers: Timers | None = None) -> list[TaskEnv]:
             inner = env.env
             inner.evaluate_state = timers.around(TASK_CODE, inner.evaluate_state)
             env = _stepped_by(env)
-        env.set_goal(vectors[0])
+        env.set_goal(np.array(vectors[0]))
         found.append(env)
     return found
 
