@@ -168,7 +168,7 @@ def measure(settings: Settings, suite: Suite) -> tuple[list[Line], dict[str, str
                 contenders[name] = group[name].make(setup)
                 stack.callback(_close, contenders[name])
                 contenders[name].run(max(1, steps // 10))  # models compiled, resets remembered
-            for repeat in range(settings.repeats):
+            for repeat in range(settings.repeats if contenders else 0):
                 for name, contender in contenders.items():
                     began = time.perf_counter()
                     taken = contender.run(steps)

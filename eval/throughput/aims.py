@@ -23,8 +23,9 @@ AIMS = (
     Aim("collection with the policy, of EnvPool", "ours-policy", "envpool", 1.25),
     Aim("training, of RecurrentPPO tuned", "train-5", "rppo-tuned", 6.5),
     Aim("training, of RecurrentPPO at its defaults", "train-10", "rppo", 13.0),
-    Aim("training with an LSTM and a learner a core, of RecurrentPPO tuned",
-        "train-5-lstm-learners", "rppo-tuned", 6.5),
+    Aim("training with a learner a core, of RecurrentPPO tuned",
+        "train-5-learners", "rppo-tuned", 6.5),
+    Aim("training with an LSTM, of RecurrentPPO tuned", "train-5-lstm", "rppo-tuned", 6.5),
 )  # fmt: skip
 
 

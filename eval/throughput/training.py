@@ -125,14 +125,13 @@ class OurLearners:
     Args:
         setup: tasks and environments.
         epochs: passes over each iteration's data.
-        core: of the short-term memory.
     """
 
-    def __init__(self, setup: Setup, *, epochs: int, core: str = "gru") -> None:
+    def __init__(self, setup: Setup, *, epochs: int) -> None:
         self._open = ExitStack()
         folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
         self._config = dataclasses.replace(
-            our_config(setup, epochs, core=core),
+            our_config(setup, epochs),
             learners=available_cores(),
             balance=False,
             run=folder / "run",
@@ -161,10 +160,6 @@ class OurLearners:
         self._open.close()
 
 
-def _one_core() -> str:
-    return "" if available_cores() > 1 else "there is only one core"
-
-
 # The best setting found on two cores: as many environments and as large minibatches as still help.
 _TUNED = {"n_steps": 128, "batch_size": 1280, "n_epochs": 5}
 
@@ -184,7 +179,7 @@ TRAINING: dict[str, Entry] = {
     "train-5-learners": Entry(
         "Strata training (5 epochs), --learners: one a core",
         lambda setup: OurLearners(setup, epochs=5),
-        _one_core,
+        lambda: "" if available_cores() > 1 else "there is only one core",
     ),
     "train-10-lstm": Entry(
         "Strata training (10 epochs), an LSTM as the rival's",
@@ -193,10 +188,5 @@ TRAINING: dict[str, Entry] = {
     "train-5-lstm": Entry(
         "Strata training (5 epochs), an LSTM as the rival's",
         lambda setup: OurTraining(setup, epochs=5, core="lstm"),
-    ),
-    "train-5-lstm-learners": Entry(
-        "the same, --learners: one a core",
-        lambda setup: OurLearners(setup, epochs=5, core="lstm"),
-        _one_core,
     ),
 }

@@ -182,3 +182,8 @@ def test_bad_input_is_told_all_at_once(capsys, tmp_path: Path) -> None:
 
 def test_numbers_may_be_written_as_people_write_them() -> None:
     assert parse(["--steps", "1e3", "--train-steps", "2_000"]).steps == 1000
+
+
+def test_one_contender_alone_has_learners() -> None:
+    """A process can be of one group of learners only, and all contenders are open at once."""
+    assert [name for name in ENTRIES if name.endswith("learners")] == ["train-5-learners"]
