@@ -105,21 +105,39 @@ def measure_recall(
     Raises:
         WorkerError: a worker failed for good.
     """
-    stores = None
-    if agent is not None and agent.reader is not None:
-        stores = make_stores(agent, 1 + int(lives(rounds[-1])[:, 0].max()))
+    stores = None if agent is None else stores_of(agent, rounds)
     parts, tasks = [], (rounds[0][0].task,)
     for trials in rounds:
         recalled = None if stores is None else recall(stores, trials, lesion)
         rollout = collect(pool, policy, trials, tasks=tasks, lanes=LANES, stores=recalled)
-        assert rollout.choices is not None
-        faults = (~rollout.usable).numpy()
         believed = None if agent is None else likeliest(agent, rollout)
-        parts.append(RecallOutcomes.of(trials, rollout.choices.T.numpy(), faults, believed))
-        usable = rollout.without_faults()
-        if agent is not None and stores is not None and len(usable.task_ids):
-            write(stores, agent, usable)
+        parts.append(outcomes_of(trials, rollout, believed))
+        if agent is not None and stores is not None:
+            keep(stores, agent, rollout)
     return RecallOutcomes.join(parts)
+
+
+def stores_of(agent: RL2Agent, rounds: Sequence[Sequence[Trial]]) -> LifetimeStores | None:
+    """Empty stores for the slots of `rounds`; None for an agent that reads none."""
+    if agent.reader is None:
+        return None
+    return make_stores(agent, 1 + int(lives(rounds[-1])[:, 0].max()))
+
+
+def outcomes_of(
+    trials: Sequence[Trial], rollout: Rollout, believed: np.ndarray | None = None
+) -> RecallOutcomes:
+    """What happened in `trials`, which `rollout` has run."""
+    assert rollout.choices is not None
+    faults = (~rollout.usable).numpy()
+    return RecallOutcomes.of(trials, rollout.choices.T.numpy(), faults, believed)
+
+
+def keep(stores: LifetimeStores, agent: RL2Agent, rollout: Rollout) -> None:
+    """Write a round into the stores as in training; trials with a physics fault are left out."""
+    usable = rollout.without_faults()
+    if len(usable.task_ids):
+        write(stores, agent, usable)
 
 
 def recall(stores: LifetimeStores, trials: Sequence[Trial], lesion: Lesion) -> Tensor:

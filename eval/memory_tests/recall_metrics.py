@@ -61,7 +61,6 @@ def summarise_recall(found: RecallOutcomes, options: int, *, seed: int = 0) -> R
     if found.believed is not None:
         known = found.believed[:, 0] == found.targets[:, 0]
         belief = tuple(_share(known[some]) for some in rounds)
-    exact = ceiling(options, len(rounds), right.shape[1])[1:, 0]
     curves = np.array([_by_slot(right[some, 0], found.slots[some]) for some in rounds])
     return RecallSummary(
         first=tuple(_share(right[some, 0]) for some in rounds),
@@ -69,16 +68,32 @@ def summarise_recall(found: RecallOutcomes, options: int, *, seed: int = 0) -> R
         committed=tuple(_share(found.choices[some, 0] != UNCOMMITTED) for some in rounds),
         by_lag=tuple(_share(right[some, 0]) for some in lags),
         gain=_mean(curves[1] - curves[0], seed) if len(rounds) > 1 else Interval(math.nan),
-        recall_index=_index(curves[1:].mean(axis=0), 1 / options, exact, seed)
+        recall_index=_index(curves[1:].mean(axis=0), found, options, seed)
         if len(rounds) > 1
         else Interval(math.nan),
         belief=belief,
     )
 
 
-def _index(later: np.ndarray, chance: float, exact: np.ndarray, seed: int) -> Interval:
-    mean, most = _mean(later, seed), float(exact.mean())
-    return Interval(*((x - chance) / (most - chance) for x in vars(mean).values()))
+def recall_shares(found: RecallOutcomes, options: int) -> np.ndarray:
+    """(slots,) each lifetime's part in `RecallSummary.recall_index`, whose mean they have."""
+    right = (found.choices == found.targets)[:, 0] & ~found.faults
+    later = found.exposures > 1
+    shares = _by_slot(right[later], found.slots[later])
+    return np.array([_share_of_gain(float(x), found, options) for x in shares])
+
+
+def _index(later: np.ndarray, found: RecallOutcomes, options: int, seed: int) -> Interval:
+    mean = _mean(later, seed)
+    return Interval(*(_share_of_gain(x, found, options) for x in vars(mean).values()))
+
+
+def _share_of_gain(success: float, found: RecallOutcomes, options: int) -> float:
+    """Success of later first attempts as a share of what a perfect store would gain."""
+    exposures, attempts = int(found.exposures.max()), found.choices.shape[1]
+    chance = 1 / options
+    most = float(ceiling(options, exposures, attempts)[1:, 0].mean())
+    return (success - chance) / (most - chance)
 
 
 def _mean(by_slot: np.ndarray, seed: int) -> Interval:

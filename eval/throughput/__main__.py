@@ -30,7 +30,7 @@ from envs.metaworld.suites import Suite, make_suite, suite_problems
 from envs.pool.pool import available_cores
 from eval.goals.config import nearest_folder
 from eval.outcome import write_and_show
-from eval.throughput.aims import aims_table, reached
+from eval.throughput.aims import aims_table, paired_ratio, reached
 from eval.throughput.cores import CORE_ACTING, CORE_LEARNING
 from eval.throughput.rivals import STEPPING, Contender, Entry, Setup
 from eval.throughput.step_profile import profile, profile_table
@@ -194,7 +194,7 @@ def ratios(lines: Sequence[Line]) -> dict[str, float]:
     """
     rates = {line.name: line.rates for line in lines}
     return {
-        name: statistics.median(a / b for a, b in zip(own, rates[REFERENCE[name]], strict=True))
+        name: paired_ratio(own, rates[REFERENCE[name]])
         for name, own in rates.items()
         if REFERENCE[name] in rates
     }

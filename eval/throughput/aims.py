@@ -29,12 +29,15 @@ AIMS = (
 )  # fmt: skip
 
 
+def paired_ratio(own: Sequence[float], other: Sequence[float]) -> float:
+    """Median over repeats of the ratio within each."""
+    return statistics.median(a / b for a, b in zip(own, other, strict=True))
+
+
 def reached(rates: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Median over repeats of each aim's ratio, by what it is of; only where both were measured."""
     return {
-        aim.what: statistics.median(
-            own / other for own, other in zip(rates[aim.name], rates[aim.other], strict=True)
-        )
+        aim.what: paired_ratio(rates[aim.name], rates[aim.other])
         for aim in AIMS
         if aim.name in rates and aim.other in rates
     }

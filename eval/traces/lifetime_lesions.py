@@ -12,22 +12,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from agents.rl2 import RL2Agent
-from envs.memory_tests.fork import UNCOMMITTED
-from envs.memory_tests.recall import ceiling
 from envs.pool.pool import Policy, WorkerPool
 from envs.trials.trial import Trial
 from eval.goals.measure import LANES
-from eval.memory_tests.recall_measure import RecallOutcomes, recall, shuffled
+from eval.memory_tests.recall_measure import (
+    RecallOutcomes,
+    keep,
+    outcomes_of,
+    recall,
+    shuffled,
+    stores_of,
+)
+from eval.memory_tests.recall_metrics import recall_shares, summarise_recall
 from eval.traces.lesions import INTACT, SHAM, other_noise
-from memory.lifetimes import LifetimeStores
 from train.algorithms.rollout import Rollout
 from train.collect import acting_policy, collect
-from train.long_term.lifetime import make_stores, write
+from train.long_term.lifetime import make_stores
 
 
 @dataclass(frozen=True)
@@ -84,23 +88,20 @@ def measure_lifetime_lesions(
     Raises:
         WorkerError: a worker failed for good.
     """
-    stores = None if agent.reader is None else make_stores(agent, _slots(rounds))
+    stores = stores_of(agent, rounds)
     chosen = lifetime_lesions(agent, asked)
     parts: dict[str, list[RecallOutcomes]] = {name: [] for name in chosen}
     for trials in rounds:
         own = None if stores is None else recall(stores, trials, "none")
         for name, lesion in chosen.items():
             rollout = _run(lesion, trials, own, pool)
-            parts[name].append(_outcomes(trials, rollout))
+            parts[name].append(outcomes_of(trials, rollout))
             if name == INTACT:
                 intact = rollout
-        _remember(stores, agent, intact)
+        if stores is not None:
+            keep(stores, agent, intact)
     found = {name: RecallOutcomes.join(some) for name, some in parts.items()}
     return {"benchmark": "RECALL", "found": {n: _measures(o, options) for n, o in found.items()}}
-
-
-def _slots(rounds: Sequence[Sequence[Trial]]) -> int:
-    return 1 + max(trial.fork.meetings[0].slot for trial in rounds[0] if trial.fork is not None)
 
 
 def _run(lesion: Lesion, trials: Sequence[Trial], own: Tensor | None, pool: WorkerPool) -> Rollout:
@@ -109,34 +110,10 @@ def _run(lesion: Lesion, trials: Sequence[Trial], own: Tensor | None, pool: Work
     return collect(pool, lesion.policy, drawn, tasks=tasks, lanes=LANES, stores=store)
 
 
-def _outcomes(trials: Sequence[Trial], rollout: Rollout) -> RecallOutcomes:
-    assert rollout.choices is not None
-    return RecallOutcomes.of(trials, rollout.choices.T.numpy(), (~rollout.usable).numpy(), None)
-
-
-def _remember(stores: LifetimeStores | None, agent: RL2Agent, rollout: Rollout) -> None:
-    usable = rollout.without_faults()
-    if stores is not None and len(usable.task_ids):
-        write(stores, agent, usable)
-
-
 def _measures(outcomes: RecallOutcomes, options: int) -> dict[str, list[float]]:
-    first = (outcomes.choices == outcomes.targets)[:, 0] & ~outcomes.faults
-    committed = outcomes.choices[:, 0] != UNCOMMITTED
-    exposures = range(1, int(outcomes.exposures.max()) + 1)
+    summary = summarise_recall(outcomes, options)
     return {
-        "scores": lifetime_scores(outcomes, options).tolist(),
-        "success": [float(first[outcomes.exposures == e].mean()) for e in exposures],
-        "committed": [float(committed[outcomes.exposures == e].mean()) for e in exposures],
+        "scores": recall_shares(outcomes, options).tolist(),
+        "success": [rate.value for rate in summary.first],
+        "committed": [rate.value for rate in summary.committed],
     }
-
-
-def lifetime_scores(outcomes: RecallOutcomes, options: int) -> np.ndarray:
-    """(slots,) each lifetime's part in the share of the ceiling's gain, whose mean they have."""
-    right = (outcomes.choices == outcomes.targets)[:, 0] & ~outcomes.faults
-    later = outcomes.exposures > 1
-    exposures, attempts = int(outcomes.exposures.max()), outcomes.choices.shape[1]
-    most = ceiling(options, exposures, attempts)[1:, 0].mean()
-    slots = np.unique(outcomes.slots)
-    means = np.array([right[later & (outcomes.slots == slot)].mean() for slot in slots])
-    return (means - 1 / options) / (most - 1 / options)

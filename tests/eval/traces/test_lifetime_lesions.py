@@ -6,7 +6,8 @@ import torch
 from envs.memory_tests.recall import ceiling
 from envs.metaworld.suites import make_suite
 from eval.memory_tests.recall_measure import RecallOutcomes
-from eval.traces.lifetime_lesions import lifetime_lesions, lifetime_scores, lifetime_steps
+from eval.memory_tests.recall_metrics import recall_shares
+from eval.traces.lifetime_lesions import lifetime_lesions, lifetime_steps
 from tests.eval.traces.made_up import make_agent
 
 
@@ -22,14 +23,14 @@ def outcomes(first: np.ndarray) -> RecallOutcomes:
 
 def test_scores_are_shares_of_what_a_store_can_gain() -> None:
     most = ceiling(4, 3, 2)[1:, 0].mean()
-    found = lifetime_scores(outcomes(np.array([[0, 1, 1], [1, 0, 0]], bool)), options=4)
+    found = recall_shares(outcomes(np.array([[0, 1, 1], [1, 0, 0]], bool)), options=4)
     np.testing.assert_allclose(found, [(1 - 0.25) / (most - 0.25), (0 - 0.25) / (most - 0.25)])
 
 
 def test_a_fault_is_a_failure() -> None:
     whole = outcomes(np.ones((2, 3), bool))
     whole.faults[:3] = True
-    assert lifetime_scores(whole, options=4)[0] < 0 < lifetime_scores(whole, options=4)[1]
+    assert recall_shares(whole, options=4)[0] < 0 < recall_shares(whole, options=4)[1]
 
 
 def test_an_agent_without_a_store_has_nothing_to_hide() -> None:
