@@ -119,10 +119,15 @@ def _speed_metrics(rollout: Rollout, tasks: Sequence[str], split: str) -> dict[s
     return metrics
 
 
-def practising(trials: Sequence[Trial], share: float) -> list[Trial]:
+def practising(trials: Sequence[Trial], share: float, *, shown: bool = False) -> list[Trial]:
     """The same trials, a share of which shows the true target; a function of their seeds.
 
     In RECALL whole lifetimes do, so that the others find out everything by themselves.
+
+    Args:
+        trials: of one iteration.
+        share: of them.
+        shown: in the input (`Trial.shown`), not as an aim.
     """
 
     def draw(trial: Trial) -> float:
@@ -131,7 +136,11 @@ def practising(trials: Sequence[Trial], share: float) -> list[Trial]:
             seed = trial.fork.meetings[0].lifetime
         return float(np.random.default_rng([seed, 17]).random())
 
-    return [replace(trial, practise=draw(trial) < share) for trial in trials]
+    practise = [draw(trial) < share for trial in trials]
+    return [
+        replace(trial, practise=one, shown=one and shown)
+        for trial, one in zip(trials, practise, strict=True)
+    ]
 
 
 def practice_metrics(rollout: Rollout) -> dict[str, float]:

@@ -135,16 +135,16 @@ def evaluate(
         return collect(pool, policy, some, tasks=suite.tasks, **shared)
 
     told = None
-    if config.agent.act == "posterior":  # the skill alone, in one attempt each
-        told = run([told_once(trial) for trial in trials])
+    if config.practises:  # the skill alone, in one attempt each
+        told = run([told_once(trial, shown=config.shows_targets) for trial in trials])
     return Evaluation.of(state.steps, stream, run(trials), config.eval_goals, told)
 
 
-def told_once(trial: Trial) -> Trial:
-    """A FORK trial of one attempt that shows the true target."""
+def told_once(trial: Trial, *, shown: bool) -> Trial:
+    """A FORK trial of one attempt that shows the true target, in the input if `shown`."""
     assert trial.fork is not None
     fork = dataclasses.replace(trial.fork, targets=trial.fork.targets[:1])
-    return dataclasses.replace(trial, practise=True, episodes=1, fork=fork)
+    return dataclasses.replace(trial, practise=True, shown=shown, episodes=1, fork=fork)
 
 
 def keep(record: Record, evaluation: Evaluation, state: TrainState) -> None:

@@ -113,7 +113,9 @@ def drawn(config: Config, suite: Suite, state: TrainState, tasks: int) -> list[T
         success=state.success_by_task if config.balance else None,
     )
     trials = state.with_recall(trials, config)
-    return practising(trials, config.practise) if config.agent.act == "posterior" else trials
+    if not config.practises:
+        return trials
+    return practising(trials, config.practise, shown=config.shows_targets)
 
 
 def open_log(

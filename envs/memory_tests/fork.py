@@ -36,6 +36,12 @@ CODE = 0.05  # metres; the cues of RECALL are as large as placements are
 CODES = tuple(itertools.product((-CODE, 0.0, CODE), repeat=3))
 """Cues, far enough from one another to be told apart."""
 MOST_CONTEXTS = 24
+TOLD = 0.1  # metres; of a target's code, three signs
+
+
+def target_code(target: int) -> tuple[float, ...]:
+    """(3,) what stands in the goal's place where a target below 8 is shown: its binary digits."""
+    return tuple(TOLD if target >> digit & 1 else -TOLD for digit in range(3))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ R1 Nothing but success depends on the target. R2 The first target touched is the
 rest of the attempt is idle. R3 Only the outcome is observed, in the still steps of the next
 attempt. R4 In the still steps the hand is pushed at random, whatever the action.
 
-In RECALL the still steps show the context's cue, and the closing steps the attempt's outcome.
+In RECALL the still steps show the context's cue, and the closing steps the attempt's outcome. In
+trials that are shown the target, which are practice and no test, they show the target's code.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from envs.memory_tests.fork import (
     UNCOMMITTED,
     UNRELATED,
     Fork,
+    target_code,
 )
 from envs.memory_tests.scenes import companion, make_scene, nothing
 from envs.metaworld.fast_step import StepResult
@@ -39,6 +41,7 @@ class ForkTask:
         goal: the trial's ``rand_vec``.
         horizon: H, steps of an attempt with its delay.
         companions: simulators of other tasks that belong to `env`; grows, and is the caller's.
+        shown: show the target in the still steps: against R1, for practice.
     """
 
     choice: int
@@ -51,8 +54,10 @@ class ForkTask:
         goal: np.ndarray,
         horizon: int,
         companions: dict[str, TaskEnv],
+        *,
+        shown: bool = False,
     ) -> None:
-        self.fork, self._pushes = fork, fork.pushes()
+        self.fork, self._pushes, self._shown = fork, fork.pushes(), shown
         self.scene = make_scene(env, fork, goal, companions)
         if UNRELATED in fork.targets:
             other, place = ELSEWHERE.get(env.task, (REACH, REACH_GOAL))
@@ -98,16 +103,20 @@ class ForkTask:
         return self.fork.closing > 0 and self._t >= self._end
 
     def _seen(self) -> np.ndarray:
-        """The observation of the next step: with the cue in the still steps (RECALL).
+        """The observation of the next step: with what the still steps show in the goal's place.
 
         In the closing steps it is the attempt's first one, as if the scene were put back.
         """
         if self.closing:
             return self._first
-        if not (self.fork.meetings and self.still):
-            return self._obs
-        cue = self.fork.meetings[self._episode].cue
-        return np.append(self._obs[: CUE.start], cue) if cue else self._obs
+        code = self._code() if self.still else ()
+        return np.append(self._obs[: CUE.start], code) if code else self._obs
+
+    def _code(self) -> tuple[float, ...]:
+        """The cue of RECALL's context, or in practice the target's code; () where there is none."""
+        if self.fork.meetings:
+            return self.fork.meetings[self._episode].cue
+        return target_code(self.target) if self._shown and self.target != UNRELATED else ()
 
     def step(self, action: np.ndarray) -> StepResult:
         """One step; its reward is for training and is not to be shown to the agent."""

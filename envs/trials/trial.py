@@ -33,7 +33,8 @@ class Trial:
         recall: what of episodic memory the trial may see: 0 nothing, 1 what is not recent, 2 all.
         proposal: a task to practise in the place of the task's own; None: its own.
         fork: a test of memory in the task's scene (docs/memory-benchmarks.md); None: none.
-        practise: show the true target to an agent that acts on aims (`agents.posterior`).
+        practise: show the true target, as the aim of an agent that acts on one.
+        shown: practice of an agent that acts on its memory: the target stands in the input instead.
         missing: chance P that a step's observation is hidden from the agent, as zeros.
     """
 
@@ -49,6 +50,7 @@ class Trial:
     proposal: Proposal | None = None
     fork: Fork | None = None
     practise: bool = False
+    shown: bool = False
     missing: float = 0.0
 
     @property
@@ -125,7 +127,9 @@ class TrialRunner:
         self.env.set_goal(goal)
         self.fork = None
         if trial.fork is not None:
-            self.fork = ForkTask(self.env, trial.fork, goal, trial.horizon, self._companions)
+            self.fork = ForkTask(
+                self.env, trial.fork, goal, trial.horizon, self._companions, shown=trial.shown
+            )
         self._proposed = None if trial.proposal is None else ProposedTask(self.env, trial.proposal)
         self._hidden = trial.hidden() if trial.missing else None
         self._show(self._last, self._seen(self._reset()))

@@ -28,13 +28,14 @@ SCRIPTED = "scripted"
 def fork_policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
     """What `settings` asks to measure, by the names that the tables show.
 
-    ``told`` is left out of an agent that acts on its memory: there is no place to show it anything.
+    ``told`` is left out of an agent that acts on its memory and never practised: what it is shown
+    means nothing to it.
     """
     agent = acting_policy(subject.agent)
     chosen = {AGENT: agent}
     if settings.deterministic:
         chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)
-    if settings.told and agent.targets:
+    if settings.told and (agent.targets or subject.config.practises):
         chosen["told"] = dataclasses.replace(agent, told=True)
     if settings.forgetting:
         chosen["forgetting"] = dataclasses.replace(agent, forget=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,8 @@ def measure_fork(
     """Run FORK trials, all of one suite; a pure function of all but the pool.
 
     Args:
-        policy: an agent (`train.collect.acting_policy`) or ``random``.
+        policy: an agent (`train.collect.acting_policy`) or ``random``. One that is told and acts on
+            its memory is shown the targets in its input, as in practice.
         trials: with forks.
         pool: runs them.
         believer: the agent, where its belief is to be read from the inputs of its trials.
@@ -77,6 +79,8 @@ def measure_fork(
     Raises:
         WorkerError: a worker failed for good.
     """
+    if policy.told and not policy.targets:
+        trials = [dataclasses.replace(trial, practise=True, shown=True) for trial in trials]
     horizon, size = trials[0].horizon, chunk_size(trials[0].steps, len(trials), pool.workers)
     choices, faults, believed = [], [], []
     for first in range(0, len(trials), size):

@@ -12,17 +12,19 @@ TRIALS = 150
 CHANCE = 0.5 + 3 * (0.25 / TRIALS) ** 0.5
 
 
-def trained(folder: Path, arm: str, steps: int) -> ForkSummary:
+def trained(folder: Path, arm: str, steps: int, act: str = "posterior") -> ForkSummary:
     """What an arm does on unseen trials of FORK-reach-2 after `steps` steps of the recipe."""
-    arguments = f"--suite FORK-reach-2 --arm {arm} --total-steps {steps} --evaluate-every 0"
+    arguments = f"--suite FORK-reach-2 --arm {arm} --act {act} --total-steps {steps}"
+    arguments += " --evaluate-every 0"
     assert train.rl2.main([*arguments.split(), "--run", str(folder)]) == 0
     return evaluate_fork(folder, preset="quick", goals=TRIALS).policies["agent"].summary
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_two_sites_are_learnt_from_scratch(tmp_path: Path) -> None:
-    summary = trained(tmp_path / "short", "short", 400_000)
+@pytest.mark.parametrize("act", ["posterior", "direct"])
+def test_two_sites_are_learnt_from_scratch(tmp_path: Path, act: str) -> None:
+    summary = trained(tmp_path / "short", "short", 400_000, act)
     assert summary.memory_index.value >= 0.8
     assert summary.success[0].value <= CHANCE
 

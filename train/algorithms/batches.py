@@ -18,7 +18,7 @@ from train.algorithms.rollout import Rollout
 
 TIMED = ("inputs", "actions", "log_probs", "rewards", "successes")
 BY_EPISODE = ("choices", "targets")
-BY_TRIAL = ("task_ids", "goals", "recall", "kinds", "practised", "true_aims")
+BY_TRIAL = ("task_ids", "goals", "recall", "kinds", "practised", "shown", "true_aims")
 
 
 def cut(episodes: int, rollouts: int) -> list[range]:

@@ -22,7 +22,7 @@ from envs.trials.practice import PARTS
 from envs.trials.trial import Trial
 
 Boundary = Literal["carry", "cut"]
-BY_TRIAL = ("recall", "kinds", "practised", "lives", "stores", "true_aims")
+BY_TRIAL = ("recall", "kinds", "practised", "shown", "lives", "stores", "true_aims")
 """Fields of a rollout that a trial has one row of, or that are None."""
 
 
@@ -46,7 +46,8 @@ class Rollout:
             None: all are the suite's own.
         choices: in FORK the target that each attempt touched, -1 for none; else None.
         targets: in FORK the target z that counted in each attempt, -1 in another scene; else None.
-        practised: trials that showed the true target to an agent that acts on aims; None: none.
+        practised: trials that showed the true target; None: none.
+        shown: those of them that showed it in the input; None: none.
         lives: in RECALL the slot and the lifetime of each trial; else None.
         stores: what each trial could recall of its lifetime (`memory.lifetimes`); None: nothing.
         true_aims: what each trial asks for, as an aim over (part, place), where the agent acts on
@@ -67,6 +68,7 @@ class Rollout:
     choices: Int[Tensor, "episode trial"] | None = None
     targets: Int[Tensor, "episode trial"] | None = None
     practised: Bool[Tensor, " trial"] | None = None
+    shown: Bool[Tensor, " trial"] | None = None
     lives: Int[Tensor, "trial 2"] | None = None
     stores: Float[Tensor, "trial entry number"] | None = None
     true_aims: Float[Tensor, "trial 4"] | None = None
@@ -98,6 +100,7 @@ class Rollout:
                 [1 + PARTS.index(t.proposal.part) if t.proposal else 0 for t in trials]
             ),
             practised=torch.tensor([trial.practise for trial in trials]),
+            shown=torch.tensor([trial.shown for trial in trials]),
             true_aims=torch.from_numpy(batch.aims),
             **_of_forks(batch, trials),
         )
@@ -171,13 +174,16 @@ class Rollout:
     def target_when_read(self) -> Int[Tensor, "time trial"]:
         """The same where the agent reads its belief, the last still step; -1 elsewhere.
 
-        Practice does not count: the hand goes to the target there, which would teach that the
-        target lies where the hand went. In RECALL the end of an attempt counts as well: its outcome
-        is shown there, and what is known then is what the store takes in.
+        Practice with an aim does not count: the hand goes to the target there, which would teach
+        that the target lies where the hand went. Practice that shows the target in the input does:
+        a memory that holds what it is told as it holds what it found out acts on both alike. In
+        RECALL the end of an attempt counts as well: its outcome is shown there, and what is known
+        then is what the store takes in.
         """
         assert self.targets is not None
         read = torch.full((self.steps, self.targets.shape[1]), -1)
-        read[self.when_read] = torch.where(self.own, self.targets, -1)
+        taught = self.own if self.shown is None else self.own | self.shown
+        read[self.when_read] = torch.where(taught, self.targets, -1)
         if self.lives is not None:
             read[self.horizon - 1 :: self.horizon] = read[self.when_read]
         return read

@@ -112,7 +112,8 @@ class Config:
     balance: bool = True
     """Deal the training tasks' own trials by what each task lacks of success, at least one each."""
     practise: float = 0.5
-    """Share of training trials that show the true target to an agent of --act posterior."""
+    """Share of training trials that show the true target: as its aim to an agent of --act
+    posterior, on FORK suites in the input to one of --act direct."""
     missing: float = 0.0
     """Chance that a step's observation is hidden from the agent, as zeros; what it did and earned
     stays visible. See --core hrnn."""
@@ -188,15 +189,30 @@ class Config:
     @property
     def label(self) -> str:
         """Name of the arm, with the way of acting and the core where they are not the usual."""
+        act = "-posterior" * self.over_places + "-direct" * self.shows_targets
         arm = ARM_REGISTRY.own.get(self.arm, Arm())
         usual = self.agent.core == AgentConfig.core or not arm.short
-        name = self.arm.rpartition(":")[2] + "-posterior" * self.over_places
+        name = self.arm.rpartition(":")[2] + act
         return name + ("" if usual else "-" + self.agent.core.rpartition(":")[2])
 
     @property
     def over_places(self) -> bool:
         """Whether the agent acts on a belief over (part, place); see `agents.place_belief`."""
         return self.agent.act == "posterior" and not self.targets
+
+    @property
+    def practises(self) -> bool:
+        """Whether some training trials show the true target."""
+        return self.practise > 0 and (self.agent.act == "posterior" or self.shows_targets)
+
+    @property
+    def shows_targets(self) -> bool:
+        """Whether practice shows the target in the input: to an agent that acts on its memory.
+
+        RECALL has no such practice: the cue stands in the place where the target would.
+        """
+        hides = self.targets > 0 and self.lifetimes is None and not self.adapts
+        return self.agent.act == "direct" and hides
 
     @property
     def shared_by(self) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import envs.trials.trial as trial_module
-from agents.input_layout import HAND, PREV_ACTION, PREV_DONE, PREV_REWARD, REWARD_CHANGE
-from envs.memory_tests.fork import FORKS, JITTER, SITES, STILL, fork_settings
+from agents.input_layout import CUE, HAND, PREV_ACTION, PREV_DONE, PREV_REWARD, REWARD_CHANGE
+from envs.memory_tests.fork import FORKS, JITTER, SITES, STILL, fork_settings, target_code
 from envs.memory_tests.fork_task import ForkTask
 from envs.memory_tests.skills import skill
 from envs.metaworld.suites import make_suite, suite_problems
@@ -168,6 +168,28 @@ def test_inputs_show_the_outcome_in_the_still_steps_and_nothing_else(runner) -> 
     assert not inputs[:, : STILL + 1, PREV_ACTION].any()
     assert (inputs[:, STILL + 1 :, PREV_ACTION] == 1).all()
     assert inputs[..., PREV_DONE].nonzero()[1].tolist() == [0, 0]
+
+
+def test_practice_shows_the_target_in_the_still_steps_and_nothing_else_changes(runner) -> None:
+    (trial,) = trials_of("FORK-reach-8-switch50-interference", episodes=7)
+    seen = {}
+    for shown in (False, True):
+        rows = [runner.begin(dataclasses.replace(trial, shown=shown)).copy()]
+        while not runner.finished:
+            runner.step_clipped(np.full(4, 0.3, np.float32))
+            rows.append(runner.inputs.copy())
+        seen[shown] = np.array(rows[:-1]).reshape(7, trial.horizon, -1)
+    code = np.zeros((7, trial.horizon, 3), np.float32)
+    for episode in trial.fork.attempts:
+        code[episode, :STILL] = target_code(trial.fork.targets[episode])
+    np.testing.assert_array_equal(seen[True][..., CUE], code)
+    assert not seen[False][..., CUE].any()
+    seen[True][..., CUE] = 0.0
+    np.testing.assert_array_equal(seen[True], seen[False])
+
+
+def test_each_target_has_a_code_of_its_own() -> None:
+    assert len({target_code(target) for target in range(8)}) == 8
 
 
 def test_in_the_still_steps_the_hand_is_pushed_whatever_the_action(runner) -> None:

@@ -99,12 +99,36 @@ def test_the_same_scenes_with_other_knobs(run: Path, capsys: pytest.CaptureFixtu
     assert "has other targets" in capsys.readouterr().err
 
 
-def test_an_agent_that_acts_on_its_memory_has_no_oracle(run: Path) -> None:
+def test_an_agent_that_acts_on_its_memory_has_an_oracle_if_it_practised(run: Path) -> None:
     settings = config.parse([str(run), *SMALL])
     subject = config.load_subject(settings)
-    direct = RL2Agent(AgentConfig(hidden=8, encoder=8, targets=2))
+    agent = RL2Agent(AgentConfig(hidden=8, encoder=8, targets=2))
+    practised = dataclasses.replace(subject.config, agent=agent.config)
+    direct = dataclasses.replace(subject, agent=agent, config=practised)
+    never = dataclasses.replace(direct, config=dataclasses.replace(practised, practise=0.0))
     assert "told" in fork_policies(settings, subject)
-    assert "told" not in fork_policies(settings, dataclasses.replace(subject, agent=direct))
+    assert "told" in fork_policies(settings, direct)
+    assert "told" not in fork_policies(settings, never)
+
+
+def test_an_agent_that_is_told_in_its_input_sees_the_target() -> None:
+    """And one that acts on an aim sees it there alone."""
+    seen = {}
+
+    class Recording:
+        workers = 1
+
+        def run(self, trials, policy, *, lanes):
+            seen[policy.targets, policy.told] = {trial.shown for trial in trials}
+            raise StopIteration
+
+    suite = make_suite("FORK-reach-2", train_goals=1)
+    trials = suite.evaluation_trials("test", goals=2, episodes=2, horizon=8, seed=1)
+    for targets, told in ((0, False), (0, True), (2, True)):
+        policy = Policy("agent", targets=targets, told=told)
+        with pytest.raises(StopIteration):
+            measure_fork(policy, trials, pool=Recording())  # type: ignore[arg-type]
+    assert seen == {(0, False): {False}, (0, True): {True}, (2, True): {False}}
 
 
 def test_from_python(run: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.rl2 import AgentConfig
 from eval import curves, report
 from eval.goals.metrics import t_interval
 from eval.reporting.runs import load_run
@@ -15,7 +16,8 @@ from train.run.run_files import RunError
 def write_fork_run(folder: Path, seed: int, index: float, arm: str = "short") -> None:
     """A run of made-up numbers with one evaluation, whose success after attempt 1 fits `index`."""
     config = Config(suite="FORK-reach-2", arm=arm, seed=seed, run=folder, total_steps=1000,
-                    episodes=4, horizon=50, trials=2).resolved(1)  # type: ignore[arg-type]  # fmt: skip
+                    episodes=4, horizon=50, trials=2, agent=AgentConfig(act="posterior"),
+                    ).resolved(1)  # type: ignore[arg-type]  # fmt: skip
     (folder / "results").mkdir(parents=True)
     write_config(config)
     rows = [

@@ -61,6 +61,13 @@ def test_the_belief_is_taught_where_it_is_read_and_nowhere_else(learnt) -> None:
     assert (read >= 0).sum() == rollout.targets[:, rollout.own].numel() < rollout.targets.numel()
 
 
+def test_practice_in_the_input_is_taught_too(learnt) -> None:
+    """What is told and what is found out become one knowledge."""
+    _, rollout, _, _ = learnt
+    shown = dataclasses.replace(rollout, shown=rollout.practised)
+    assert torch.equal(shown.target_when_read()[4::12], rollout.targets)
+
+
 def test_practice_is_kept_out_of_what_the_agent_achieves(learnt) -> None:
     _, rollout, trials, _ = learnt
     practise = torch.tensor([trial.practise for trial in trials])
@@ -100,6 +107,29 @@ def test_a_fork_suite_has_its_own_recipe() -> None:
     assert (config.episodes, config.horizon) == (settings.episodes, settings.horizon) == (5, 100)
     assert (config.agent.act, config.agent.hidden, config.network.targets) == ("posterior", 32, 4)
     assert parse(["--suite", "ML10"])[0] == Config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "practises", "shows", "label"),
+    [
+        ("--suite FORK-reach-4", True, False, "short"),
+        ("--suite FORK-reach-4 --act direct", True, True, "short-direct"),
+        ("--suite FORK-reach-4 --act direct --practise 0", False, True, "short-direct"),
+        ("--suite RECALL-code-4 --act direct", False, False, "short"),
+        ("--suite ML10", False, False, "short"),
+        ("--suite ML10 --act posterior", True, False, "short-posterior"),
+    ],
+)
+def test_who_practises_and_how(arguments: str, practises: bool, shows: bool, label: str) -> None:
+    config, _ = parse(arguments.split())
+    assert (config.practises, config.shows_targets, config.label) == (practises, shows, label)
+
+
+def test_a_share_is_shown_the_target(learnt) -> None:
+    _, _, trials, _ = learnt
+    shown = practising(trials, 0.5, shown=True)
+    assert [t.practise for t in shown] == [t.shown for t in shown] == [t.practise for t in trials]
+    assert not any(trial.shown for trial in trials)
 
 
 @pytest.mark.parametrize(
