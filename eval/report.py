@@ -27,6 +27,7 @@ from eval.reporting import (
     answer,
     figures,
     fork_figures,
+    fork_learning,
     fork_tables,
     recall_tables,
     suite_tables,
@@ -68,6 +69,10 @@ FORK_NOTE = (
     "evaluation. Memory index: (mean success after the first attempt - 1/M) / (Bayes' mean - 1/M). "
     "told: the agent is shown the true target. forgetting: its memory is cleared at each attempt. "
     "untrained and random are floors, scripted is a script that remembers what it tried."
+)
+HOW_SOON_NOTE = (
+    f"Until the memory index of {fork_learning.ITERATIONS} training iterations in a row is "
+    f"{fork_learning.LEARNT} on average. Minutes are those of the machines that trained."
 )
 HEADLINE_NOTE = (
     "Success in short: here intervals are Student's over seeds and wider; that of a single seed is "
@@ -292,6 +297,9 @@ def fork_page(groups: dict[str, list[Run]], fork: ForkSettings, title: str, wind
                 "attempt; dotted: 1/M, the most without memory.",
                 fork_figures.by_attempt(trained, fork, window),
             ),
+            "# How soon",
+            HOW_SOON_NOTE,
+            fork_learning.learning_table(trained, fork),
         )
     page.add("# Arms", tables.cost_table(groups))
     return page

@@ -1,6 +1,8 @@
 """Runs on a FORK suite become one table of arms, with floors, ceilings and learning curves."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from agents.rl2 import AgentConfig
 from eval import curves, report
 from eval.goals.metrics import t_interval
+from eval.memory_tests.fork_metrics import Ceilings
+from eval.reporting.fork_learning import steps_until_learnt
 from eval.reporting.runs import load_run
 from train.run.config import Config, write_config
 from train.run.run_files import RunError
@@ -128,3 +132,15 @@ def test_students_interval() -> None:
     assert found.value == 2
     assert found.high - found.value == pytest.approx(4.3027 / 3**0.5, abs=1e-3)
     assert t_interval([1.0]).low != t_interval([1.0]).low
+
+
+def test_how_soon_it_was_learnt(tmp_path: Path) -> None:
+    """The first step at which three iterations in a row have the index on average."""
+    write_fork_run(tmp_path / "run", 1, 0.9)
+    run, index = load_run(tmp_path / "run"), Ceilings.of(2, 4, 0.0).index
+    assert [round(index([x / 10] * 4), 1) for x in (8, 9, 10)] == [0.6, 0.8, 1.0]
+    assert math.isnan(steps_until_learnt(run, (0, 1, 2, 3), index))  # .8 on average at the end
+    better = [{**row, "step": 2 * row["step"]} for row in run.rows] + [
+        {**run.rows[-1], "step": 9999}
+    ]
+    assert steps_until_learnt(replace(run, rows=better), (0, 1, 2, 3), index) == 9999
