@@ -5,6 +5,7 @@
     python -m eval.throughput --only gym-async ours-policy --repeats 9
     python -m eval.throughput --cores               how fast each core acts and learns
     python -m eval.throughput --profile             where the time of a step goes
+    python -m eval.throughput.messages              what learners that share a run exchange
 
 Contenders take turns within each repeat, so that what else the machine does hits them alike; ratios
 are taken within repeats. Exit codes: 0 done, 1 failed, 2 bad input (nothing written), 75
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.metaworld.suites import Suite, make_suite, suite_problems
+from envs.metaworld.task_env import unverified
 from envs.pool.pool import available_cores
 from eval.goals.config import nearest_folder
 from eval.outcome import write_and_show
@@ -100,6 +102,8 @@ class Settings:
             for name in self.only
             if name not in ENTRIES
         ]
+        if self.profile and (refusal := unverified()):
+            found.append(f"--profile times the parts of a fast step: {refusal}")
         if self.profile and (self.only or self.cores):
             found.append("--profile measures no contenders: leave --only and --cores out")
         if self.tasks:

@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.metaworld import fast_step
+from envs.metaworld import fast_step, task_env
 from envs.metaworld.task_env import TaskEnv
 from eval.throughput import __main__ as program
 from eval.throughput.step_profile import Timers, environments, timed_parts
@@ -48,3 +48,13 @@ def test_a_profile_has_no_contenders(capsys: pytest.CaptureFixture[str]) -> None
         program.main(["--profile", "--only", "ours"])
     assert ended.value.code == 2
     assert "--profile measures no contenders" in capsys.readouterr().err
+
+
+def test_versions_that_are_not_stepped_fast_have_no_profile(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(task_env, "VERIFIED", {"mujoco": "0.0.1"})
+    with pytest.raises(SystemExit) as ended:
+        program.main(["--profile"])
+    assert ended.value.code == 2
+    assert "--profile times the parts of a fast step" in capsys.readouterr().err
