@@ -72,7 +72,8 @@ FORK_NOTE = (
 )
 HOW_SOON_NOTE = (
     f"Until the memory index of {fork_learning.ITERATIONS} training iterations in a row is "
-    f"{fork_learning.LEARNT} on average. Minutes are those of the machines that trained."
+    f"{fork_learning.LEARNT} on average, of trials that do not practise. Minutes are those of the "
+    "machines that trained."
 )
 HEADLINE_NOTE = (
     "Success in short: here intervals are Student's over seeds and wider; that of a single seed is "

@@ -135,7 +135,7 @@ def evaluate(
         return collect(pool, policy, some, tasks=suite.tasks, **shared)
 
     told = None
-    if config.practises:  # the skill alone, in one attempt each
+    if config.can_be_told:  # the skill alone, in one attempt each
         told = run([told_once(trial, shown=config.shows_targets) for trial in trials])
     return Evaluation.of(state.steps, stream, run(trials), config.eval_goals, told)
 

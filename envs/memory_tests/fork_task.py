@@ -41,7 +41,7 @@ class ForkTask:
         goal: the trial's ``rand_vec``.
         horizon: H, steps of an attempt with its delay.
         companions: simulators of other tasks that belong to `env`; grows, and is the caller's.
-        shown: show the target in the still steps: against R1, for practice.
+        tells: show the target in the still steps: against R1, for practice.
     """
 
     choice: int
@@ -55,9 +55,9 @@ class ForkTask:
         horizon: int,
         companions: dict[str, TaskEnv],
         *,
-        shown: bool = False,
+        tells: bool = False,
     ) -> None:
-        self.fork, self._pushes, self._shown = fork, fork.pushes(), shown
+        self.fork, self._pushes, self._tells = fork, fork.pushes(), tells
         self.scene = make_scene(env, fork, goal, companions)
         if UNRELATED in fork.targets:
             other, place = ELSEWHERE.get(env.task, (REACH, REACH_GOAL))
@@ -116,7 +116,7 @@ class ForkTask:
         """The cue of RECALL's context, or in practice the target's code; () where there is none."""
         if self.fork.meetings:
             return self.fork.meetings[self._episode].cue
-        return target_code(self.target) if self._shown and self.target != UNRELATED else ()
+        return target_code(self.target) if self._tells and self.target != UNRELATED else ()
 
     def step(self, action: np.ndarray) -> StepResult:
         """One step; its reward is for training and is not to be shown to the agent."""

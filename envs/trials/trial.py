@@ -53,6 +53,10 @@ class Trial:
     shown: bool = False
     missing: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.shown and not self.practise:  # it would count as what the agent found out itself
+            raise ValueError("a trial that shows its target is practice: set practise as well")
+
     @property
     def steps(self) -> int:
         """Environment steps of the whole trial, K × H."""
@@ -128,7 +132,7 @@ class TrialRunner:
         self.fork = None
         if trial.fork is not None:
             self.fork = ForkTask(
-                self.env, trial.fork, goal, trial.horizon, self._companions, shown=trial.shown
+                self.env, trial.fork, goal, trial.horizon, self._companions, tells=trial.shown
             )
         self._proposed = None if trial.proposal is None else ProposedTask(self.env, trial.proposal)
         self._hidden = trial.hidden() if trial.missing else None

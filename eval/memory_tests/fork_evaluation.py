@@ -35,7 +35,7 @@ def fork_policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
     chosen = {AGENT: agent}
     if settings.deterministic:
         chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)
-    if settings.told and (agent.targets or subject.config.practises):
+    if settings.told and subject.config.can_be_told:
         chosen["told"] = dataclasses.replace(agent, told=True)
     if settings.forgetting:
         chosen["forgetting"] = dataclasses.replace(agent, forget=True)

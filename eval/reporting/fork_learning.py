@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 
 from envs.memory_tests.fork import ForkSettings
 from eval.goals.metrics import t_interval
-from eval.reporting.fork_tables import Groups, attempts_of, ceilings
+from eval.memory_tests.fork_metrics import Ceilings
+from eval.reporting.fork_tables import Groups, attempts_of
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
 from eval.reporting.tables import span
@@ -17,21 +16,20 @@ LEARNT = 0.85  # memory index
 ITERATIONS = 3  # of which it is a mean
 
 
-def steps_until_learnt(
-    run: Run, attempts: Sequence[int], index: Callable[[Sequence[float]], float]
-) -> float:
+def steps_until_learnt(run: Run, fork: ForkSettings) -> float:
     """Environment steps until the index of ITERATIONS iterations in a row is LEARNT; NaN: never.
 
     Args:
         run: with training success by attempt.
-        attempts: episodes of its training trials that are attempts.
-        index: memory index of a curve of success by attempt.
+        fork: its suite.
     """
+    attempts = attempts_of(run, fork)
+    exact = Ceilings.of(fork.options, len(attempts), fork.switch)
     curves = [run.curve(f"train/success_by_episode/{e + 1}") for e in attempts]
     steps = curves[0][0]
     if any(len(curve[0]) != len(steps) for curve in curves) or len(steps) < ITERATIONS:
         return float("nan")
-    found = np.array([index(success) for success in zip(*(c[1] for c in curves), strict=True)])
+    found = np.array([exact.index(curve) for curve in zip(*(c[1] for c in curves), strict=True)])
     means = np.convolve(found, np.full(ITERATIONS, 1 / ITERATIONS), "valid")
     learnt = np.flatnonzero(means >= LEARNT)
     return float(steps[learnt[0] + ITERATIONS - 1]) if len(learnt) else float("nan")
@@ -39,10 +37,10 @@ def steps_until_learnt(
 
 def learning_table(groups: Groups, fork: ForkSettings) -> Table:
     """Arms × how soon; means and intervals are over the seeds that learnt it."""
-    index, rows = ceilings(groups, fork).index, []
+    rows = []
     for arm, group in groups.items():
-        until = [steps_until_learnt(run, attempts_of(run, fork), index) for run in group]
-        rates = [run.steps / run.seconds for run in group]
+        until = [steps_until_learnt(run, fork) for run in group]
+        rates = [_rate(run) for run in group]
         minutes = [steps / rate / 60 for steps, rate in zip(until, rates, strict=True)]
         rows.append({
             "arm": arm,
@@ -52,3 +50,8 @@ def learning_table(groups: Groups, fork: ForkSettings) -> Table:
             "steps/s": span(t_interval(rates), "{:.0f}"),
         })  # fmt: skip
     return Table({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _rate(run: Run) -> float:
+    """Environment steps per second; NaN where nothing tells."""
+    return run.steps / run.seconds if run.steps and run.seconds else float("nan")

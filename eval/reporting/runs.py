@@ -207,11 +207,11 @@ def load_run(folder: Path) -> Run:
         found = read_object(path, RESULT_LIMIT)
         if found.value.get("kind") == KIND:
             record = checked_record(found, config)
-        elif found.value.get("kind") == SUITE_KIND and not _elsewhere(found):
+        elif found.value.get("kind") == SUITE_KIND and not _elsewhere(found, config):
             evaluations[path.name] = checked_evaluation(found)
-        elif found.value.get("kind") == FORK_KIND:
+        elif found.value.get("kind") == FORK_KIND and not _elsewhere(found, config):
             forks[path.name] = checked_fork(found)
-        elif found.value.get("kind") == RECALL_KIND and not _elsewhere(found):
+        elif found.value.get("kind") == RECALL_KIND and not _elsewhere(found, config):
             recalls[path.name] = checked_recall(found)
         elif found.value.get("kind") == EXTINCTION_KIND:
             extinctions[path.name] = checked_extinction(found)
@@ -236,10 +236,12 @@ def _config(path: Path) -> Config:
     return config
 
 
-def _elsewhere(found: Field) -> bool:
-    """Whether an evaluation is of other tasks than the run's own (`eval.evaluate --task`)."""
+def _elsewhere(found: Field, config: Config) -> bool:
+    """Whether an evaluation is of other tasks than the run's own (`eval.evaluate --suite`)."""
     how = found["settings"].value
-    return isinstance(how, dict) and any(how.get(name) for name in ("suite", "task", "tasks"))
+    if not isinstance(how, dict):
+        return False
+    return how.get("suite") not in (None, config.suite) or bool(how.get("task") or how.get("tasks"))
 
 
 def checked_evaluation(found: Field) -> dict[str, Any]:

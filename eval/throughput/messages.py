@@ -3,8 +3,8 @@
     python -m eval.throughput.messages                             two learners of this machine
     torchrun --nnodes 2 … -m -- eval.throughput.messages           those that torchrun starts
 
-The messages are those of a run that learners share: sums as of gradients, and gathered trials. Exit
-codes: 0 done, 1 a learner is gone, 2 bad input.
+The messages are those of a run that learners share: sums as of gradients, and gathered trials, from
+main memory and so by gloo. Exit codes: 0 done, 1 a learner is gone, 2 bad input.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def measure(group: Group, repeats: int) -> list[tuple[str, float, float]]:
     return found
 
 
+@forgiving_console()
 @exits_on_bad_input
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print a table; returns the exit code."""
-    forgiving_console()
     arguments = sys.argv[1:] if argv is None else list(argv)
     settings = read(Settings, arguments, "eval.throughput.messages")
     if problems := settings.problems():

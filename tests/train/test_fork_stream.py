@@ -49,6 +49,14 @@ def test_choices_and_targets_are_recorded_by_part(finished) -> None:
     assert restored.to_json() == record["evaluations"][1]
 
 
+@pytest.mark.parametrize("acting", [["--act", "direct"], ["--practise", "0"]])
+def test_the_skill_is_measured_of_whoever_can_be_told(tmp_path: Path, acting: list[str]) -> None:
+    """An agent that acts on its memory is shown the target in its input; one without practice, too."""
+    assert main([*TINY, *acting, "--arm", "short", "--run", str(tmp_path / "run")]) == 0
+    record = json.loads((tmp_path / "run" / "results" / "retention.json").read_bytes())
+    assert all(np.array(point["told"]).shape == (2, 2) for point in record["evaluations"])
+
+
 def test_what_memory_holds_is_logged_with_the_belief(finished) -> None:
     last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["memory/trials"] == 4

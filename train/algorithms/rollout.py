@@ -203,7 +203,7 @@ class Rollout:
 
         Of targets: 1 where it is read (`target_when_read`), else 0. Of (part, place): 1 at every
         step, for each tells something by its reward, and H more where it is read, as much as all
-        steps of an episode together. Practice does not count.
+        steps of an episode together. Practice with an aim does not count.
         """
         if self.targets is not None:
             read = self.target_when_read()

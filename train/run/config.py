@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
+import tyro
+
 from agents.rl2 import AgentConfig, blank_agent
 from envs.memory_tests.fork import STILL, ForkSettings, Lifetimes, fork_settings
 from envs.memory_tests.fork_streams import FORK_STREAMS
@@ -114,6 +116,8 @@ class Config:
     practise: float = 0.5
     """Share of training trials that show the true target: as its aim to an agent of --act
     posterior, on FORK suites in the input to one of --act direct."""
+    told_in_input: tyro.conf.Suppress[bool] = True
+    """Whether practice shows agents of --act direct the target; False in files older than that."""
     missing: float = 0.0
     """Chance that a step's observation is hidden from the agent, as zeros; what it did and earned
     stays visible. See --core hrnn."""
@@ -189,7 +193,8 @@ class Config:
     @property
     def label(self) -> str:
         """Name of the arm, with the way of acting and the core where they are not the usual."""
-        act = "-posterior" * self.over_places + "-direct" * self.shows_targets
+        direct = self.agent.act == "direct" and self.targets > 0 and not self.adapts
+        act = "-posterior" * self.over_places + "-direct" * direct
         arm = ARM_REGISTRY.own.get(self.arm, Arm())
         usual = self.agent.core == AgentConfig.core or not arm.short
         name = self.arm.rpartition(":")[2] + act
@@ -212,7 +217,12 @@ class Config:
         RECALL has no such practice: the cue stands in the place where the target would.
         """
         hides = self.targets > 0 and self.lifetimes is None and not self.adapts
-        return self.agent.act == "direct" and hides
+        return self.agent.act == "direct" and hides and self.told_in_input and self.practise > 0
+
+    @property
+    def can_be_told(self) -> bool:
+        """Whether the agent knows what to do with a target that is shown to it."""
+        return self.agent.act == "posterior" or self.shows_targets
 
     @property
     def shared_by(self) -> int:
@@ -423,8 +433,16 @@ class Config:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
         agent = values.get("agent") if isinstance(values, dict) else None
         if isinstance(agent, dict):  # a file older than the field has the first layout of inputs
-            values = {**values, "agent": {"inputs": 1, **agent}}
+            values = {"told_in_input": not _direct_on_fork(values), **values}
+            values["agent"] = {"inputs": 1, **agent}
         return build(cls, values)
+
+
+def _direct_on_fork(values: dict[str, Any]) -> bool:
+    """Whether a configuration file is of an agent that acts on its memory on hidden targets."""
+    suite = str(values.get("suite"))
+    hides = suite in FORK_STREAMS or fork_settings(suite) is not None
+    return hides and values["agent"].get("act", AgentConfig.act) == "direct"
 
 
 def difference(old: Config, new: Config) -> list[str]:

@@ -46,7 +46,7 @@ class Evaluation:
             faulted trials, (N, G, K); else None.
         targets: likewise the target that counted.
         told: likewise success in the first attempt when the true target is shown, (N, G); None
-            where the agent acts on no target.
+            where the agent cannot be told.
     """
 
     step: int

@@ -174,7 +174,7 @@ def test_practice_shows_the_target_in_the_still_steps_and_nothing_else_changes(r
     (trial,) = trials_of("FORK-reach-8-switch50-interference", episodes=7)
     seen = {}
     for shown in (False, True):
-        rows = [runner.begin(dataclasses.replace(trial, shown=shown)).copy()]
+        rows = [runner.begin(dataclasses.replace(trial, practise=shown, shown=shown)).copy()]
         while not runner.finished:
             runner.step_clipped(np.full(4, 0.3, np.float32))
             rows.append(runner.inputs.copy())
@@ -186,6 +186,12 @@ def test_practice_shows_the_target_in_the_still_steps_and_nothing_else_changes(r
     assert not seen[False][..., CUE].any()
     seen[True][..., CUE] = 0.0
     np.testing.assert_array_equal(seen[True], seen[False])
+
+
+def test_a_trial_that_shows_its_target_is_practice() -> None:
+    (trial,) = trials_of("FORK-reach-2")
+    with pytest.raises(ValueError, match="practice"):
+        dataclasses.replace(trial, shown=True)
 
 
 def test_each_target_has_a_code_of_its_own() -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from agents.rl2 import AgentConfig
+from envs.memory_tests.fork import FORKS
 from eval import curves, report
 from eval.goals.metrics import t_interval
 from eval.memory_tests.fork_metrics import Ceilings
+from eval.reporting import fork_learning
 from eval.reporting.fork_learning import steps_until_learnt
 from eval.reporting.runs import load_run
 from train.run.config import Config, write_config
@@ -137,10 +139,27 @@ def test_students_interval() -> None:
 def test_how_soon_it_was_learnt(tmp_path: Path) -> None:
     """The first step at which three iterations in a row have the index on average."""
     write_fork_run(tmp_path / "run", 1, 0.9)
-    run, index = load_run(tmp_path / "run"), Ceilings.of(2, 4, 0.0).index
+    run, fork = load_run(tmp_path / "run"), FORKS["FORK-reach-2"]
+    index = Ceilings.of(2, 4, 0.0).index
     assert [round(index([x / 10] * 4), 1) for x in (8, 9, 10)] == [0.6, 0.8, 1.0]
-    assert math.isnan(steps_until_learnt(run, (0, 1, 2, 3), index))  # .8 on average at the end
-    better = [{**row, "step": 2 * row["step"]} for row in run.rows] + [
-        {**run.rows[-1], "step": 9999}
+    assert math.isnan(steps_until_learnt(run, fork))  # .8 on average at the end
+    longer = replace(run, rows=[*run.rows, {**run.rows[-1], "step": 9999}])
+    assert steps_until_learnt(longer, fork) == 9999
+    shorter = replace(longer, config=replace(longer.config, episodes=2))
+    assert steps_until_learnt(shorter, fork) == 9999  # by its own attempts' ceiling
+    rows = fork_learning.learning_table({"short": [longer, run]}, fork).rows()
+    assert rows == [("short", "1 of 2", "10", "–", "–")]  # nothing tells of seconds
+    assert fork_learning.learning_table({"short": [replace(run, seconds=0.0)]}, fork).rows()
+
+
+def test_other_trials_are_no_result_of_the_run(runs: list[str], tmp_path: Path) -> None:
+    """A longer delay, asked for by ``--suite``, stays out of the table; the own suite does not."""
+    for name, suite in (("own", "FORK-reach-2"), ("away", "FORK-reach-2-delay200")):
+        source = Path(runs[0]) / "results" / "eval-test-1000.json"
+        values = json.loads(source.read_text())
+        values["settings"]["suite"] = suite
+        (source.parent / f"eval-test-1000-{name}.json").write_text(json.dumps(values))
+    assert sorted(load_run(Path(runs[0])).forks) == [
+        "eval-test-1000-own.json",
+        "eval-test-1000.json",
     ]
-    assert steps_until_learnt(replace(run, rows=better), (0, 1, 2, 3), index) == 9999

@@ -12,9 +12,11 @@ from envs.metaworld.suites import make_suite
 from envs.pool.pool import WorkerPool
 from train.algorithms.ppo import make_ppo
 from train.collect import collect, practice_metrics, practising
-from train.run.config import Config
+from train.loop import drawn
+from train.run.config import Config, difference
 from train.run.origin import parse
 from train.run.recipes import recipe
+from train.run.state import initialise
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +116,8 @@ def test_a_fork_suite_has_its_own_recipe() -> None:
     [
         ("--suite FORK-reach-4", True, False, "short"),
         ("--suite FORK-reach-4 --act direct", True, True, "short-direct"),
-        ("--suite FORK-reach-4 --act direct --practise 0", False, True, "short-direct"),
-        ("--suite RECALL-code-4 --act direct", False, False, "short"),
+        ("--suite FORK-reach-4 --act direct --practise 0", False, False, "short-direct"),
+        ("--suite RECALL-code-4 --act direct", False, False, "short-direct"),
         ("--suite ML10", False, False, "short"),
         ("--suite ML10 --act posterior", True, False, "short-posterior"),
     ],
@@ -125,11 +127,47 @@ def test_who_practises_and_how(arguments: str, practises: bool, shows: bool, lab
     assert (config.practises, config.shows_targets, config.label) == (practises, shows, label)
 
 
-def test_a_share_is_shown_the_target(learnt) -> None:
-    _, _, trials, _ = learnt
-    shown = practising(trials, 0.5, shown=True)
-    assert [t.practise for t in shown] == [t.shown for t in shown] == [t.practise for t in trials]
-    assert not any(trial.shown for trial in trials)
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ("--suite FORK-reach-2 --act direct", True),
+        ("--suite FORK-reach-2 --act direct --practise 0", False),
+        ("--suite FORK-reach-2", False),
+        ("--suite RECALL-code-4 --act direct", False),
+    ],
+)
+def test_a_share_of_the_trials_is_shown_the_target(arguments: str, shown: bool) -> None:
+    config = parse([*arguments.split(), "--train-goals", "4"])[0].resolved(1)
+    suite = config.make_suite(config.train_goals)
+    trials = drawn(config, suite, initialise(config, suite), 1)
+    assert {trial.shown for trial in trials} == ({False, True} if shown else {False})
+    assert all(trial.practise == trial.shown for trial in trials) or not shown
+
+
+def test_a_rollout_knows_which_trials_were_shown_the_target(learnt) -> None:
+    learner, _, trials, _ = learnt
+    trials = [dataclasses.replace(trial, shown=trial.practise) for trial in trials]
+    with WorkerPool(1) as pool:
+        rollout = collect(pool, learner.policy(), trials, tasks=("reach-v3",), lanes=8)
+    assert rollout.shown is not None
+    assert rollout.shown.tolist() == [trial.shown for trial in trials]
+    assert rollout.chosen(rollout.shown).shown.all()
+
+
+def test_older_files_of_direct_agents_were_shown_nothing() -> None:
+    """And nothing changes for whom it makes no difference: their runs are resumed as ever."""
+    for arguments, older in (
+        ("--suite FORK-reach-2 --act direct", False),
+        ("--suite FORK-reach-2", True),
+        ("--suite ML10", True),
+    ):
+        config, _ = parse(arguments.split())
+        values = config.to_json()
+        assert Config.from_json(values).told_in_input
+        del values["told_in_input"]
+        assert Config.from_json(values).told_in_input is older
+        changed = [line.partition(":")[0] for line in difference(Config.from_json(values), config)]
+        assert changed == ([] if older else ["told_in_input"])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 EVERY_PROGRAM = (
     "train.rl2", "train.continual", "train.maml", "train.many", "train.sweep", "eval.evaluate",
     "eval.watch", "eval.report", "eval.curves", "eval.continual", "eval.throughput", "eval.share",
-    "eval.traces", "eval.extinction",
+    "eval.traces", "eval.extinction", "eval.throughput.messages",
 )  # fmt: skip
 PROGRAM = """
 import sys
