@@ -60,8 +60,8 @@ class Policy:
             carried through all episodes instead.
         targets: numbers of an aim, of an agent that acts on one (M in FORK): they follow its
             inputs; 0: it acts on its memory.
-        told: show the true targets: what the agent would do if it knew. To one that acts on aims the
-            workers show them; for others the trials say so (`Trial.shown`).
+        told: show the true targets: what the agent would do if it knew. To one that acts on aims
+            the workers show them; for others the trials say so (`Trial.shown`).
         forget: clear the short-term memory at each attempt's start and hide the outcome of the
             last one (`agents.acting.forgetting`): a lesion.
     """

@@ -51,7 +51,7 @@ def test_choices_and_targets_are_recorded_by_part(finished) -> None:
 
 @pytest.mark.parametrize("acting", [["--act", "direct"], ["--practise", "0"]])
 def test_the_skill_is_measured_of_whoever_can_be_told(tmp_path: Path, acting: list[str]) -> None:
-    """An agent that acts on its memory is shown the target in its input; one without practice, too."""
+    """An agent that acts on its memory, in its input; one that never practised, as its aim."""
     assert main([*TINY, *acting, "--arm", "short", "--run", str(tmp_path / "run")]) == 0
     record = json.loads((tmp_path / "run" / "results" / "retention.json").read_bytes())
     assert all(np.array(point["told"]).shape == (2, 2) for point in record["evaluations"])
