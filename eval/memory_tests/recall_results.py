@@ -113,14 +113,14 @@ class RecallEvaluation:
                 rows[f"belief of {name}"] = _percents(found.summary.belief)
         rows |= {n: [f"{100 * x:.0f}" for x in curve] for n, curve in self.exact.items()}
         print_table(console, "right first attempts by exposure of a context, %", _by_column(rows))
-        for title, name in (
-            ("right second attempts by exposure, %", "second"),
-            ("committed first attempts by exposure, %", "committed"),
-            ("right first attempts by trials since the context was met last, %", "by_lag"),
+        for title, name, arrange in (
+            ("right second attempts by exposure, %", "second", _by_column),
+            ("committed first attempts by exposure, %", "committed", _by_column),
+            ("right first attempts by trials since the context was met last, %", "by_lag", by_row),
         ):
             curves = {n: _percents(getattr(f.summary, name)) for n, f in self.policies.items()}
             if all(curves.values()):
-                print_table(console, title, _by_column(curves))
+                print_table(console, title, arrange(curves))
         print_table(console, "recall", self._recall())
         told = [text for name, text in WHAT.items() if name in self.policies]
         for note in (*NOTES, *(["; ".join(told) + "."] if told else [])):
@@ -146,6 +146,13 @@ NOTES = (
 
 def _percents(curve: Sequence[Interval]) -> list[str]:
     return [percent(interval) for interval in curve]
+
+
+def by_row(curves: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """A row for each number of trials: 24 contexts have 46 of them, too many for columns."""
+    longest = max(map(len, curves.values()))
+    filled = {name: [*curve, *["–"] * (longest - len(curve))] for name, curve in curves.items()}
+    return {"trials": [str(number + 1) for number in range(longest)], **filled}
 
 
 def _by_column(rows: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

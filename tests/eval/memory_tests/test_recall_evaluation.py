@@ -15,6 +15,7 @@ from eval.goals.config import load_subject, parse
 from eval.memory_tests.recall_evaluation import recall_policies
 from eval.memory_tests.recall_measure import RecallOutcomes, shuffled
 from eval.memory_tests.recall_metrics import summarise_recall
+from eval.memory_tests.recall_results import by_row
 
 TINY = "--hidden 8 --encoder 8 --critic 8 --minibatches 2 --epochs 1 --workers 1 --threads 1"
 SUITE = "RECALL-code-4-contexts2"
@@ -130,3 +131,11 @@ def test_meetings_of_a_flat_trial_are_told_apart() -> None:
     assert found.choices[8].tolist() == [16, 17]
     assert found.faults[8:16].all()
     assert not found.faults[:8].any()
+
+
+def test_many_trials_between_two_meetings_are_rows() -> None:
+    """24 contexts have up to 46: as columns of a terminal none could be read."""
+    table = by_row({"agent": ["1"] * 46, "off": ["2"] * 40})
+    assert list(table) == ["trials", "agent", "off"]
+    assert table["trials"][-1] == "46"
+    assert table["off"][-7:] == ["2", *["–"] * 6]
