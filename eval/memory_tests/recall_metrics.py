@@ -80,15 +80,15 @@ def recall_shares(found: RecallOutcomes, options: int) -> np.ndarray:
     right = (found.choices == found.targets)[:, 0] & ~found.faults
     later = found.exposures > 1
     shares = _by_slot(right[later], found.slots[later])
-    return np.array([_share_of_gain(float(x), found, options) for x in shares])
+    return _share_of_gain(shares, found, options)
 
 
 def _index(later: np.ndarray, found: RecallOutcomes, options: int, seed: int) -> Interval:
-    mean = _mean(later, seed)
-    return Interval(*(_share_of_gain(x, found, options) for x in vars(mean).values()))
+    mean = np.array(list(vars(_mean(later, seed)).values()))
+    return Interval(*_share_of_gain(mean, found, options).tolist())
 
 
-def _share_of_gain(success: float, found: RecallOutcomes, options: int) -> float:
+def _share_of_gain(success: np.ndarray, found: RecallOutcomes, options: int) -> np.ndarray:
     """Success of later first attempts as a share of what a perfect store would gain."""
     exposures, attempts = int(found.exposures.max()), found.choices.shape[1]
     chance = 1 / options

@@ -6,8 +6,7 @@ import numpy as np
 
 from envs.memory_tests.fork import ForkSettings
 from eval.goals.metrics import t_interval
-from eval.memory_tests.fork_metrics import Ceilings
-from eval.reporting.fork_tables import Groups, attempts_of
+from eval.reporting.fork_tables import Groups, attempts_of, ceilings_of
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
 from eval.reporting.tables import span
@@ -23,9 +22,8 @@ def steps_until_learnt(run: Run, fork: ForkSettings) -> float:
         run: with training success by attempt.
         fork: its suite.
     """
-    attempts = attempts_of(run, fork)
-    exact = Ceilings.of(fork.options, len(attempts), fork.switch)
-    curves = [run.curve(f"train/success_by_episode/{e + 1}") for e in attempts]
+    exact = ceilings_of(run, fork)
+    curves = [run.curve(f"train/success_by_episode/{e + 1}") for e in attempts_of(run, fork)]
     steps = curves[0][0]
     if any(len(curve[0]) != len(steps) for curve in curves) or len(steps) < ITERATIONS:
         return float("nan")

@@ -34,8 +34,12 @@ def attempts_of(run: Run, fork: ForkSettings) -> tuple[int, ...]:
 
 def ceilings(groups: Groups, fork: ForkSettings) -> Ceilings:
     """What is exact of the suite."""
-    attempts = attempts_of(next(iter(groups.values()))[0], fork)
-    return Ceilings.of(fork.options, len(attempts), fork.switch)
+    return ceilings_of(next(iter(groups.values()))[0], fork)
+
+
+def ceilings_of(run: Run, fork: ForkSettings) -> Ceilings:
+    """The same by the attempts of one run."""
+    return Ceilings.of(fork.options, len(attempts_of(run, fork)), fork.switch)
 
 
 def latest(

@@ -208,7 +208,7 @@ class Config:
     @property
     def practises(self) -> bool:
         """Whether some training trials show the true target."""
-        return self.practise > 0 and (self.agent.act == "posterior" or self.shows_targets)
+        return self.practise > 0 and self.can_be_told
 
     @property
     def shows_targets(self) -> bool:
@@ -433,16 +433,11 @@ class Config:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
         agent = values.get("agent") if isinstance(values, dict) else None
         if isinstance(agent, dict):  # a file older than the field has the first layout of inputs
-            values = {"told_in_input": not _direct_on_fork(values), **values}
-            values["agent"] = {"inputs": 1, **agent}
-        return build(cls, values)
-
-
-def _direct_on_fork(values: dict[str, Any]) -> bool:
-    """Whether a configuration file is of an agent that acts on its memory on hidden targets."""
-    suite = str(values.get("suite"))
-    hides = suite in FORK_STREAMS or fork_settings(suite) is not None
-    return hides and values["agent"].get("act", AgentConfig.act) == "direct"
+            values = {**values, "agent": {"inputs": 1, **agent}}
+        config = build(cls, values)
+        if config.shows_targets and "told_in_input" not in values:  # it was made without that
+            return dataclasses.replace(config, told_in_input=False)
+        return config
 
 
 def difference(old: Config, new: Config) -> list[str]:

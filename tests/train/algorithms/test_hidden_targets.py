@@ -14,6 +14,7 @@ from train.algorithms.ppo import make_ppo
 from train.collect import collect, practice_metrics, practising
 from train.loop import drawn
 from train.run.config import Config, difference
+from train.run.maml_config import MamlConfig
 from train.run.origin import parse
 from train.run.recipes import recipe
 from train.run.state import initialise
@@ -168,6 +169,16 @@ def test_older_files_of_direct_agents_were_shown_nothing() -> None:
         assert Config.from_json(values).told_in_input is older
         changed = [line.partition(":")[0] for line in difference(Config.from_json(values), config)]
         assert changed == ([] if older else ["told_in_input"])
+
+
+def test_older_files_of_agents_that_adapt_are_resumed() -> None:
+    """They act on no memory, so practice makes no difference to them, nor on RECALL."""
+    adapting, _ = parse(["--suite", "FORK-reach-4"], kind=MamlConfig, program="train.maml")
+    recalling, _ = parse(["--suite", "RECALL-code-4", "--act", "direct"])
+    for config in (adapting, recalling):
+        values = config.to_json()
+        del values["told_in_input"]
+        assert not difference(type(config).from_json(values), config)
 
 
 @pytest.mark.parametrize(
