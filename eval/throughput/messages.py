@@ -19,14 +19,15 @@ from functools import partial
 import torch
 
 from train.learners.group import Group
-from train.learners.meeting import joined, with_children
-from train.learners.place import launched
+from train.learners.meeting import meeting
 from train.learners.ranks import RankError
 from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
 
+PROGRAM = "eval.throughput.messages"
+AGAIN = f"measure again: python -m {PROGRAM}"
 SUMMED = (4_000, 500_000, 1_000_000, 4_000_000)  # bytes; the default's gradients have half a MB
 GATHERED = (1_000_000, 5_000_000, 20_000_000)  # an iteration of 20,000 steps has 5 MB
 UNMEASURED = 3  # messages before those that count
@@ -77,21 +78,11 @@ def measure(group: Group, repeats: int) -> list[tuple[str, float, float]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print a table; returns the exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    settings = read(Settings, arguments, "eval.throughput.messages")
+    settings = read(Settings, arguments, PROGRAM)
     if problems := settings.problems():
         stop(problems)
-    place = launched()
-
-    def farewell() -> str:
-        return "measure again: python -m eval.throughput.messages"
-
-    meeting = (
-        with_children(settings.learners, "eval.throughput.messages", arguments, farewell)
-        if place is None
-        else joined(place, farewell)
-    )
     try:
-        with meeting as group:
+        with meeting(settings.learners, PROGRAM, arguments, lambda: AGAIN) as group:
             found = measure(group, settings.repeats)
     except RankError as error:
         if error.speaks:

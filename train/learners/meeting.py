@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from envs.pool.pool import ROOT
 from train.learners.group import Group
-from train.learners.place import Place
+from train.learners.place import Place, launched
 from train.learners.ranks import RankError
 from train.learners.watch import Watch
 
@@ -27,6 +27,19 @@ _PATIENCE = timedelta(minutes=30)  # of one collective; `Watch` is much faster
 _STORE = timedelta(seconds=10)  # of one question to the store
 _QUIET = {"TORCH_CPP_LOG_LEVEL": "ERROR"}  # our own message says who is gone
 _GOING = 20.0  # seconds that a child may take to end after the last word
+
+
+def meeting(
+    count: int, program: str, arguments: Sequence[str], farewell: Callable[[], str]
+) -> AbstractContextManager[Group]:
+    """The group of those that a launcher started, or of `count` learners of this machine.
+
+    Args and errors are those of `joined` and of `with_children`.
+    """
+    place = launched()
+    if place is None:
+        return with_children(count, program, arguments, farewell)
+    return joined(place, farewell)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 import safetensors.torch
 
-from train.learners.place import Place, launched
+from train.learners.place import Place
 from train.learners.ranks import ALONE, RankError
 from train.run.checkpoint import Checkpoint
 from train.run.config import Config
@@ -43,14 +43,9 @@ def shared(
     if config.learners == 1:
         yield
         return
-    from train.learners.meeting import joined, with_children  # torch.distributed, only here
+    from train.learners.meeting import meeting  # torch.distributed, only here
 
-    place = launched()
-    if place is None:
-        meeting = with_children(config.learners, program, _own_parts(config), farewell)
-    else:
-        meeting = joined(place, farewell)
-    with meeting as ranks:
+    with meeting(config.learners, program, _own_parts(config), farewell) as ranks:
         ranks.pass_on(_told(config, state))
         state.join(ranks)
         try:
