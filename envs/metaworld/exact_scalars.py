@@ -6,12 +6,17 @@ order, and hands every other case to the original. `differences()` compares all 
 their originals on this machine. How BLAS rounds a sum of squares is a property of the kernel that
 it chose for the CPU (fused multiply-adds or not), so there are two norms, and `norm` is the faster
 one that is exact here.
+
+Where a compiler was at hand when Strata was installed, functions of `_compiled.c` take the place of
+those below that have the same name. ``STRATA_COMPILED=0`` leaves them out.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import math
+import os
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -85,7 +90,7 @@ norm = scalar_norm if _products_are_rounded() else blas_norm
 
 def plane_norm(a: float, b: float) -> float:
     """The 2-norm of (a, b), for the same numbers as `norm`."""
-    return _sqrt(a * a + b * b) if norm is scalar_norm else float(norm(np.array((a, b))))
+    return float(norm(np.array((a, b)))) if norm is blas_norm else _sqrt(a * a + b * b)
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
@@ -206,6 +211,71 @@ class Rotation:
 Rotation.from_matrix = Rotation
 
 
+def middle(right: ndarray, left: ndarray) -> ndarray:
+    """(right + left) / 2, (3,) float64, a fresh array: the point between the fingers."""
+    return (right + left) / 2.0
+
+
+def caged(
+    left_pad: ndarray,
+    right_pad: ndarray,
+    obj: ndarray,
+    first_obj: ndarray,
+    radius: float,
+    threshold: float,
+    right_tip: ndarray,
+    left_tip: ndarray,
+    first_tip: ndarray,
+    xz_threshold: float,
+) -> float:
+    """How well the fingers enclose an object, 0 to 1: the first part of Meta-World's caging reward.
+
+    Args:
+        left_pad: place of the left pad, (3,) float64, in metres as all others.
+        right_pad: place of the right pad.
+        obj: place of the object.
+        first_obj: place of the object at the episode's start.
+        radius: of the object.
+        threshold: distance of a pad from the object that counts as caging.
+        right_tip: place of the right finger's end.
+        left_tip: place of the left finger's end.
+        first_tip: the point between the ends at the episode's start.
+        xz_threshold: distance in the plane that counts as caging.
+    """
+    x, y, z = obj.tolist()
+    x_init, y_init, z_init = first_obj.tolist()  # which may be float32: exact here too
+    sides = []
+    for pad in (left_pad, right_pad):
+        pad_y = pad.item(1)
+        margin = abs(abs(pad_y - y_init) - threshold)
+        sides.append(tolerance(abs(pad_y - y), (radius, threshold), margin, "long_tail"))
+    tip_x = (right_tip.item(0) + left_tip.item(0)) / 2.0
+    tip_z = (right_tip.item(2) + left_tip.item(2)) / 2.0
+    tip_x_init, _, tip_z_init = first_tip.tolist()
+    margin = plane_norm(x_init - tip_x_init, z_init - tip_z_init) - xz_threshold
+    distance = plane_norm(tip_x - x, tip_z - z)
+    near = tolerance(distance, (0, xz_threshold), margin, "long_tail")
+    return hamacher_product(hamacher_product(*sides), float(near))
+
+
+_python_middle, _python_caged = middle, caged
+COMPILED = ("norm", "tolerance", "hamacher_product", "matrix_to_quat", "middle", "caged")
+compiled: Any = None
+"""The module `_compiled`, if it is used: `advance` takes its step from there."""
+if os.environ.get("STRATA_COMPILED") != "0" and norm is scalar_norm:
+    try:
+        compiled = importlib.import_module("envs.metaworld._compiled")
+    except ImportError:  # installed without a compiler
+        compiled = None
+if compiled is not None:
+    compiled.install(
+        value_at_margin=_AT_MARGIN,
+        long_tail=_LONG_TAIL,
+        **{name: globals()[name] for name in COMPILED},
+    )
+    globals().update({name: getattr(compiled, name) for name in COMPILED})
+
+
 def _copy(module: types.ModuleType, **replaced: Any) -> types.ModuleType:
     copy = types.ModuleType(module.__name__)
     copy.__dict__.update(vars(module), **replaced)
@@ -231,8 +301,13 @@ def _samples() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any], tu
         for sigmoid in ("long_tail", "gaussian"):
             arguments = (scalar(scale), (0, 0.05), abs(scalar(1.0)), sigmoid)
             yield "tolerance", tolerance, _tolerance, arguments
-        unit = (rng.random(), np.float32(rng.random()))
-        yield "hamacher_product", hamacher_product, _hamacher, unit
+        a, b = rng.random(2).tolist()
+        for pair in ((a, b), (_float64(a), b), (a, np.float32(b))):
+            yield "hamacher_product", hamacher_product, _hamacher, pair
+        places = rng.normal(size=(7, 3)) * 0.1
+        yield "middle", middle, _python_middle, tuple(places[:2])
+        enclosed = (*places[:4], 0.015, 0.05, *places[4:], 0.005)
+        yield "caged", caged, _python_caged, enclosed
     for _ in range(200):
         matrix = SciPyRotation.from_quat(rng.normal(size=4)).as_matrix()
         yield (
@@ -260,9 +335,10 @@ def differences() -> tuple[str, ...]:
 
 @functools.cache
 def substitutes() -> dict[str, Any]:
-    """What task code finds under `np`, `reward_utils`, `Rotation` and `tolerance`, and two norms.
+    """What task code finds under `np`, `reward_utils`, `Rotation` and `tolerance`; two more.
 
-    A primitive that is not bit-equal on this machine is left out: its original stays in place.
+    The others are `norm` and `caged`. A primitive that is not bit-equal on this machine is left
+    out: its original stays in place, and None in the place of `caged`.
     """
     differ = differences()
 
@@ -271,13 +347,12 @@ def substitutes() -> dict[str, Any]:
 
     linalg = _copy(np.linalg, **equal(norm=norm))
     rewards = _copy(reward_utils, **equal(tolerance=tolerance, hamacher_product=hamacher_product))
+    parts_of_caged = {"caged", "tolerance", "hamacher_product", "plane_norm"}
     return {
         "norm": linalg.norm,
-        "plane_norm": plane_norm
-        if "plane_norm" not in differ
-        else lambda a, b: float(_norm(np.array((a, b)))),
         "np": _copy(np, linalg=linalg, **equal(clip=clip, abs=absolute, hstack=hstack)),
         "reward_utils": rewards,
         "tolerance": rewards.tolerance,
         "Rotation": Rotation if "Rotation" not in differ else SciPyRotation,
+        "caged": None if parts_of_caged & set(differ) else caged,
     }

@@ -106,8 +106,7 @@ class FastMethods:
     @property
     def tcp_center(self) -> np.ndarray:
         """The point between the fingers, (3,) float64, a fresh array."""
-        right, left = self._tips
-        return (right + left) / 2.0
+        return exact_scalars.middle(*self._tips)
 
     def touching_object(self, object_geom_id: int) -> bool:
         """Whether both finger pads press on the geom."""
@@ -147,29 +146,35 @@ class FastMethods:
         if high_density and medium_density:
             raise ValueError("Can only be either high_density or medium_density")
         names = exact_scalars.substitutes()
-        norm, plane_norm, tolerance = names["norm"], names["plane_norm"], names["tolerance"]
+        if names["caged"] is None:
+            return super()._gripper_caging_reward(  # type: ignore[misc]
+                action,
+                obj_pos,
+                obj_radius,
+                pad_success_thresh,
+                object_reach_radius,
+                xz_thresh,
+                desired_gripper_effort,
+                high_density,
+                medium_density,
+            )
+        norm, tolerance = names["norm"], names["tolerance"]
         hamacher_product = names["reward_utils"].hamacher_product
-        get_body_com = self.data.body
-        x, y, z = obj_pos.tolist()
-        x_init, y_init, z_init = self.obj_init_pos.tolist()  # which may be float32: exact here too
-        caging = []
-        for pad in ("leftpad", "rightpad"):
-            pad_y = get_body_com(pad).xpos.item(1)
-            margin = abs(abs(pad_y - y_init) - pad_success_thresh)
-            bounds = (obj_radius, pad_success_thresh)
-            caging.append(tolerance(abs(pad_y - y), bounds, margin, "long_tail"))
-        caging_y = hamacher_product(*caging)
-
-        right, left = self._tips
-        tcp_x = (right.item(0) + left.item(0)) / 2.0
-        tcp_z = (right.item(2) + left.item(2)) / 2.0
-        tcp_x_init, _, tcp_z_init = self.init_tcp.tolist()
-        margin = plane_norm(x_init - tcp_x_init, z_init - tcp_z_init) - xz_thresh
-        distance = plane_norm(tcp_x - x, tcp_z - z)
-        caging_xz = tolerance(distance, (0, xz_thresh), margin, "long_tail")
+        body, (right, left) = self.data.body, self._tips
+        caged = names["caged"](
+            body("leftpad").xpos,
+            body("rightpad").xpos,
+            obj_pos,
+            self.obj_init_pos,
+            obj_radius,
+            pad_success_thresh,
+            right,
+            left,
+            self.init_tcp,
+            xz_thresh,
+        )
         # The action's float32 goes on from here as it does in the official code.
         closed = min(max(0, action[-1]), desired_gripper_effort) / desired_gripper_effort
-        caged = hamacher_product(caging_y, float(caging_xz))
         gripping = closed if caged > 0.97 else 0.0
         reward = hamacher_product(caged, gripping)
         if high_density:

@@ -1,7 +1,8 @@
 """Where the time of an environment step goes, ten tasks in turn in one process.
 
-Timers stand around the parts of `envs.metaworld.fast_step` and around MuJoCo's functions. What the
-timers take themselves is measured first and taken away; the step without timers is measured too.
+Timers stand around MuJoCo's functions, the `Advance` of `envs.metaworld.advance` and the task's
+own code. What the timers take themselves is measured first and taken away; the step without timers
+is measured too.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from envs.metaworld.suites import Goals
 from envs.metaworld.task_env import MAX_HORIZON, TaskEnv
 
 PHYSICS = ("mj_step", "mj_step2", "mj_forward", "mj_makeConstraint", "mj_referenceConstraint")
-PARTS = {"steer": "_make_steer", "simulate": "_make_simulate", "observe": "_make_observe"}
-TASK_CODE = "evaluate"
+ADVANCE, TASK_CODE = "advance", "evaluate"
 
 
 class Timers:
@@ -52,24 +52,16 @@ class Timers:
 
 
 @contextmanager
-def timed_parts(timers: Timers) -> Iterator[None]:
-    """Environments that are made inside have timers around the parts of their step."""
-    originals = [(mujoco, name, getattr(mujoco, name)) for name in PHYSICS]
-    originals += [(fast_step, name, getattr(fast_step, name)) for name in PARTS.values()]
+def timed_physics(timers: Timers) -> Iterator[None]:
+    """Environments that are made inside have timers around MuJoCo's functions."""
+    originals = {name: getattr(mujoco, name) for name in PHYSICS}
     try:
-        for name in PHYSICS:
-            setattr(mujoco, name, timers.around(name, getattr(mujoco, name)))
-        for part, name in PARTS.items():
-            make = getattr(fast_step, name)
-            setattr(fast_step, name, _making(timers, part, make))
+        for name, original in originals.items():
+            setattr(mujoco, name, timers.around(name, original))
         yield
     finally:
-        for module, name, original in originals:
-            setattr(module, name, original)
-
-
-def _making(timers: Timers, part: str, make: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args: timers.around(part, make(*args))
+        for name, original in originals.items():
+            setattr(mujoco, name, original)
 
 
 def environments(goals: Goals, timers: Timers | None = None) -> list[TaskEnv]:
@@ -80,18 +72,18 @@ def environments(goals: Goals, timers: Timers | None = None) -> list[TaskEnv]:
         if timers is not None:
             inner = env.env
             inner.evaluate_state = timers.around(TASK_CODE, inner.evaluate_state)
-            env = _stepped_by(env)
+            env = _timed_step(env, timers)
         env.set_goal(np.array(vectors[0]))
         found.append(env)
     return found
 
 
-def _stepped_by(env: TaskEnv) -> TaskEnv:
-    """The environment with its step made anew, of the parts as they are now."""
+def _timed_step(env: TaskEnv, timers: Timers) -> TaskEnv:
+    """The environment with its step made anew, of timed parts."""
     stepper = env._stepper
     if stepper is None:
         raise RuntimeError("only fast stepping has a profile: see envs.metaworld.task_env")
-    stepper.step = fast_step._make_step(env.env, stepper.frame, stepper.settled)
+    stepper.step = fast_step._make_step(env.env, timers.around(ADVANCE, stepper.advance))
     return env
 
 
@@ -126,15 +118,14 @@ def profile(goals: Goals, *, steps: int, repeats: int, seed: int) -> dict[str, f
         seed: of the actions.
 
     Returns:
-        ``physics``, ``task``, ``observe``, ``steer``, ``rest of simulate``, ``rest`` and ``step``,
-        which is the whole without timers.
+        ``physics``, ``task``, ``around``, ``rest`` and ``step``, which is the whole without timers.
     """
     timers = Timers()
     each = min(MAX_HORIZON, max(1, steps // len(goals)))
     rng = np.random.default_rng(seed)
     actions = rng.uniform(-1, 1, (each, len(goals), 4)).astype(np.float32)
     plain = environments(goals)
-    with timed_parts(timers):
+    with timed_physics(timers):
         timed = environments(goals, timers)
         found: list[dict[str, float]] = []
         run(plain, actions[:10])
@@ -150,20 +141,16 @@ def profile(goals: Goals, *, steps: int, repeats: int, seed: int) -> dict[str, f
 
 
 def _parts(timers: Timers, whole: float, with_timers: float, steps: int) -> dict[str, float]:
-    """Microseconds a step; the timers' own time is in `simulate` and in the rest."""
+    """Microseconds a step; the timers' own time is in what stands around the timed."""
     timer = cost_of_a_timer()
     spent = {name: seconds / steps for name, seconds in timers.seconds.items()}
     inner = sum(timers.calls[name] for name in PHYSICS) / steps
-    outer = sum(timers.calls[name] for name in (*PARTS, TASK_CODE)) / steps
     physics = sum(spent[name] for name in PHYSICS)
-    others = spent["steer"] + spent["simulate"] + spent["observe"] + spent[TASK_CODE]
     parts = {
         "physics": physics,
         "task": spent[TASK_CODE],
-        "observe": spent["observe"],
-        "steer": spent["steer"],
-        "rest of simulate": max(spent["simulate"] - physics - inner * timer, 0.0),
-        "rest": max(with_timers - others - outer * timer, 0.0),
+        "around": max(spent[ADVANCE] - physics - inner * timer, 0.0),
+        "rest": max(with_timers - spent[ADVANCE] - spent[TASK_CODE] - 2 * timer, 0.0),
         "step": whole,
     }
     return {name: 1e6 * seconds for name, seconds in parts.items()}
@@ -172,9 +159,7 @@ def _parts(timers: Timers, whole: float, with_timers: float, steps: int) -> dict
 WORDS: Mapping[str, str] = {
     "physics": "MuJoCo's functions",
     "task": "Meta-World's code of the task: reward and success",
-    "observe": "the observation, half of it Meta-World's code",
-    "steer": "action to mocap body and gripper",
-    "rest of simulate": "around the physics: is the last forward pass still valid?",
+    "around": "around the physics: action to mocap body, observation",
     "rest": "checks, counters and the result",
 }
 

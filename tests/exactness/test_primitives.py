@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import math
 import operator
 from fractions import Fraction
@@ -16,6 +17,20 @@ from scipy.spatial.transform import Rotation
 
 from envs.metaworld import exact_scalars
 
+
+def without_the_compiled(name="python_scalars"):
+    """Another copy of the module, as it is where no compiler was at hand."""
+    spec = importlib.util.spec_from_file_location(name, exact_scalars.__file__)
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STRATA_COMPILED", "0")
+        spec.loader.exec_module(module)
+    assert module.compiled is None
+    return module
+
+
+BOTH = {"python": without_the_compiled(), "as installed": exact_scalars}
+both = pytest.mark.parametrize("scalars", BOTH.values(), ids=BOTH)
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=64)
 ANY = st.floats(width=64)
 SMALL = st.floats(-10, 10)
@@ -33,12 +48,13 @@ def outcome(function, *arguments):
     return type(value), array.dtype, array.shape, bits
 
 
+@both
 @given(st.lists(ANY, min_size=1, max_size=6), st.sampled_from([np.float64, np.float32]))
-def test_norm(values, dtype):
+def test_norm(scalars, values, dtype):
     with np.errstate(all="ignore"):
         vector = np.array(values, dtype)
     strided = np.repeat(vector, 2)[::2]
-    for norm in (exact_scalars.norm, exact_scalars.blas_norm):
+    for norm in (scalars.norm, scalars.blas_norm):
         assert outcome(norm, vector) == outcome(np.linalg.norm, vector)
         assert outcome(norm, vector, 2) == outcome(np.linalg.norm, vector, 2)
         assert outcome(norm, strided) == outcome(np.linalg.norm, strided)
@@ -91,6 +107,7 @@ def test_hstack(a, b):
         assert outcome(exact_scalars.hstack, parts) == outcome(np.hstack, parts)
 
 
+@both
 @settings(max_examples=300)
 @given(
     st.one_of(SMALL, ANY),
@@ -99,58 +116,62 @@ def test_hstack(a, b):
     st.sampled_from(["gaussian", "long_tail", "linear", "hyperbolic", "nonsense"]),
     st.sampled_from([0.1, 0.05]),
 )
-def test_tolerance(x, bounds, margin, sigmoid, at_margin):
+def test_tolerance(scalars, x, bounds, margin, sigmoid, at_margin):
     kinds = (float, np.float64)
     for kind in kinds:
         for margin_kind in kinds:
             arguments = (kind(x), bounds, margin_kind(margin), sigmoid, at_margin)
-            ours = outcome(exact_scalars.tolerance, *arguments)
+            ours = outcome(scalars.tolerance, *arguments)
             assert ours == outcome(reward_utils.tolerance, *arguments)
 
 
-def test_the_square_of_tolerance_is_pow():
+@both
+def test_the_square_of_tolerance_is_pow(scalars):
     """x * x is one bit off once in a thousand, and a quarter of these survive to the reward."""
     rng = np.random.default_rng(0)
     sloppy = 0
     for x in rng.uniform(0.06, 2, 50_000).tolist():
         arguments = (x, (0, 0.05), 0.3, "long_tail")
         exact = reward_utils.tolerance(*arguments)
-        assert exact_scalars.tolerance(*arguments) == exact
+        assert scalars.tolerance(*arguments) == exact
         d = (x - 0.05) / 0.3 * 3.0
         sloppy += 1.0 / (d * d + 1.0) != exact
     assert sloppy > 0
 
 
+@both
 @given(st.floats(-0.5, 1.5), st.floats(-0.5, 1.5))
-def test_hamacher_product(a, b):
+def test_hamacher_product(scalars, a, b):
     for kinds in ((float, float), (np.float64, float), (float, np.float32), (np.float64,) * 2):
         pair = kinds[0](a), kinds[1](b)
-        ours = outcome(exact_scalars.hamacher_product, *pair)
+        ours = outcome(scalars.hamacher_product, *pair)
         assert ours == outcome(reward_utils.hamacher_product, *pair)
 
 
+@both
 @settings(max_examples=300)
 @given(
     st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: math.hypot(*q) > 1e-3),
     st.sampled_from([0.0, 1e-16, 1e-14, 5e-13, 1e-12, 3e-12, 1e-9, 1e-6, 1e-5, 1e-2]),
     st.integers(0, 8),
 )
-def test_rotation(quat, error, at):
+def test_rotation(scalars, quat, error, at):
     """Also for matrices that SciPy takes as they are, orthogonalises, or refuses."""
     matrix = Rotation.from_quat(quat).as_matrix()
     mirrored = matrix * np.array([1.0, 1.0, -1.0])
     matrix.ravel()[at] += error
     for m in (matrix, mirrored):
-        ours = outcome(lambda m=m: exact_scalars.Rotation.from_matrix(m).as_quat())
+        ours = outcome(lambda m=m: scalars.Rotation.from_matrix(m).as_quat())
         assert ours == outcome(lambda m=m: Rotation.from_matrix(m).as_quat())
 
 
+@both
 @pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
 @pytest.mark.parametrize("signs", [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)])
-def test_rotation_by_right_angles(axes, signs):
+def test_rotation_by_right_angles(scalars, axes, signs):
     """Where several diagonal elements are equal, SciPy takes the first."""
     matrix = np.eye(3)[list(axes)] * signs
-    ours = outcome(lambda: exact_scalars.Rotation.from_matrix(matrix).as_quat())
+    ours = outcome(lambda: scalars.Rotation.from_matrix(matrix).as_quat())
     assert ours == outcome(lambda: Rotation.from_matrix(matrix).as_quat())
 
 
@@ -168,5 +189,77 @@ def test_a_primitive_that_differs_is_left_official(monkeypatch):
 
 
 def test_differences_are_found(monkeypatch):
-    monkeypatch.setattr(exact_scalars, "_LONG_TAIL", 3.0000000001)
-    assert exact_scalars.differences.__wrapped__() == ("tolerance",)
+    scalars = BOTH["python"]
+    monkeypatch.setattr(scalars, "_LONG_TAIL", 3.0000000001)
+    assert scalars.differences.__wrapped__() == ("tolerance",)
+
+
+compiled_only = pytest.mark.skipif(exact_scalars.compiled is None, reason="nothing was compiled")
+
+
+@compiled_only
+def test_differences_of_the_compiled_are_found():
+    constants = {"value_at_margin": 0.1, "long_tail": exact_scalars._LONG_TAIL}
+    python = {
+        name: getattr(BOTH["python"], "scalar_norm" if name == "norm" else name)
+        for name in exact_scalars.COMPILED
+    }
+    try:
+        exact_scalars.compiled.install(**{**constants, "long_tail": 3.0000000001}, **python)
+        assert exact_scalars.differences.__wrapped__() == ("tolerance",)
+    finally:
+        exact_scalars.compiled.install(**constants, **python)
+    assert exact_scalars.differences.__wrapped__() == ()
+
+
+PLACE = st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(np.array)
+
+
+@compiled_only
+@settings(max_examples=300)
+@given(
+    st.lists(PLACE, min_size=7, max_size=7),
+    st.tuples(*[st.sampled_from([0.0, 0.005, 0.02, 0.05, -0.1, 1, math.nan])] * 3),
+    st.sampled_from([np.float64, np.float32]),
+)
+def test_caging_and_the_middle(places, numbers, dtype):
+    left, right, obj, first, *tips = places
+    first = first.astype(dtype)  # which some tasks have in float32
+    arguments = (left, right, obj, first, *numbers[:2], *tips, numbers[2])
+    python = BOTH["python"]
+    assert outcome(exact_scalars.caged, *arguments) == outcome(python.caged, *arguments)
+    assert outcome(exact_scalars.middle, left, first) == outcome(python.middle, left, first)
+
+
+@pytest.mark.parametrize("order", [None, 1, 2, 3, np.inf, "fro", "nuc", "nonsense"])
+def test_a_norm_by_name(order):
+    for vector in (np.array([3.0, 4.0]), np.array([1.0, 2.0, 3.0]), np.eye(3), [3.0, 4.0]):
+        ours = outcome(functools.partial(exact_scalars.norm, ord=order), vector)
+        assert ours == outcome(functools.partial(np.linalg.norm, ord=order), vector)
+        assert outcome(exact_scalars.norm, vector, None, 0) == outcome(
+            np.linalg.norm, vector, None, 0
+        )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bounds": (0, 0.05), "margin": 0.3, "sigmoid": "long_tail"},
+        {"bounds": [0, 0.05], "margin": 0.3, "sigmoid": "long_tail"},
+        {"bounds": (np.float32(0), np.float64(0.05)), "margin": 0.3, "sigmoid": "long_tail"},
+        {"bounds": (0, 0.05), "margin": 1, "sigmoid": "long_tail"},
+        {"margin": 0.3, "sigmoid": "long_tail"},
+        {"bounds": (0.05, 0), "margin": 0.3, "sigmoid": "long_tail"},
+        {"bounds": (0, 0.05), "margin": -0.3, "sigmoid": "long_tail"},
+        {"bounds": (0, 0.05), "margin": 0.3},
+        {"bounds": (0, 0.05), "margin": 0.3, "sigmoid": "long_tail", "value_at_margin": 0.2},
+        {"bounds": (0, 0.05), "margin": 0.3, "sigmoid": 3},
+        {"bonds": (0, 0.05)},
+    ],
+)
+def test_tolerance_by_names(options):
+    for x in (0.01, 0.2, np.float64(0.2), np.float32(0.2), 1, np.array([0.01, 0.2])):
+        ours = outcome(functools.partial(exact_scalars.tolerance, **options), x)
+        theirs = outcome(functools.partial(reward_utils.tolerance, **options), x)
+        raised = len(theirs) == 2
+        assert ours[:1] == theirs[:1] if raised else ours == theirs

@@ -7,12 +7,13 @@ import types
 import warnings
 from collections import Counter
 
+import numpy as np
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.utils import reward_utils
 from stepping_pair import COUNT, Pair, goals
 
-from envs.metaworld import exact_scalars, fast_task
+from envs.metaworld import advance, exact_scalars, fast_task
 from envs.metaworld.task_env import MAX_HORIZON, TASKS, TaskEnv
 
 # Tasks that between them use every primitive: touching, caging (inherited and own), SciPy's
@@ -57,6 +58,16 @@ def compare(pair: Pair, n_goals: int, length: int) -> None:
     COUNT["pairs that solved the task"] += pair.successes > 0
 
 
+@pytest.fixture(params=["compiled", "python"])
+def either(request, monkeypatch):
+    """With the step in C, and without."""
+    if request.param == "python":
+        monkeypatch.setattr(exact_scalars, "compiled", None)
+    elif exact_scalars.compiled is None:
+        pytest.skip("nothing was compiled")
+
+
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize("task", QUICK)
 def test_equals_official(task):
     compare(Pair(task), n_goals=2, length=25)
@@ -71,10 +82,39 @@ def test_equals_official_with_the_object_in_the_gripper(task):
     assert pair.successes
 
 
+@pytest.mark.usefixtures("either")
 @pytest.mark.parametrize(("hidden", "version"), [(False, "v2"), (True, "v1")])
 def test_equals_official_in_other_variants(hidden, version):
     for task in ("door-open-v3", "peg-insert-side-v3"):
         compare(Pair(task, hidden, version), n_goals=1, length=30)
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.float16, np.int64])
+def test_equals_official_with_other_kinds_of_actions(kind):
+    pair = Pair("drawer-close-v3")
+    pair.reset(goals("drawer-close-v3", 1)[0])
+    for row in np.random.default_rng(0).uniform(-2, 2, (20, 8)).astype(kind):
+        pair.step(row[::2])  # which is not contiguous
+
+
+@pytest.mark.skipif(exact_scalars.compiled is None, reason="nothing was compiled")
+def test_what_the_compiled_step_cannot_take_is_refused():
+    env = TaskEnv("reach-v3").env
+    array = np.zeros(3)
+    for arguments in (
+        (),
+        ((array,), array, 0.01, ()),
+        ((array,) * 11, np.zeros(8, np.int32), 0.01, (len,) * 5),
+        ((array,) * 11, np.zeros(8), 0.01, (len,) * 5),
+    ):
+        with pytest.raises(TypeError):
+            exact_scalars.compiled.Advance(*arguments)
+    shapes = iter([np.zeros(3), np.zeros(5)])
+    env._get_pos_objects = lambda: next(shapes)
+    step = advance.compiled_advance(env, np.zeros(39))
+    with pytest.raises(ValueError, match="5 numbers of an object"):
+        step(np.zeros(4, np.float32))
 
 
 @pytest.mark.slow
