@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from envs.metaworld import exact_scalars
 from envs.metaworld.suites import Suite, make_suite, suite_problems
 from envs.metaworld.task_env import unverified
 from envs.pool.pool import available_cores
@@ -223,7 +224,8 @@ def machine() -> dict[str, Any]:
     cores = {"available": available_cores(), "present": os.cpu_count()}
     others = versions("gymnasium", "stable-baselines3", "sb3-contrib", "envpool")
     known = {"system": platform.platform(), **environment(), **others}
-    return {"cores": cores, "load_before": load, **known}
+    compiled = exact_scalars.compiled is not None
+    return {"cores": cores, "load_before": load, "compiled": compiled, **known}
 
 
 def report(settings: Settings, suite: Suite, found: dict[str, Any], lines: Sequence[Line]) -> str:
@@ -233,9 +235,13 @@ def report(settings: Settings, suite: Suite, found: dict[str, Any], lines: Seque
         f"{len(suite.tasks)} tasks, {settings.environments} environments, "
         f"{settings.repeats} interleaved repeats, medians; {cores['available']} of "
         f"{cores['present']} cores, load before {'unknown' if load is None else f'{load:.1f}'}"
-        f"{'; quick, not to be quoted' if settings.quick else ''}. Ratios: stepping to gym-async, "
-        f"training to rppo-tuned, cores to gru.\n\n{table(lines)}\n{_aims(lines)}"
+        f"{'; quick, not to be quoted' if settings.quick else ''}. {_stepped(found)} "
+        f"Ratios: stepping to gym-async, training to rppo-tuned, cores to gru.\n\n{table(lines)}\n{_aims(lines)}"
     )
+
+
+def _stepped(found: dict[str, Any]) -> str:
+    return f"Strata steps in {'C' if found['compiled'] else 'Python'}."
 
 
 def _aims(lines: Sequence[Line]) -> str:
@@ -280,8 +286,10 @@ def show_profile(settings: Settings, suite: Suite) -> int:
     found = profile(
         suite.split("train"), steps=settings.steps, repeats=settings.repeats, seed=settings.seed
     )
-    text = f"{len(suite.tasks)} tasks in turn, one process.\n\n{profile_table(found)}\n"
-    return finish(settings, text, document_of(settings, suite, machine()) | {"profile": found})
+    here = machine()
+    said = f"{len(suite.tasks)} tasks in turn, one process. {_stepped(here)}"
+    text = f"{said}\n\n{profile_table(found)}\n"
+    return finish(settings, text, document_of(settings, suite, here) | {"profile": found})
 
 
 def document_of(settings: Settings, suite: Suite, found: dict[str, Any]) -> dict[str, Any]:

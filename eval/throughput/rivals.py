@@ -7,6 +7,7 @@ their resets included.
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from agents.rl2 import AgentConfig, RL2Agent
+from envs.metaworld import exact_scalars
 from envs.metaworld.gym_stream import StreamEnv
 from envs.metaworld.gym_task import TaskMaker
 from envs.metaworld.suites import Suite
@@ -295,6 +297,30 @@ class Ours:
         self._pool.close()
 
 
+class OursInPython(Ours):
+    """`Ours` with an agent, its workers stepping without what was compiled."""
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup, agent=True)
+
+    def run(self, steps: int) -> int:
+        """See `Contender`; workers start in the first run and read the variable then."""
+        before = os.environ.get("STRATA_COMPILED")
+        os.environ["STRATA_COMPILED"] = "0"
+        try:
+            return super().run(steps)
+        finally:
+            if before is None:
+                del os.environ["STRATA_COMPILED"]
+            else:
+                os.environ["STRATA_COMPILED"] = before
+
+
+def nothing_compiled() -> str:
+    """What to say where everything is stepped in Python; empty where it is not."""
+    return "" if exact_scalars.compiled else "nothing was compiled: it would be ours-policy again"
+
+
 def missing(module: str) -> str:
     """What to say where `module` is not installed; empty where it is."""
     if importlib.util.find_spec(module) is not None:
@@ -342,6 +368,7 @@ STEPPING: dict[str, Entry] = {
     "ours-single": Entry("Strata's environment, one process", SingleOurs),
     "ours": Entry("Strata, random actions", lambda setup: Ours(setup, agent=False)),
     "ours-policy": Entry("Strata, policy in the loop", lambda setup: Ours(setup, agent=True)),
+    "ours-python": Entry("the same, stepped in Python", OursInPython, nothing_compiled),
     "physics": Entry(
         "native physics limit, all cores",
         lambda setup: Physics(setup.suite.train, seed=setup.seed),

@@ -43,6 +43,7 @@ STEPPING = [
     "ours-single",
     "ours",
     "ours-policy",
+    "ours-python",
     "physics",
 ]
 
