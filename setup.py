@@ -1,18 +1,26 @@
 """The one part that is compiled, where there is a compiler; all else is in pyproject.toml."""
 
+import hashlib
+from pathlib import Path
+
 import numpy
 from setuptools import Extension, setup
 
-# Bits must be those of Python: no fused multiply-adds, and no pow(x, 2) that becomes x * x.
-EXACT = ["-O2", "-ffp-contract=off", "-fno-builtin", "-fno-fast-math"]
+CODE = "envs/metaworld/_compiled.c"
+# By this a build of another source is told, as one that is left over after an update.
+SOURCE = hashlib.sha256((Path(__file__).parent / CODE).read_bytes()).hexdigest()
 
 setup(
     ext_modules=[
         Extension(
             "envs.metaworld._compiled",
-            ["envs/metaworld/_compiled.c"],
+            [CODE],
             include_dirs=[numpy.get_include()],
-            extra_compile_args=EXACT,
+            define_macros=[("SOURCE", f'"{SOURCE}"')],
+            # The bits of Python: no product is fused into a sum.
+            extra_compile_args=["-O2", "-ffp-contract=off"],
+            libraries=["m"],
+            depends=["setup.py"],
             optional=True,  # without a compiler the same is done in Python
         )
     ]

@@ -1,9 +1,9 @@
 /* The arithmetic of a step in C, equal to the last bit to `exact_scalars` and `advance`.
  *
- * Python is the definition: each function here does the same operations in the same order as the
- * one of the same name there, for the case that tasks use, and hands every other case to it. So
- * the compiler must not fuse a product into a sum (-ffp-contract=off) nor turn pow(x, 2) into
- * x * x (-fno-builtin); setup.py says both. Without a compiler nothing is lost but time.
+ * Python is the definition. Each primitive here does the same operations in the same order as the
+ * one of the same name there, for the arguments that tasks give, and hands all others to it. So the
+ * compiler must not fuse a product into a sum: setup.py says so. Without a compiler nothing is lost
+ * but time.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -14,9 +14,19 @@
 #include <string.h>
 
 static const double SQUARABLE = 1e150;
-static double value_at_margin, long_tail; /* set by `install`, as Python computed them */
-static PyObject *python_norm, *python_tolerance, *python_hamacher, *python_quat, *python_middle;
-static PyObject *python_caged;
+/* Python's `**`. A compiler that sees `pow` makes x * x of a square, which is another number. */
+static double (*volatile power)(double, double) = pow;
+
+/* What `install` was given: constants as Python computed them, and Python's functions. */
+static double value_at_margin, long_tail;
+enum { NORM, TOLERANCE, HAMACHER_PRODUCT, MATRIX_TO_QUAT, MIDDLE, CAGED, N_PYTHON };
+static PyObject *python[N_PYTHON];
+
+static PyObject *hand_on(int function, PyObject *const *args, Py_ssize_t n, PyObject *names) {
+    if (python[function]) return PyObject_Vectorcall(python[function], args, n, names);
+    PyErr_SetString(PyExc_RuntimeError, "call install() first");
+    return NULL;
+}
 
 /* ---- what an argument is ------------------------------------------------------------------- */
 
@@ -35,7 +45,7 @@ static int as_bound(PyObject *x, double *value) {
         PyErr_Clear();
         return 0;
     }
-    return fabs(*value) < 9e15;
+    return fabs(*value) < 9e15; /* below 2**53 a double holds every int exactly */
 }
 
 static int is_vector(PyObject *x, npy_intp least, npy_intp most) {
@@ -58,30 +68,39 @@ static PyObject *float64(double value) {
 
 /* ---- the primitives of task code ------------------------------------------------------------ */
 
-/* Whether the only other argument, by position or as `ord`, is the int 2. */
+/* Whether the arguments are a vector alone, or a vector and 2, by position or as `ord`. */
 static int is_two_norm(PyObject *const *args, Py_ssize_t n, PyObject *names) {
-    Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
-    if (n + named == 1) return n == 1;
-    return n >= 1 && n + named == 2 && PyLong_CheckExact(args[1]) && PyLong_AsLong(args[1]) == 2 &&
-           (!named || !PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "ord"));
+    int overflow;
+    if (n == 1 && !names) return 1;
+    if (n == 1 && (PyTuple_GET_SIZE(names) != 1 ||
+                   PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "ord")))
+        return 0;
+    if (n < 1 || n > 2 || (n == 2 && names) || !PyLong_CheckExact(args[1])) return 0;
+    return PyLong_AsLongAndOverflow(args[1], &overflow) == 2;
 }
 
 static PyObject *norm(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) {
     if (!is_two_norm(args, n, names) || !is_vector(args[0], 2, 4))
-        return PyObject_Vectorcall(python_norm, args, n, names);
-    double sum = at(args[0], 0) * at(args[0], 0);
-    for (npy_intp i = 1; i < PyArray_DIM((PyArrayObject *)args[0], 0); i++)
+        return hand_on(NORM, args, n, names);
+    double sum = 0.0;
+    for (npy_intp i = 0; i < PyArray_DIM((PyArrayObject *)args[0], 0); i++)
         sum += at(args[0], i) * at(args[0], i);
     return float64(sqrt(sum));
 }
 
-/* Between the margin and the bounds, by distance from them in margins; pow is Python's `**`. */
-static double in_long_tail(double d) { return 1.0 / (pow(d * long_tail, 2.0) + 1.0); }
+/* The long-tailed tolerance of x; `known` becomes 0 where Python has to decide. */
+static double long_tailed(double x, double lower, double upper, double margin, int *known) {
+    if (!(margin > 0.0)) *known = 0;
+    if (lower <= x && x <= upper) return 1.0;
+    double d = (x < lower ? lower - x : x - upper) / margin;
+    if (!(lower <= upper && d < SQUARABLE)) *known = 0;
+    return 1.0 / (power(d * long_tail, 2.0) + 1.0);
+}
 
 static PyObject *tolerance(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) {
     static const char *const order[] = {"x", "bounds", "margin", "sigmoid", "value_at_margin"};
     PyObject *given[5] = {NULL, NULL, NULL, NULL, NULL};
-    double x, lower, upper, margin;
+    double lower, upper;
     if (n < 1 || n > 5) goto python;
     for (Py_ssize_t i = 0; i < n; i++) given[i] = args[i];
     for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); i++) {
@@ -97,36 +116,35 @@ static PyObject *tolerance(PyObject *self, PyObject *const *args, Py_ssize_t n, 
         PyUnicode_CompareWithASCIIString(given[3], "long_tail") ||
         (given[4] && !(is_float(given[4]) && PyFloat_AS_DOUBLE(given[4]) == value_at_margin)))
         goto python;
-    x = PyFloat_AS_DOUBLE(given[0]);
-    margin = PyFloat_AS_DOUBLE(given[2]);
-    if (!(margin > 0.0)) goto python;
-    if (lower <= x && x <= upper) return PyFloat_FromDouble(1.0);
-    double d = (x < lower ? lower - x : x - upper) / margin;
-    if (lower <= upper && d < SQUARABLE) return PyFloat_FromDouble(in_long_tail(d));
+    int known = python[TOLERANCE] != NULL;
+    double x = PyFloat_AS_DOUBLE(given[0]), margin = PyFloat_AS_DOUBLE(given[2]);
+    double found = long_tailed(x, lower, upper, margin, &known);
+    if (known) return PyFloat_FromDouble(found);
 python:
-    return PyObject_Vectorcall(python_tolerance, args, n, names);
+    return hand_on(TOLERANCE, args, n, names);
+}
+
+/* `known` becomes 0 where Python returns an int, or has to decide. */
+static double product_of(double a, double b, int *known) {
+    double product = a * b, denominator = a + b - product, result = product / denominator;
+    if (!(0.0 <= a && a <= 1.0 && 0.0 <= b && b <= 1.0 && denominator > 0.0 && 0.0 <= result &&
+          result <= 1.0))
+        *known = 0;
+    return result;
 }
 
 static PyObject *hamacher_product(PyObject *self, PyObject *const *args, Py_ssize_t n,
                                   PyObject *names) {
-    if (n == 2 && !names && is_float(args[0]) && is_float(args[1])) {
-        double a = PyFloat_AS_DOUBLE(args[0]), b = PyFloat_AS_DOUBLE(args[1]);
-        if (0.0 <= a && a <= 1.0 && 0.0 <= b && b <= 1.0) {
-            double product = a * b, denominator = a + b - product;
-            if (!(denominator > 0)) return PyLong_FromLong(0);
-            double result = product / denominator;
-            if (0.0 <= result && result <= 1.0)
-                return is_float64(args[0]) || is_float64(args[1]) ? float64(result)
-                                                                  : PyFloat_FromDouble(result);
-        }
-    }
-    return PyObject_Vectorcall(python_hamacher, args, n, names);
+    int known = n == 2 && !names && is_float(args[0]) && is_float(args[1]);
+    if (!known) return hand_on(HAMACHER_PRODUCT, args, n, names);
+    double found = product_of(PyFloat_AS_DOUBLE(args[0]), PyFloat_AS_DOUBLE(args[1]), &known);
+    if (!known) return hand_on(HAMACHER_PRODUCT, args, n, names);
+    return is_float64(args[0]) || is_float64(args[1]) ? float64(found) : PyFloat_FromDouble(found);
 }
 
-/* (right + left) / 2, the point between the fingers. */
 static PyObject *middle(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) {
     if (n != 2 || names || !is_vector(args[0], 3, 3) || !is_vector(args[1], 3, 3))
-        return PyObject_Vectorcall(python_middle, args, n, names);
+        return hand_on(MIDDLE, args, n, names);
     npy_intp three = 3;
     PyObject *found = PyArray_SimpleNew(1, &three, NPY_DOUBLE);
     if (!found) return NULL;
@@ -141,14 +159,14 @@ static PyObject *matrix_to_quat(PyObject *self, PyObject *const *args, Py_ssize_
     if (!matrix || Py_TYPE(matrix) != &PyArray_Type || PyArray_NDIM(matrix) != 2 ||
         PyArray_DIM(matrix, 0) != 3 || PyArray_DIM(matrix, 1) != 3 ||
         PyArray_TYPE(matrix) != NPY_DOUBLE || !PyArray_ISBEHAVED_RO(matrix))
-        return PyObject_Vectorcall(python_quat, args, n, names);
+        return hand_on(MATRIX_TO_QUAT, args, n, names);
     double m[3][3];
+    double q[4]; /* x, y, z, w */
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < 3; j++) m[i][j] = *(const double *)PyArray_GETPTR2(matrix, i, j);
     for (int i = 0; i < 3; i++) {
         const double *r = m[i], *s = m[(i + 1) % 3];
         double off = r[0] * r[0] + r[1] * r[1] + r[2] * r[2] - 1.0;
-        if (i == 2) r = m[0], s = m[2]; /* the products in the order in which Python takes them */
         double cross = r[0] * s[0] + r[1] * s[1] + r[2] * s[2];
         if (!(-9e-6 < off && off < 9e-6 && -9e-13 < cross && cross < 9e-13)) Py_RETURN_NONE;
     }
@@ -157,10 +175,12 @@ static PyObject *matrix_to_quat(PyObject *self, PyObject *const *args, Py_ssize_
                          m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0]);
     if (!(determinant > 0.5)) Py_RETURN_NONE;
     double trace = m[0][0] + m[1][1] + m[2][2];
-    double largest = m[0][0] >= m[1][1] ? m[0][0] : m[1][1], q[4];
+    double largest = m[0][0] >= m[1][1] ? m[0][0] : m[1][1];
     if (m[2][2] > largest) largest = m[2][2];
     if (trace > largest) {
-        q[0] = m[2][1] - m[1][2], q[1] = m[0][2] - m[2][0], q[2] = m[1][0] - m[0][1];
+        q[0] = m[2][1] - m[1][2];
+        q[1] = m[0][2] - m[2][0];
+        q[2] = m[1][0] - m[0][1];
         q[3] = 1 + trace;
     } else {
         int i = largest == m[0][0] ? 0 : largest == m[1][1] ? 1 : 2;
@@ -179,44 +199,27 @@ static PyObject *matrix_to_quat(PyObject *self, PyObject *const *args, Py_ssize_
     return found;
 }
 
-static double bounded(double x, double lower, double upper, double margin, int *known) {
-    if (!(margin > 0.0)) *known = 0;
-    if (lower <= x && x <= upper) return 1.0;
-    double d = (x < lower ? lower - x : x - upper) / margin;
-    if (!(lower <= upper && d < SQUARABLE)) *known = 0;
-    return in_long_tail(d);
-}
-
-static double product_of(double a, double b, int *known) {
-    double product = a * b, denominator = a + b - product;
-    double result = denominator > 0 ? product / denominator : 0.0;
-    if (!(0.0 <= a && a <= 1.0 && 0.0 <= b && b <= 1.0 && 0.0 <= result && result <= 1.0))
-        *known = 0;
-    return result;
-}
-
-/* How well the fingers enclose the object; `exact_scalars.caged` says what the arguments are. */
 static PyObject *caged(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names) {
-    int known = n == 10 && !names;
     static const int vectors[] = {0, 1, 2, 3, 6, 7, 8}, numbers[] = {4, 5, 9};
+    double number[3] = {0.0, 0.0, 0.0};
+    int known = n == 10 && !names && python[CAGED] != NULL;
     for (int i = 0; known && i < 7; i++) known = is_vector(args[vectors[i]], 3, 3);
-    double number[3];
     for (int i = 0; known && i < 3; i++) known = as_bound(args[numbers[i]], &number[i]);
-    if (!known) return PyObject_Vectorcall(python_caged, args, n, names);
-    PyObject *pads[2] = {args[0], args[1]}, *object = args[2], *first = args[3];
-    PyObject *right = args[6], *left = args[7], *first_tip = args[8];
+    if (!known) return hand_on(CAGED, args, n, names);
+    PyObject *object = args[2], *first = args[3], *right = args[6], *left = args[7];
+    PyObject *first_tip = args[8];
     double radius = number[0], threshold = number[1], xz_threshold = number[2], side[2];
     for (int i = 0; i < 2; i++) {
-        double y = at(pads[i], 1), margin = fabs(fabs(y - at(first, 1)) - threshold);
-        side[i] = bounded(fabs(y - at(object, 1)), radius, threshold, margin, &known);
+        double y = at(args[i], 1), margin = fabs(fabs(y - at(first, 1)) - threshold);
+        side[i] = long_tailed(fabs(y - at(object, 1)), radius, threshold, margin, &known);
     }
-    double tip_x = (at(right, 0) + at(left, 0)) / 2.0, tip_z = (at(right, 2) + at(left, 2)) / 2.0;
     double dx = at(first, 0) - at(first_tip, 0), dz = at(first, 2) - at(first_tip, 2);
     double margin = sqrt(dx * dx + dz * dz) - xz_threshold;
-    dx = tip_x - at(object, 0), dz = tip_z - at(object, 2);
-    double near = bounded(sqrt(dx * dx + dz * dz), 0.0, xz_threshold, margin, &known);
-    double result = product_of(product_of(side[0], side[1], &known), near, &known);
-    return known ? PyFloat_FromDouble(result) : PyObject_Vectorcall(python_caged, args, n, names);
+    dx = (at(right, 0) + at(left, 0)) / 2.0 - at(object, 0);
+    dz = (at(right, 2) + at(left, 2)) / 2.0 - at(object, 2);
+    double near = long_tailed(sqrt(dx * dx + dz * dz), 0.0, xz_threshold, margin, &known);
+    double found = product_of(product_of(side[0], side[1], &known), near, &known);
+    return known ? PyFloat_FromDouble(found) : hand_on(CAGED, args, n, names);
 }
 
 /* ---- a step --------------------------------------------------------------------------------- */
@@ -227,18 +230,23 @@ static const double TAME = 1e19, QUATERNION[4] = {1.0, 0.0, 1.0, 0.0};
 /* All pointers are borrowed; `owners` keeps arrays and functions alive. MuJoCo never moves its
  * memory. */
 typedef struct {
-    PyObject_HEAD PyObject *owners;
+    PyObject_HEAD
+    PyObject *owners;
     PyObject *scaled, *physics, *positions, *quaternions, *goal;
     double *mocap_pos, *mocap_quat, *ctrl, *mocap_xpos, *qpos, *qvel, *frame;
-    const double *hand, *right, *left, *limits; /* limits: mocap low, high, hand low, high */
+    const double *hand, *right, *left;
+    const double *limits; /* (12,): of the mocap body, low and high; of the hand, low and high */
     char *warnings;
     npy_intp n_warnings, warning_stride, nq, nv;
     float scale;
-    int settled;
+    int n_objects;
+    int is_noted; /* whether mj_forward has run on the state that is kept here */
     double kept_qpos[MOST_JOINTS], kept_qvel[MOST_JOINTS];
 } Advance;
 
-static double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+static double clamp(double x, double low, double high) {
+    return x < low ? low : x > high ? high : x;
+}
 
 /* Action to mocap body and gripper. */
 static int steer(Advance *a, PyObject *action) {
@@ -274,7 +282,7 @@ static int is_tame(const double *values, npy_intp n) {
 
 /* Whether mj_forward has just run on the state as it is: its positions are then valid still. */
 static int holds(const Advance *a) {
-    return a->settled && !memcmp(a->qpos, a->kept_qpos, a->nq * sizeof(double)) &&
+    return a->is_noted && !memcmp(a->qpos, a->kept_qpos, a->nq * sizeof(double)) &&
            !memcmp(a->qvel, a->kept_qvel, a->nv * sizeof(double)) && is_tame(a->qpos, a->nq) &&
            is_tame(a->qvel, a->nv);
 }
@@ -282,7 +290,7 @@ static int holds(const Advance *a) {
 static void note(Advance *a) {
     memcpy(a->kept_qpos, a->qpos, a->nq * sizeof(double));
     memcpy(a->kept_qvel, a->qvel, a->nv * sizeof(double));
-    a->settled = 1;
+    a->is_noted = 1;
 }
 
 /* Advance the physics; 1 if MuJoCo warned, -1 for an exception. */
@@ -302,14 +310,15 @@ static int simulate(Advance *a) {
         *count = 0;
     }
     if (fault)
-        a->settled = 0; /* MuJoCo has reset the mocap body with the rest */
+        a->is_noted = 0; /* MuJoCo has reset the mocap body with the rest */
     else
         note(a);
     return fault;
 }
 
-/* The numbers that `function` returns: the first half at `to`, the second, if any, at `second`. */
-static int copy_numbers(PyObject *function, double *to, double *second, npy_intp each) {
+/* Copy `parts` times `each` numbers that `function` returns: the first part to `to`, the second to
+ * `second`. */
+static int copy_numbers(PyObject *function, npy_intp each, int parts, double *to, double *second) {
     PyObject *found = PyObject_CallNoArgs(function);
     if (!found) return -1;
     PyObject *array = PyArray_ContiguousFromAny(found, NPY_DOUBLE, 1, 1);
@@ -317,14 +326,15 @@ static int copy_numbers(PyObject *function, double *to, double *second, npy_intp
     if (!array) return -1;
     const double *from = PyArray_DATA((PyArrayObject *)array);
     npy_intp size = PyArray_SIZE((PyArrayObject *)array);
-    if (size == each || (second && size == 2 * each)) {
-        memcpy(to, from, each * sizeof(double));
-        if (size == 2 * each) memcpy(second, from + each, each * sizeof(double));
+    int wrong = size != parts * each;
+    if (wrong) {
+        PyErr_Format(PyExc_ValueError, "%zd numbers of objects, not %zd", size, parts * each);
     } else {
-        PyErr_Format(PyExc_ValueError, "%zd numbers of an object, not %zd", size, each);
+        memcpy(to, from, each * sizeof(double));
+        if (parts == 2) memcpy(second, from + each, each * sizeof(double));
     }
     Py_DECREF(array);
-    return PyErr_Occurred() ? -1 : 0;
+    return wrong ? -1 : 0;
 }
 
 static PyObject *observe(Advance *a) {
@@ -334,13 +344,13 @@ static PyObject *observe(Advance *a) {
     double gap = 0.0;
     for (int i = 0; i < 3; i++) {
         double apart = a->right[i] - a->left[i];
-        gap = i ? gap + apart * apart : apart * apart;
+        gap += apart * apart;
     }
     gap = sqrt(gap) / 0.1;
     frame[3] = gap > 1.0 ? 1.0 : gap;
-    if (copy_numbers(a->positions, frame + 4, frame + 11, 3) ||
-        copy_numbers(a->quaternions, frame + 7, frame + 14, 4) ||
-        (a->goal != Py_None && copy_numbers(a->goal, frame + 2 * FRAME, NULL, 3)))
+    if (copy_numbers(a->positions, 3, a->n_objects, frame + 4, frame + 11) ||
+        copy_numbers(a->quaternions, 4, a->n_objects, frame + 7, frame + 14) ||
+        (a->goal != Py_None && copy_numbers(a->goal, 3, 1, frame + 2 * FRAME, NULL)))
         return NULL;
     npy_intp size = OBS;
     PyObject *obs = PyArray_SimpleNew(1, &size, NPY_DOUBLE);
@@ -350,8 +360,14 @@ static PyObject *observe(Advance *a) {
 
 static PyObject *advance_call(PyObject *self, PyObject *args, PyObject *names) {
     Advance *a = (Advance *)self;
+    static char *keys[] = {"action", NULL};
     PyObject *action;
-    if (!PyArg_ParseTuple(args, "O", &action) || steer(a, action)) return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "O", keys, &action)) return NULL;
+    if (!a->owners) {
+        PyErr_SetString(PyExc_RuntimeError, "the environment of this step is gone");
+        return NULL;
+    }
+    if (steer(a, action)) return NULL;
     int fault = simulate(a);
     if (fault < 0) return NULL;
     PyObject *obs = observe(a);
@@ -359,36 +375,41 @@ static PyObject *advance_call(PyObject *self, PyObject *args, PyObject *names) {
 }
 
 static PyObject *advance_forget(PyObject *self, PyObject *unused) {
-    ((Advance *)self)->settled = 0;
+    ((Advance *)self)->is_noted = 0;
     Py_RETURN_NONE;
 }
 
 static PyObject *advance_note(PyObject *self, PyObject *unused) {
-    note((Advance *)self);
+    if (((Advance *)self)->owners) note((Advance *)self);
     Py_RETURN_NONE;
 }
 
 static double *memory_of(PyObject *array, npy_intp least, npy_intp most) {
-    if (is_vector(array, least, most) && PyArray_IS_C_CONTIGUOUS((PyArrayObject *)array))
+    if (is_vector(array, least, most) && PyArray_ISCARRAY((PyArrayObject *)array))
         return PyArray_DATA((PyArrayObject *)array);
-    PyErr_Format(PyExc_TypeError, "not contiguous float64 of %zd to %zd numbers", least, most);
+    PyErr_Format(PyExc_TypeError, "not writable float64 of %zd to %zd numbers", least, most);
     return NULL;
 }
 
-/* Advance(arrays, warnings, scale, functions): `compiled_advance` in advance.py says of what. */
+/* Advance(arrays, warnings, scale, functions, objects), where `compiled_advance` in advance.py
+ * names all of them; in this order. */
 static PyObject *advance_new(PyTypeObject *type, PyObject *args, PyObject *names) {
+    enum { MOCAP_POS, MOCAP_QUAT, CTRL, MOCAP_XPOS, QPOS, QVEL, SEEN, HAND, RIGHT, LEFT, LIMITS };
     static const npy_intp least[] = {3, 4, 2, 3, 1, 1, OBS, 3, 3, 3, 12};
-    enum { ARRAYS = sizeof least / sizeof *least, QPOS = 4, QVEL = 5 };
+    enum { ARRAYS = sizeof least / sizeof *least };
     PyObject *arrays, *functions;
     PyArrayObject *warnings;
     float scale;
+    int n_objects;
     double *memory[ARRAYS];
-    if (!PyArg_ParseTuple(args, "O!O!fO!", &PyTuple_Type, &arrays, &PyArray_Type, &warnings,
-                          &scale, &PyTuple_Type, &functions))
+    if (!PyArg_ParseTuple(args, "O!O!fO!i", &PyTuple_Type, &arrays, &PyArray_Type, &warnings,
+                          &scale, &PyTuple_Type, &functions, &n_objects))
         return NULL;
     if (PyTuple_GET_SIZE(arrays) != ARRAYS || PyTuple_GET_SIZE(functions) != 5 ||
-        PyArray_TYPE(warnings) != NPY_INT || PyArray_NDIM(warnings) != 1) {
-        PyErr_SetString(PyExc_TypeError, "needs 11 arrays, int32 counts of warnings, 5 functions");
+        PyArray_TYPE(warnings) != NPY_INT || PyArray_NDIM(warnings) != 1 ||
+        !PyArray_ISBEHAVED(warnings) || n_objects < 1 || n_objects > 2) {
+        PyErr_SetString(PyExc_TypeError,
+                        "needs 11 arrays, int32 counts of warnings, 5 functions, 1 or 2 objects");
         return NULL;
     }
     for (int i = 0; i < ARRAYS; i++) {
@@ -401,15 +422,15 @@ static PyObject *advance_new(PyTypeObject *type, PyObject *args, PyObject *names
     a->scaled = PyTuple_GET_ITEM(functions, 0), a->physics = PyTuple_GET_ITEM(functions, 1);
     a->positions = PyTuple_GET_ITEM(functions, 2), a->quaternions = PyTuple_GET_ITEM(functions, 3);
     a->goal = PyTuple_GET_ITEM(functions, 4);
-    a->mocap_pos = memory[0], a->mocap_quat = memory[1], a->ctrl = memory[2];
-    a->mocap_xpos = memory[3], a->qpos = memory[QPOS], a->qvel = memory[QVEL];
-    a->frame = memory[6], a->hand = memory[7], a->right = memory[8], a->left = memory[9];
-    a->limits = memory[10];
+    a->mocap_pos = memory[MOCAP_POS], a->mocap_quat = memory[MOCAP_QUAT], a->ctrl = memory[CTRL];
+    a->mocap_xpos = memory[MOCAP_XPOS], a->qpos = memory[QPOS], a->qvel = memory[QVEL];
+    a->frame = memory[SEEN], a->hand = memory[HAND], a->right = memory[RIGHT];
+    a->left = memory[LEFT], a->limits = memory[LIMITS];
     a->nq = PyArray_DIM((PyArrayObject *)PyTuple_GET_ITEM(arrays, QPOS), 0);
     a->nv = PyArray_DIM((PyArrayObject *)PyTuple_GET_ITEM(arrays, QVEL), 0);
     a->warnings = PyArray_DATA(warnings);
     a->n_warnings = PyArray_DIM(warnings, 0), a->warning_stride = PyArray_STRIDE(warnings, 0);
-    a->scale = scale;
+    a->scale = scale, a->n_objects = n_objects;
     if (!a->owners) Py_CLEAR(a);
     return (PyObject *)a;
 }
@@ -436,7 +457,8 @@ static PyMethodDef advance_methods[] = {
     {NULL}};
 
 static PyTypeObject AdvanceType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "envs.metaworld._compiled.Advance",
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "envs.metaworld._compiled.Advance",
     .tp_basicsize = sizeof(Advance),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_doc = "One step of an environment: see envs.metaworld.advance.",
@@ -452,17 +474,18 @@ static PyTypeObject AdvanceType = {
 static PyObject *install(PyObject *self, PyObject *args, PyObject *names) {
     static char *keys[] = {"value_at_margin",  "long_tail",      "norm",   "tolerance",
                            "hamacher_product", "matrix_to_quat", "middle", "caged", NULL};
-    PyObject *given[6], **kept[6] = {&python_norm, &python_tolerance, &python_hamacher,
-                                     &python_quat, &python_middle,    &python_caged};
-    if (!PyArg_ParseTupleAndKeywords(args, names, "ddOOOOOO", keys, &value_at_margin, &long_tail,
-                                     &given[0], &given[1], &given[2], &given[3], &given[4],
-                                     &given[5]))
+    PyObject *given[N_PYTHON];
+    double margin, tail;
+    if (!PyArg_ParseTupleAndKeywords(args, names, "ddOOOOOO", keys, &margin, &tail, &given[0],
+                                     &given[1], &given[2], &given[3], &given[4], &given[5]))
         return NULL;
-    for (int i = 0; i < 6; i++) Py_XSETREF(*kept[i], Py_NewRef(given[i]));
+    value_at_margin = margin, long_tail = tail;
+    for (int i = 0; i < N_PYTHON; i++) Py_XSETREF(python[i], Py_NewRef(given[i]));
     Py_RETURN_NONE;
 }
 
-#define FAST(function) {#function, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS, NULL}
+#define FAST(function)                                                                         \
+    {#function, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS, NULL}
 static PyMethodDef functions[] = {
     {"install", (PyCFunction)(void (*)(void))install, METH_VARARGS | METH_KEYWORDS,
      "Give the constants and the functions that take all other cases; before anything else."},
@@ -479,6 +502,8 @@ static PyModuleDef module = {PyModuleDef_HEAD_INIT, "envs.metaworld._compiled", 
 PyMODINIT_FUNC PyInit__compiled(void) {
     import_array();
     PyObject *made = PyModule_Create(&module);
-    if (!made || PyModule_AddType(made, &AdvanceType)) return NULL;
+    if (made && (PyModule_AddType(made, &AdvanceType) ||
+                 PyModule_AddStringConstant(made, "SOURCE", SOURCE)))
+        Py_CLEAR(made);
     return made;
 }

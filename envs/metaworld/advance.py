@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
-from envs.metaworld import exact_scalars
+from envs.metaworld import exact_scalars, primitives
 
 FLAT = 18  # one frame: hand (3), gripper (1), objects (14); an observation is two and the goal
 MOCAP_QUAT = (1.0, 0.0, 1.0, 0.0)
@@ -43,7 +43,7 @@ class Advance(Protocol):
 
 def make_advance(env: SawyerXYZEnv, frame: np.ndarray) -> Advance:
     """In C if that was compiled. Each step writes the observation into `frame`, (39,) float64."""
-    make = PythonAdvance if exact_scalars.compiled is None else compiled_advance
+    make = PythonAdvance if primitives.compiled is None else compiled_advance
     return make(env, frame)
 
 
@@ -74,7 +74,8 @@ def _scaled(env: SawyerXYZEnv) -> Callable[[np.ndarray], tuple[float, float, flo
     """The official arithmetic for an action that is not (4,) float32: displacement and grip."""
 
     def scaled(action: np.ndarray) -> tuple[float, float, float, float]:
-        return *(np.clip(action[:3], -1, 1) * env.action_scale).tolist(), float(action[3])
+        dx, dy, dz = (np.clip(action[:3], -1, 1) * env.action_scale).tolist()
+        return dx, dy, dz, float(action[3])
 
     return scaled
 
@@ -88,22 +89,21 @@ def _goal(env: SawyerXYZEnv) -> Callable[[], np.ndarray] | None:
     return lambda: np.clip(env._get_pos_goal(), low, high)
 
 
-def _check_layout(env: SawyerXYZEnv) -> bool:
-    """Whether the observation has two objects."""
+def _objects(env: SawyerXYZEnv) -> int:
+    """How many objects the observation has, 1 or 2."""
     layout = len(env._get_pos_objects()), len(env._get_quat_objects())
     if layout not in ((3, 4), (6, 8)):
         raise NotImplementedError(f"{env.task_name}: objects of {layout} numbers")
-    return layout == (6, 8)
+    return 2 if layout == (6, 8) else 1
 
 
 def compiled_advance(env: SawyerXYZEnv, frame: np.ndarray) -> Advance:
     """`PythonAdvance` in C, over the same memory."""
-    _check_layout(env)
     data = env.data
     hand, right, left = (data.body(name).xpos for name in ("hand", "rightclaw", "leftclaw"))
     space = env._HAND_SPACE
     limits = np.concatenate([env.mocap_low, env.mocap_high, space.low, space.high])
-    return exact_scalars.compiled.Advance(
+    return primitives.compiled.Advance(
         (
             data.mocap_pos[0],
             data.mocap_quat[0],
@@ -120,6 +120,7 @@ def compiled_advance(env: SawyerXYZEnv, frame: np.ndarray) -> Advance:
         data.warning.number,
         float(np.float32(env.action_scale)),
         (_scaled(env), _make_physics(env), env._get_pos_objects, env._get_quat_objects, _goal(env)),
+        _objects(env),
     )
 
 
@@ -192,7 +193,6 @@ def _make_simulate(
     data, physics, mocap_xpos = env.data, _make_physics(env), _mocap_xpos(env)
     qpos, qvel, mocap_quat = data.qpos, data.qvel, data.mocap_quat[0]
     warnings = data.warning.number
-    quiet = warnings.tolist()
 
     def simulate(mocap: tuple[float, float, float]) -> bool:
         valid = (
@@ -206,7 +206,7 @@ def _make_simulate(
         else:
             mocap_quat[:] = MOCAP_QUAT
         physics(valid)
-        fault = warnings.tolist() != quiet
+        fault = any(warnings.tolist())
         if fault:
             warnings[:] = 0
             settled[0] = None  # MuJoCo has reset the mocap body with the rest
@@ -223,9 +223,9 @@ def _make_observe(env: SawyerXYZEnv, frame: np.ndarray) -> Callable[[], np.ndarr
     floor_x, floor_y, floor_z = env._HAND_SPACE.low.tolist()
     top_x, top_y, top_z = env._HAND_SPACE.high.tolist()
     positions, quaternions = env._get_pos_objects, env._get_quat_objects
-    two_objects, goal = _check_layout(env), _goal(env)
-    sqrt, norm = math.sqrt, exact_scalars.substitutes()["norm"]
-    in_scalars = norm is exact_scalars.scalar_norm
+    two_objects, goal = _objects(env) == 2, _goal(env)
+    sqrt, norm = math.sqrt, primitives.substitutes()["norm"]
+    in_scalars = norm is primitives.best.norm and norm is not exact_scalars.blas_norm
 
     def observe() -> np.ndarray:
         frame[18:36] = frame[:18]

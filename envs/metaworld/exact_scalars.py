@@ -2,29 +2,22 @@
 
 Task code works on vectors of two to four numbers, where NumPy's overhead is many times the
 arithmetic. Each function here takes the case that tasks use, does the same operations in the same
-order, and hands every other case to the original. `differences()` compares all of them with
-their originals on this machine. How BLAS rounds a sum of squares is a property of the kernel that
-it chose for the CPU (fused multiply-adds or not), so there are two norms, and `norm` is the faster
-one that is exact here.
+order, and hands every other case to the original. How BLAS rounds a sum of squares is a property of
+the kernel that it chose for the CPU (fused multiply-adds or not), so there are two norms, and
+`norm` is the faster one that is exact here.
 
-Where a compiler was at hand when Strata was installed, functions of `_compiled.c` take the place of
-those below that have the same name. ``STRATA_COMPILED=0`` leaves them out.
+They are also the definition of what `_compiled.c` does; `primitives` chooses between the two.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
-import os
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from metaworld.utils import reward_utils
 from numpy import ndarray
-from scipy.spatial.transform import Rotation as SciPyRotation
 
 # np.float64 and float hold the same value but promote differently beside float32 (NEP 50: the
 # action is float32), so whatever is np.float64 in official code stays np.float64 here.
@@ -35,9 +28,9 @@ _sqrt = math.sqrt
 _norm, _clip, _abs, _hstack = np.linalg.norm, np.clip, np.abs, np.hstack
 _tolerance, _hamacher = reward_utils.tolerance, reward_utils.hamacher_product
 
-_AT_MARGIN = reward_utils._DEFAULT_VALUE_AT_MARGIN
-_LONG_TAIL = float(np.sqrt(1 / _AT_MARGIN - 1))
-_GAUSSIAN = float(np.sqrt(-2 * np.log(_AT_MARGIN)))
+AT_MARGIN = reward_utils._DEFAULT_VALUE_AT_MARGIN
+LONG_TAIL = float(np.sqrt(1 / AT_MARGIN - 1))
+_GAUSSIAN = float(np.sqrt(-2 * np.log(AT_MARGIN)))
 # Beyond this, squaring overflows: Python raises where NumPy gives inf.
 _SQUARABLE = 1e150
 
@@ -90,7 +83,7 @@ norm = scalar_norm if _products_are_rounded() else blas_norm
 
 def plane_norm(a: float, b: float) -> float:
     """The 2-norm of (a, b), for the same numbers as `norm`."""
-    return float(norm(np.array((a, b)))) if norm is blas_norm else _sqrt(a * a + b * b)
+    return _sqrt(a * a + b * b) if norm is scalar_norm else float(norm(np.array((a, b))))
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
@@ -122,14 +115,14 @@ def tolerance(
     bounds: tuple[float, float] = (0.0, 0.0),
     margin: Any = 0.0,
     sigmoid: Any = "gaussian",
-    value_at_margin: float = _AT_MARGIN,
+    value_at_margin: float = AT_MARGIN,
 ) -> Any:
     """`reward_utils.tolerance`; fast for a float with a positive margin, long-tail or Gaussian."""
     if (
         type(x) in _FLOATS
         and type(margin) in _FLOATS
         and margin > 0.0
-        and value_at_margin == _AT_MARGIN
+        and value_at_margin == AT_MARGIN
         and (sigmoid == "long_tail" or sigmoid == "gaussian")
     ):
         lower, upper = bounds
@@ -139,7 +132,7 @@ def tolerance(
         if lower <= upper and d < _SQUARABLE:
             # ** is pow, which is not x * x to the last bit; official code squares with pow.
             if sigmoid == "long_tail":
-                return 1.0 / ((d * _LONG_TAIL) ** 2 + 1.0)
+                return 1.0 / ((d * LONG_TAIL) ** 2 + 1.0)
             return float(np.exp(-0.5 * (d * _GAUSSIAN) ** 2))
     return _tolerance(x, bounds, margin, sigmoid, value_at_margin)
 
@@ -191,26 +184,6 @@ def matrix_to_quat(matrix: ndarray) -> ndarray | None:
     return np.array((x / length, y / length, z / length, w / length))
 
 
-class Rotation:
-    """The one use that tasks make of SciPy's `Rotation`: `from_matrix(m).as_quat()`."""
-
-    __slots__ = ("_matrix",)
-
-    def __init__(self, matrix: ndarray) -> None:
-        self._matrix = matrix
-
-    from_matrix: Callable[[Any], Rotation]
-
-    def as_quat(self) -> ndarray:
-        """The quaternion (x, y, z, w), (4,) float64."""
-        quat = matrix_to_quat(self._matrix)
-        return SciPyRotation.from_matrix(self._matrix).as_quat() if quat is None else quat
-
-
-# The class itself, not a method that calls it: one call less.
-Rotation.from_matrix = Rotation
-
-
 def middle(right: ndarray, left: ndarray) -> ndarray:
     """(right + left) / 2, (3,) float64, a fresh array: the point between the fingers."""
     return (right + left) / 2.0
@@ -258,101 +231,12 @@ def caged(
     return hamacher_product(hamacher_product(*sides), float(near))
 
 
-_python_middle, _python_caged = middle, caged
-COMPILED = ("norm", "tolerance", "hamacher_product", "matrix_to_quat", "middle", "caged")
-compiled: Any = None
-"""The module `_compiled`, if it is used: `advance` takes its step from there."""
-if os.environ.get("STRATA_COMPILED") != "0" and norm is scalar_norm:
-    try:
-        compiled = importlib.import_module("envs.metaworld._compiled")
-    except ImportError:  # installed without a compiler
-        compiled = None
-if compiled is not None:
-    compiled.install(
-        value_at_margin=_AT_MARGIN,
-        long_tail=_LONG_TAIL,
-        **{name: globals()[name] for name in COMPILED},
-    )
-    globals().update({name: getattr(compiled, name) for name in COMPILED})
-
-
-def _copy(module: types.ModuleType, **replaced: Any) -> types.ModuleType:
-    copy = types.ModuleType(module.__name__)
-    copy.__dict__.update(vars(module), **replaced)
-    return copy
-
-
-def _samples() -> Iterator[tuple[str, Callable[..., Any], Callable[..., Any], tuple[Any, ...]]]:
-    """(name, ours, original, arguments), random but the same each time."""
-    rng = np.random.default_rng(20)
-
-    def scalar(scale: float) -> float:
-        return float(rng.normal() * scale)
-
-    for _ in range(300):
-        scale = 10.0 ** rng.uniform(-4, 1)
-        a, b = _float64(scalar(scale)), _float64(scalar(scale))
-        for size in (2, 3, 4):
-            yield "norm", norm, _norm, (rng.normal(size=size) * scale,)
-        yield "plane_norm", plane_norm, lambda *ab: _norm(np.array(ab)), (float(a), float(b))
-        yield "clip", clip, _clip, (a, -1, 1)
-        yield "abs", absolute, _abs, (a,)
-        yield "hstack", hstack, _hstack, ((a, b),)
-        for sigmoid in ("long_tail", "gaussian"):
-            arguments = (scalar(scale), (0, 0.05), abs(scalar(1.0)), sigmoid)
-            yield "tolerance", tolerance, _tolerance, arguments
-        a, b = rng.random(2).tolist()
-        for pair in ((a, b), (_float64(a), b), (a, np.float32(b))):
-            yield "hamacher_product", hamacher_product, _hamacher, pair
-        places = rng.normal(size=(7, 3)) * 0.1
-        yield "middle", middle, _python_middle, tuple(places[:2])
-        enclosed = (*places[:4], 0.015, 0.05, *places[4:], 0.005)
-        yield "caged", caged, _python_caged, enclosed
-    for _ in range(200):
-        matrix = SciPyRotation.from_quat(rng.normal(size=4)).as_matrix()
-        yield (
-            "Rotation",
-            lambda m: Rotation(m).as_quat(),
-            lambda m: SciPyRotation.from_matrix(m).as_quat(),
-            (matrix,),
-        )
-
-
-@functools.cache
-def differences() -> tuple[str, ...]:
-    """Names of the primitives that are not bit-equal to their originals here; () is expected."""
-    return tuple(
-        sorted(
-            {
-                name
-                for name, ours, original, arguments in _samples()
-                if np.asarray(ours(*arguments)).tobytes()
-                != np.asarray(original(*arguments)).tobytes()
-            }
-        )
-    )
-
-
-@functools.cache
-def substitutes() -> dict[str, Any]:
-    """What task code finds under `np`, `reward_utils`, `Rotation` and `tolerance`; two more.
-
-    The others are `norm` and `caged`. A primitive that is not bit-equal on this machine is left
-    out: its original stays in place, and None in the place of `caged`.
-    """
-    differ = differences()
-
-    def equal(**ours: Any) -> dict[str, Any]:
-        return {name: value for name, value in ours.items() if name not in differ}
-
-    linalg = _copy(np.linalg, **equal(norm=norm))
-    rewards = _copy(reward_utils, **equal(tolerance=tolerance, hamacher_product=hamacher_product))
-    parts_of_caged = {"caged", "tolerance", "hamacher_product", "plane_norm"}
-    return {
-        "norm": linalg.norm,
-        "np": _copy(np, linalg=linalg, **equal(clip=clip, abs=absolute, hstack=hstack)),
-        "reward_utils": rewards,
-        "tolerance": rewards.tolerance,
-        "Rotation": Rotation if "Rotation" not in differ else SciPyRotation,
-        "caged": None if parts_of_caged & set(differ) else caged,
-    }
+PYTHON: dict[str, Callable[..., Any]] = {
+    "norm": norm,
+    "tolerance": tolerance,
+    "hamacher_product": hamacher_product,
+    "matrix_to_quat": matrix_to_quat,
+    "middle": middle,
+    "caged": caged,
+}
+"""What can be compiled, as it is without a compiler."""

@@ -1,7 +1,7 @@
 """A Meta-World task's own code over faster primitives, and its step without the detours.
 
 `fast_class` derives from an official class and rebinds the functions of the task (same code
-objects) to globals in which `np`, `reward_utils` and `Rotation` are those of `exact_scalars`. The
+objects) to globals in which `np`, `reward_utils` and `Rotation` are those of `primitives`. The
 official class, its module, NumPy and SciPy are left as they are, so that both run side by side.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import mujoco
 import numpy as np
 
-from envs.metaworld import exact_scalars
+from envs.metaworld import primitives
 
 if TYPE_CHECKING:
     from metaworld.sawyer_xyz_env import SawyerXYZEnv
@@ -106,7 +106,7 @@ class FastMethods:
     @property
     def tcp_center(self) -> np.ndarray:
         """The point between the fingers, (3,) float64, a fresh array."""
-        return exact_scalars.middle(*self._tips)
+        return primitives.best.middle(*self._tips)
 
     def touching_object(self, object_geom_id: int) -> bool:
         """Whether both finger pads press on the geom."""
@@ -145,7 +145,7 @@ class FastMethods:
         """The official formula in scalars; its comments say what each part is for."""
         if high_density and medium_density:
             raise ValueError("Can only be either high_density or medium_density")
-        names = exact_scalars.substitutes()
+        names = primitives.substitutes()
         if names["caged"] is None:
             return super()._gripper_caging_reward(  # type: ignore[misc]
                 action,
@@ -232,8 +232,8 @@ def _rebound(value: Any, names: dict[str, Any]) -> Any:
 
 @functools.cache
 def fast_class(official: type[SawyerXYZEnv]) -> type[SawyerXYZEnv]:
-    """The subclass of an official task class that runs the same code over `exact_scalars`."""
-    names = vars(sys.modules[official.__module__]) | exact_scalars.substitutes()
+    """The subclass of an official task class that runs the same code over `primitives`."""
+    names = vars(sys.modules[official.__module__]) | primitives.substitutes()
     body = {
         name: _rebound(value, names)
         for name, value in vars(official).items()

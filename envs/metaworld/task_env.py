@@ -5,7 +5,7 @@
     obs = env.reset()
     obs, reward, success, fault, info = env.step(action)
 
-`fast_task` runs the task's own code over `exact_scalars`, `fast_step` replaces the step and the
+`fast_task` runs the task's own code over `primitives`, `fast_step` replaces the step and the
 reset around it; here are the choice between them and the official environment, and the checks.
 """
 
@@ -26,7 +26,7 @@ import mujoco
 import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 
-from envs.metaworld import exact_scalars
+from envs.metaworld import primitives
 from envs.metaworld.fast_step import FastStepper, Judge, StepResult, judged
 from envs.metaworld.fast_task import GoalRefusedError, bound_draws, fast_class
 
@@ -79,10 +79,8 @@ def steps_fast(wanted: bool | None = None) -> bool:
             raise RuntimeError(refusal)
         _warn_once(f"{refusal}; stepping officially, at about a third of the speed")
         return False
-    if exact_scalars.differences():
-        _warn_once(
-            f"not bit-equal on this machine and left official: {exact_scalars.differences()}"
-        )
+    if primitives.differences():
+        _warn_once(f"not bit-equal on this machine and left official: {primitives.differences()}")
     return True
 
 

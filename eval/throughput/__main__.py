@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.metaworld import exact_scalars
+from envs.metaworld import primitives
 from envs.metaworld.suites import Suite, make_suite, suite_problems
 from envs.metaworld.task_env import unverified
 from envs.pool.pool import available_cores
@@ -224,7 +224,7 @@ def machine() -> dict[str, Any]:
     cores = {"available": available_cores(), "present": os.cpu_count()}
     others = versions("gymnasium", "stable-baselines3", "sb3-contrib", "envpool")
     known = {"system": platform.platform(), **environment(), **others}
-    compiled = exact_scalars.compiled is not None
+    compiled = primitives.compiled is not None
     return {"cores": cores, "load_before": load, "compiled": compiled, **known}
 
 
@@ -236,7 +236,8 @@ def report(settings: Settings, suite: Suite, found: dict[str, Any], lines: Seque
         f"{settings.repeats} interleaved repeats, medians; {cores['available']} of "
         f"{cores['present']} cores, load before {'unknown' if load is None else f'{load:.1f}'}"
         f"{'; quick, not to be quoted' if settings.quick else ''}. {_stepped(found)} "
-        f"Ratios: stepping to gym-async, training to rppo-tuned, cores to gru.\n\n{table(lines)}\n{_aims(lines)}"
+        "Ratios: stepping to gym-async, training to rppo-tuned, cores to gru."
+        f"\n\n{table(lines)}\n{_aims(lines)}"
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from agents.rl2 import AgentConfig, RL2Agent
-from envs.metaworld import exact_scalars
+from envs.metaworld import primitives
 from envs.metaworld.gym_stream import StreamEnv
 from envs.metaworld.gym_task import TaskMaker
 from envs.metaworld.suites import Suite
@@ -318,7 +318,7 @@ class OursInPython(Ours):
 
 def nothing_compiled() -> str:
     """What to say where everything is stepped in Python; empty where it is not."""
-    return "" if exact_scalars.compiled else "nothing was compiled: it would be ours-policy again"
+    return "" if primitives.compiled else "nothing was compiled: it would be ours-policy again"
 
 
 def missing(module: str) -> str:

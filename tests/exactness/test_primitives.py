@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
+import hashlib
 import math
 import operator
+import subprocess
+import sys
+import types
+import warnings
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,23 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from metaworld.utils import reward_utils
 from scipy.spatial.transform import Rotation
+from stepping_pair import Pair, goals
 
-from envs.metaworld import exact_scalars
+from envs.metaworld import exact_scalars, fast_task, primitives
 
-
-def without_the_compiled(name="python_scalars"):
-    """Another copy of the module, as it is where no compiler was at hand."""
-    spec = importlib.util.spec_from_file_location(name, exact_scalars.__file__)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STRATA_COMPILED", "0")
-        spec.loader.exec_module(module)
-    assert module.compiled is None
-    return module
-
-
-BOTH = {"python": without_the_compiled(), "as installed": exact_scalars}
+BOTH = {"python": exact_scalars, "as installed": primitives.best}
 both = pytest.mark.parametrize("scalars", BOTH.values(), ids=BOTH)
+compiled_only = pytest.mark.skipif(primitives.compiled is None, reason="nothing was compiled")
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=64)
 ANY = st.floats(width=64)
 SMALL = st.floats(-10, 10)
@@ -54,7 +49,7 @@ def test_norm(scalars, values, dtype):
     with np.errstate(all="ignore"):
         vector = np.array(values, dtype)
     strided = np.repeat(vector, 2)[::2]
-    for norm in (scalars.norm, scalars.blas_norm):
+    for norm in (scalars.norm, exact_scalars.blas_norm):
         assert outcome(norm, vector) == outcome(np.linalg.norm, vector)
         assert outcome(norm, vector, 2) == outcome(np.linalg.norm, vector, 2)
         assert outcome(norm, strided) == outcome(np.linalg.norm, strided)
@@ -148,6 +143,11 @@ def test_hamacher_product(scalars, a, b):
         assert ours == outcome(reward_utils.hamacher_product, *pair)
 
 
+def rotated(scalars, matrix):
+    quat = scalars.matrix_to_quat(matrix)
+    return Rotation.from_matrix(matrix).as_quat() if quat is None else quat
+
+
 @both
 @settings(max_examples=300)
 @given(
@@ -161,7 +161,7 @@ def test_rotation(scalars, quat, error, at):
     mirrored = matrix * np.array([1.0, 1.0, -1.0])
     matrix.ravel()[at] += error
     for m in (matrix, mirrored):
-        ours = outcome(lambda m=m: scalars.Rotation.from_matrix(m).as_quat())
+        ours = outcome(rotated, scalars, m)
         assert ours == outcome(lambda m=m: Rotation.from_matrix(m).as_quat())
 
 
@@ -171,45 +171,112 @@ def test_rotation(scalars, quat, error, at):
 def test_rotation_by_right_angles(scalars, axes, signs):
     """Where several diagonal elements are equal, SciPy takes the first."""
     matrix = np.eye(3)[list(axes)] * signs
-    ours = outcome(lambda: scalars.Rotation.from_matrix(matrix).as_quat())
+    ours = outcome(rotated, scalars, matrix)
     assert ours == outcome(lambda: Rotation.from_matrix(matrix).as_quat())
 
 
-def test_a_primitive_that_differs_is_left_official(monkeypatch):
-    monkeypatch.setattr(exact_scalars, "differences", lambda: ("Rotation", "norm"))
-    exact_scalars.substitutes.cache_clear()
-    try:
-        names = exact_scalars.substitutes()
-        assert names["np"].linalg.norm is np.linalg.norm
-        assert names["Rotation"] is Rotation
-        assert names["np"].clip is exact_scalars.clip
-        assert names["tolerance"] is exact_scalars.tolerance
-    finally:
-        exact_scalars.substitutes.cache_clear()
+@pytest.mark.parametrize("at", range(3))
+def test_the_rotation_of_task_code(at):
+    """Of a matrix that is taken as it is, orthogonalised, and refused."""
+    matrix = np.eye(3) * (1.0, 1.0 + 1e-3, 0.0)[at]
+    ours = outcome(lambda: primitives.Rotation.from_matrix(matrix).as_quat())
+    assert ours == outcome(lambda: Rotation.from_matrix(matrix).as_quat())
+
+
+@pytest.fixture
+def differing(monkeypatch):
+    """A function that says which primitives differ, until the end of the test."""
+
+    def say(*names):
+        monkeypatch.setattr(primitives, "differences", lambda: names)
+        primitives.substitutes.cache_clear()
+        fast_task.fast_class.cache_clear()
+
+    yield say
+    primitives.substitutes.cache_clear()
+    fast_task.fast_class.cache_clear()
+
+
+def test_a_primitive_that_differs_is_left_official(differing):
+    differing("matrix_to_quat", "norm")
+    names = primitives.substitutes()
+    assert names["np"].linalg.norm is np.linalg.norm
+    assert names["Rotation"] is Rotation
+    assert names["np"].clip is exact_scalars.clip
+    assert names["tolerance"] is primitives.best.tolerance
+    assert names["caged"] is None
+
+
+@pytest.mark.filterwarnings("ignore:not bit-equal", "ignore:Constant")
+def test_without_a_primitive_stepping_is_exact(differing):
+    differing("tolerance")
+    assert primitives.substitutes()["caged"] is None
+    pair = Pair("push-v3")
+    pair.episode(goals("push-v3", 1)[0], seed=0, scripted=True, length=60)
 
 
 def test_differences_are_found(monkeypatch):
-    scalars = BOTH["python"]
-    monkeypatch.setattr(scalars, "_LONG_TAIL", 3.0000000001)
-    assert scalars.differences.__wrapped__() == ("tolerance",)
-
-
-compiled_only = pytest.mark.skipif(exact_scalars.compiled is None, reason="nothing was compiled")
+    monkeypatch.setattr(exact_scalars, "LONG_TAIL", 3.0000000001)
+    monkeypatch.setattr(primitives, "best", types.SimpleNamespace(**exact_scalars.PYTHON))
+    assert primitives.differences.__wrapped__() == ("tolerance",)
 
 
 @compiled_only
-def test_differences_of_the_compiled_are_found():
-    constants = {"value_at_margin": 0.1, "long_tail": exact_scalars._LONG_TAIL}
-    python = {
-        name: getattr(BOTH["python"], "scalar_norm" if name == "norm" else name)
-        for name in exact_scalars.COMPILED
-    }
+def test_compiled_functions_that_differ_are_found():
+    assert primitives._unlike_python(primitives.compiled) == ()
     try:
-        exact_scalars.compiled.install(**{**constants, "long_tail": 3.0000000001}, **python)
-        assert exact_scalars.differences.__wrapped__() == ("tolerance",)
+        primitives._install(primitives.compiled, 3.0000000001)
+        assert primitives._unlike_python(primitives.compiled) == ("caged", "tolerance")
     finally:
-        exact_scalars.compiled.install(**constants, **python)
-    assert exact_scalars.differences.__wrapped__() == ()
+        primitives._install(primitives.compiled)
+
+
+def square_by_product(x, bounds, margin, sigmoid):
+    """`tolerance` as a compiler makes it that takes x * x for pow(x, 2)."""
+    if sigmoid == "long_tail" and not bounds[0] <= x <= bounds[1]:
+        d = (bounds[0] - x if x < bounds[0] else x - bounds[1]) / margin * exact_scalars.LONG_TAIL
+        return 1.0 / (d * d + 1.0)
+    return exact_scalars.tolerance(x, bounds, margin, sigmoid)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"SOURCE": "another"}, "another source: type pip install"),
+        ({"tolerance": square_by_product}, "differs from Python here in tolerance"),
+        ({"middle": lambda a, b: a / 2 + b / 3}, "differs from Python here in middle"),
+    ],
+)
+def test_a_compiled_module_that_is_not_right_is_not_used(monkeypatch, changed, why):
+    source = Path(primitives.__file__).with_name("_compiled.c").read_bytes()
+    right = {"SOURCE": hashlib.sha256(source).hexdigest(), "__file__": "made.so"}
+    right |= {"install": lambda **_: None, **exact_scalars.PYTHON}
+    monkeypatch.setattr(exact_scalars, "norm", exact_scalars.scalar_norm)
+    monkeypatch.delenv("STRATA_COMPILED", raising=False)
+    for module, warned in ((right, None), (right | changed, why)):
+        made = types.SimpleNamespace(**module)
+        monkeypatch.setitem(sys.modules, "envs.metaworld._compiled", made)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            assert primitives._load() is (made if warned is None else None)
+        assert [warned in str(each.message) for each in seen] == ([True] if warned else [])
+
+
+def test_without_what_was_compiled(monkeypatch):
+    monkeypatch.setenv("STRATA_COMPILED", "0")
+    assert primitives._load() is None
+    monkeypatch.delenv("STRATA_COMPILED")
+    monkeypatch.setitem(sys.modules, "envs.metaworld._compiled", None)
+    assert primitives._load() is None
+
+
+@compiled_only
+def test_compiled_functions_before_they_are_installed():
+    code = "from envs.metaworld import _compiled as c\nfor f in (c.norm, c.tolerance, c.caged):\n"
+    code += "    try: print(f(1.0, (0, 0.05), 0.2, 'long_tail'))\n"
+    code += "    except RuntimeError as error: print(error)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stdout == "call install() first\n" * 3
 
 
 PLACE = st.lists(st.floats(-1, 1), min_size=3, max_size=3).map(np.array)
@@ -226,21 +293,35 @@ def test_caging_and_the_middle(places, numbers, dtype):
     left, right, obj, first, *tips = places
     first = first.astype(dtype)  # which some tasks have in float32
     arguments = (left, right, obj, first, *numbers[:2], *tips, numbers[2])
-    python = BOTH["python"]
-    assert outcome(exact_scalars.caged, *arguments) == outcome(python.caged, *arguments)
-    assert outcome(exact_scalars.middle, left, first) == outcome(python.middle, left, first)
+    ours, python = primitives.best, exact_scalars
+    assert outcome(ours.caged, *arguments) == outcome(python.caged, *arguments)
+    assert outcome(ours.middle, left, first) == outcome(python.middle, left, first)
 
 
-@pytest.mark.parametrize("order", [None, 1, 2, 3, np.inf, "fro", "nuc", "nonsense"])
-def test_a_norm_by_name(order):
+@compiled_only
+def test_caging_where_the_fingers_are():
+    """Places as in tasks, where the C decides by itself in nearly all cases."""
+    rng = np.random.default_rng(0)
+    for places in rng.normal(size=(5_000, 7, 3)) * 0.05:
+        arguments = (*places[:4], 0.015, 0.05, *places[4:], 0.005)
+        found = outcome(primitives.best.caged, *arguments)
+        assert found == outcome(exact_scalars.caged, *arguments)
+
+
+@both
+@pytest.mark.parametrize("order", [None, 1, 2, 3, 10**30, 2.0, True, np.inf, "fro", "nonsense"])
+def test_a_norm_by_name(scalars, order):
     for vector in (np.array([3.0, 4.0]), np.array([1.0, 2.0, 3.0]), np.eye(3), [3.0, 4.0]):
-        ours = outcome(functools.partial(exact_scalars.norm, ord=order), vector)
+        ours = outcome(functools.partial(scalars.norm, ord=order), vector)
         assert ours == outcome(functools.partial(np.linalg.norm, ord=order), vector)
-        assert outcome(exact_scalars.norm, vector, None, 0) == outcome(
-            np.linalg.norm, vector, None, 0
-        )
+        assert outcome(scalars.norm, vector, order) == outcome(np.linalg.norm, vector, order)
+        for options in ({"axis": 0}, {"ord": order, "axis": 0}, {"keepdims": True}):
+            ours = outcome(functools.partial(scalars.norm, **options), vector)
+            assert ours == outcome(functools.partial(np.linalg.norm, **options), vector)
+    assert outcome(lambda: scalars.norm(x=[3.0, 4.0])) == outcome(np.linalg.norm, [3.0, 4.0])
 
 
+@both
 @pytest.mark.parametrize(
     "options",
     [
@@ -257,9 +338,9 @@ def test_a_norm_by_name(order):
         {"bonds": (0, 0.05)},
     ],
 )
-def test_tolerance_by_names(options):
+def test_tolerance_by_names(scalars, options):
     for x in (0.01, 0.2, np.float64(0.2), np.float32(0.2), 1, np.array([0.01, 0.2])):
-        ours = outcome(functools.partial(exact_scalars.tolerance, **options), x)
+        ours = outcome(functools.partial(scalars.tolerance, **options), x)
         theirs = outcome(functools.partial(reward_utils.tolerance, **options), x)
         raised = len(theirs) == 2
         assert ours[:1] == theirs[:1] if raised else ours == theirs

@@ -7,13 +7,14 @@ import types
 import warnings
 from collections import Counter
 
+import mujoco
 import numpy as np
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.utils import reward_utils
 from stepping_pair import COUNT, Pair, goals
 
-from envs.metaworld import advance, exact_scalars, fast_task
+from envs.metaworld import advance, exact_scalars, fast_task, primitives
 from envs.metaworld.task_env import MAX_HORIZON, TASKS, TaskEnv
 
 # Tasks that between them use every primitive: touching, caging (inherited and own), SciPy's
@@ -60,11 +61,19 @@ def compare(pair: Pair, n_goals: int, length: int) -> None:
 
 @pytest.fixture(params=["compiled", "python"])
 def either(request, monkeypatch):
-    """With the step in C, and without."""
-    if request.param == "python":
-        monkeypatch.setattr(exact_scalars, "compiled", None)
-    elif exact_scalars.compiled is None:
-        pytest.skip("nothing was compiled")
+    """All in C that can be, and nothing."""
+    if request.param == "compiled":
+        if primitives.compiled is None:
+            pytest.skip("nothing was compiled")
+        yield
+        return
+    monkeypatch.setattr(primitives, "compiled", None)
+    monkeypatch.setattr(primitives, "best", types.SimpleNamespace(**exact_scalars.PYTHON))
+    for function in (primitives.substitutes, fast_task.fast_class):
+        function.cache_clear()
+    yield
+    for function in (primitives.substitutes, fast_task.fast_class):
+        function.cache_clear()
 
 
 @pytest.mark.usefixtures("either")
@@ -98,23 +107,47 @@ def test_equals_official_with_other_kinds_of_actions(kind):
         pair.step(row[::2])  # which is not contiguous
 
 
-@pytest.mark.skipif(exact_scalars.compiled is None, reason="nothing was compiled")
+@pytest.mark.skipif(primitives.compiled is None, reason="nothing was compiled")
 def test_what_the_compiled_step_cannot_take_is_refused():
-    env = TaskEnv("reach-v3").env
-    array = np.zeros(3)
+    array, counts = np.zeros(3), np.zeros(8, np.int32)
+    read_only = np.zeros(3)
+    read_only.flags.writeable = False
     for arguments in (
         (),
-        ((array,), array, 0.01, ()),
-        ((array,) * 11, np.zeros(8, np.int32), 0.01, (len,) * 5),
-        ((array,) * 11, np.zeros(8), 0.01, (len,) * 5),
+        ((array,), counts, 0.01, (), 1),
+        ((array,) * 11, counts, 0.01, (len,) * 5, 1),
+        ((read_only, *(array,) * 10), counts, 0.01, (len,) * 5, 1),
+        ((array,) * 11, np.zeros(8), 0.01, (len,) * 5, 1),
+        ((array,) * 11, counts, 0.01, (len,) * 5, 3),
     ):
         with pytest.raises(TypeError):
-            exact_scalars.compiled.Advance(*arguments)
-    shapes = iter([np.zeros(3), np.zeros(5)])
-    env._get_pos_objects = lambda: next(shapes)
-    step = advance.compiled_advance(env, np.zeros(39))
-    with pytest.raises(ValueError, match="5 numbers of an object"):
+            primitives.compiled.Advance(*arguments)
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("sizes", [(5, 4), (6, 4), (3, 8)])
+def test_objects_of_other_sizes_are_refused(sizes):
+    env, now = TaskEnv("reach-v3").env, [3, 4]
+    env._get_pos_objects = lambda: np.zeros(now[0])
+    env._get_quat_objects = lambda: np.zeros(now[1])
+    step = advance.make_advance(env, np.zeros(39))
+    step(np.zeros(4, np.float32))
+    now[:] = sizes
+    with pytest.raises(ValueError):
         step(np.zeros(4, np.float32))
+
+
+@pytest.mark.usefixtures("either")
+def test_an_error_of_mujoco_is_an_exception(monkeypatch):
+    def fail(*_):
+        raise mujoco.FatalError("made up")
+
+    env = TaskEnv("reach-v3").env
+    monkeypatch.setattr(mujoco, "mj_forward", fail)
+    step = advance.make_advance(env, np.zeros(39))
+    for _ in range(3):
+        with pytest.raises(mujoco.FatalError, match="made up"):
+            step(np.zeros(4, np.float32))
 
 
 @pytest.mark.slow
@@ -142,10 +175,10 @@ def test_the_comparison_notices_one_ulp(monkeypatch):
             return 1.0 / ((float(x - bounds[1]) / float(margin)) ** 2 * 9.0 + 1.0)
         return reward_utils.tolerance(x, bounds, margin, sigmoid, value_at_margin)
 
-    names = dict(exact_scalars.substitutes())
+    names = dict(primitives.substitutes())
     names["reward_utils"] = types.SimpleNamespace(**vars(names["reward_utils"]))
     names["reward_utils"].tolerance = sloppy
-    monkeypatch.setattr(exact_scalars, "substitutes", lambda: names)
+    monkeypatch.setattr(primitives, "substitutes", lambda: names)
     fast_task.fast_class.cache_clear()
     try:
         pair = Pair("reach-v3")
