@@ -301,14 +301,10 @@ class OursInPython(Ours):
     """`Ours` with an agent, its workers stepping without what was compiled."""
 
     def __init__(self, setup: Setup) -> None:
-        super().__init__(setup, agent=True)
-
-    def run(self, steps: int) -> int:
-        """See `Contender`; workers start in the first run and read the variable then."""
         before = os.environ.get("STRATA_COMPILED")
-        os.environ["STRATA_COMPILED"] = "0"
+        os.environ["STRATA_COMPILED"] = "0"  # which the workers read when they start
         try:
-            return super().run(steps)
+            super().__init__(setup, agent=True)
         finally:
             if before is None:
                 del os.environ["STRATA_COMPILED"]
