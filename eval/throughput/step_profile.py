@@ -7,10 +7,13 @@ is measured too.
 
 from __future__ import annotations
 
+import gc
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -98,6 +101,24 @@ def run(envs: list[TaskEnv], actions: np.ndarray) -> float:
     return (time.perf_counter() - began) / actions[..., 0].size
 
 
+def memory_of_an_environment(goals: Goals) -> float:
+    """Resident MiB that one more environment takes, mean over the tasks; 0 where /proc is not.
+
+    Each task has one environment before, for what all share: code, and meshes in files' caches.
+    """
+    status = Path("/proc/self/statm")
+    if not status.exists():
+        return 0.0
+    first = environments(goals)
+    gc.collect()
+    before = int(status.read_text().split()[1])
+    more = [environment for _ in range(2) for environment in environments(goals)]
+    grown = int(status.read_text().split()[1]) - before
+    for environment in (*first, *more):
+        environment.close()
+    return grown * os.sysconf("SC_PAGE_SIZE") / 2**20 / len(more)
+
+
 def cost_of_a_timer(calls: int = 20_000) -> float:
     """Seconds that a timer adds to what it times, and to what stands around it."""
     timers = Timers()
@@ -109,7 +130,7 @@ def cost_of_a_timer(calls: int = 20_000) -> float:
 
 
 def profile(goals: Goals, *, steps: int, repeats: int, seed: int) -> dict[str, float]:
-    """Microseconds of each part of a step, medians over repeats.
+    """Microseconds of each part of a step, medians over repeats, and memory.
 
     Args:
         goals: task -> its goals; the first one is used.
@@ -118,7 +139,8 @@ def profile(goals: Goals, *, steps: int, repeats: int, seed: int) -> dict[str, f
         seed: of the actions.
 
     Returns:
-        ``physics``, ``task``, ``around``, ``rest`` and ``step``, which is the whole without timers.
+        ``physics``, ``task``, ``around``, ``rest`` and ``step``, which is the whole without timers;
+        and ``memory``, the MiB of one more environment.
     """
     timers = Timers()
     each = min(MAX_HORIZON, max(1, steps // len(goals)))
@@ -137,7 +159,8 @@ def profile(goals: Goals, *, steps: int, repeats: int, seed: int) -> dict[str, f
             found.append(_parts(timers, whole, with_timers, actions[..., 0].size))
     for env in (*plain, *timed):
         env.close()
-    return {name: statistics.median(values[name] for values in found) for name in found[0]}
+    medians = {name: statistics.median(values[name] for values in found) for name in found[0]}
+    return medians | {"memory": memory_of_an_environment(goals)}
 
 
 def _parts(timers: Timers, whole: float, with_timers: float, steps: int) -> dict[str, float]:
@@ -165,9 +188,10 @@ WORDS: Mapping[str, str] = {
 
 
 def profile_table(found: Mapping[str, float]) -> str:
-    """Markdown: microseconds and share of each part."""
+    """Markdown: microseconds and share of each part, and memory."""
     total = sum(found[name] for name in WORDS)
     rows = ["| part of a step | µs | share |", "|---|---:|---:|"]
     rows += [f"| {words} | {found[n]:.0f} | {found[n] / total:.0%} |" for n, words in WORDS.items()]
     rows.append(f"| all parts; a step without timers takes {found['step']:.0f} | {total:.0f} | |")
-    return "\n".join(rows)
+    more = f"One more environment takes {found['memory']:.1f} MiB, mean over the tasks."
+    return "\n".join([*rows, "", more])

@@ -40,6 +40,7 @@ def test_the_program_writes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = json.loads(out.read_text())["profile"]
     assert all(value >= 0 for value in found.values())
     assert 0 < found["physics"] < found["step"] * 2
+    assert 1 < found["memory"] < 100
     assert "MuJoCo's functions" in out.with_suffix(".md").read_text()
 
 
