@@ -7,7 +7,7 @@ import numpy
 from setuptools import Extension, setup
 
 CODE = "envs/metaworld/_compiled.c"
-# By this a build of another source is told, as one that is left over after an update.
+# Shows whether the installed build is of this source, for example after an update.
 SOURCE = hashlib.sha256((Path(__file__).parent / CODE).read_bytes()).hexdigest()
 
 setup(

@@ -1,7 +1,7 @@
 /* The arithmetic of a step in C, equal to the last bit to `exact_scalars` and `advance`.
  *
  * Python is the definition. Each primitive here does the same operations in the same order as the
- * one of the same name there, for the arguments that tasks give, and hands all others to it. So the
+ * one of the same name there, for most arguments that tasks give, and hands all others to it. So the
  * compiler must not fuse a product into a sum: setup.py says so. Without a compiler nothing is lost
  * but time.
  */
@@ -232,7 +232,7 @@ static const double TAME = 1e19, QUATERNION[4] = {1.0, 0.0, 1.0, 0.0};
 typedef struct {
     PyObject_HEAD
     PyObject *owners;
-    PyObject *scaled, *physics, *positions, *quaternions, *goal;
+    PyObject *scaled, *physics, *positions, *quaternions, *goal, *gap;
     double *mocap_pos, *mocap_quat, *ctrl, *mocap_xpos, *qpos, *qvel, *frame;
     const double *hand, *right, *left;
     const double *limits; /* (12,): of the mocap body, low and high; of the hand, low and high */
@@ -337,16 +337,28 @@ static int copy_numbers(PyObject *function, npy_intp each, int parts, double *to
     return wrong ? -1 : 0;
 }
 
+/* How far the fingers are apart, in tenths of a metre; -1 with an exception. */
+static double gap_of(const Advance *a) {
+    double sum = 0.0;
+    if (a->gap != Py_None) {
+        PyObject *found = PyObject_CallNoArgs(a->gap);
+        double gap = found ? PyFloat_AsDouble(found) : -1.0;
+        Py_XDECREF(found);
+        return gap;
+    }
+    for (int i = 0; i < 3; i++) {
+        double apart = a->right[i] - a->left[i];
+        sum += apart * apart;
+    }
+    return sqrt(sum) / 0.1;
+}
+
 static PyObject *observe(Advance *a) {
     double *frame = a->frame;
     memcpy(frame + FRAME, frame, FRAME * sizeof(double));
     for (int i = 0; i < 3; i++) frame[i] = clamp(a->hand[i], a->limits[6 + i], a->limits[9 + i]);
-    double gap = 0.0;
-    for (int i = 0; i < 3; i++) {
-        double apart = a->right[i] - a->left[i];
-        gap += apart * apart;
-    }
-    gap = sqrt(gap) / 0.1;
+    double gap = gap_of(a);
+    if (gap < 0.0 && PyErr_Occurred()) return NULL;
     frame[3] = gap > 1.0 ? 1.0 : gap;
     if (copy_numbers(a->positions, 3, a->n_objects, frame + 4, frame + 11) ||
         copy_numbers(a->quaternions, 4, a->n_objects, frame + 7, frame + 14) ||
@@ -405,11 +417,11 @@ static PyObject *advance_new(PyTypeObject *type, PyObject *args, PyObject *names
     if (!PyArg_ParseTuple(args, "O!O!fO!i", &PyTuple_Type, &arrays, &PyArray_Type, &warnings,
                           &scale, &PyTuple_Type, &functions, &n_objects))
         return NULL;
-    if (PyTuple_GET_SIZE(arrays) != ARRAYS || PyTuple_GET_SIZE(functions) != 5 ||
+    if (PyTuple_GET_SIZE(arrays) != ARRAYS || PyTuple_GET_SIZE(functions) != 6 ||
         PyArray_TYPE(warnings) != NPY_INT || PyArray_NDIM(warnings) != 1 ||
         !PyArray_ISBEHAVED(warnings) || n_objects < 1 || n_objects > 2) {
         PyErr_SetString(PyExc_TypeError,
-                        "needs 11 arrays, int32 counts of warnings, 5 functions, 1 or 2 objects");
+                        "needs 11 arrays, int32 counts of warnings, 6 functions, 1 or 2 objects");
         return NULL;
     }
     for (int i = 0; i < ARRAYS; i++) {
@@ -421,7 +433,7 @@ static PyObject *advance_new(PyTypeObject *type, PyObject *args, PyObject *names
     a->owners = PyTuple_Pack(3, arrays, warnings, functions);
     a->scaled = PyTuple_GET_ITEM(functions, 0), a->physics = PyTuple_GET_ITEM(functions, 1);
     a->positions = PyTuple_GET_ITEM(functions, 2), a->quaternions = PyTuple_GET_ITEM(functions, 3);
-    a->goal = PyTuple_GET_ITEM(functions, 4);
+    a->goal = PyTuple_GET_ITEM(functions, 4), a->gap = PyTuple_GET_ITEM(functions, 5);
     a->mocap_pos = memory[MOCAP_POS], a->mocap_quat = memory[MOCAP_QUAT], a->ctrl = memory[CTRL];
     a->mocap_xpos = memory[MOCAP_XPOS], a->qpos = memory[QPOS], a->qvel = memory[QVEL];
     a->frame = memory[SEEN], a->hand = memory[HAND], a->right = memory[RIGHT];

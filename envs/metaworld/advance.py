@@ -89,6 +89,15 @@ def _goal(env: SawyerXYZEnv) -> Callable[[], np.ndarray] | None:
     return lambda: np.clip(env._get_pos_goal(), low, high)
 
 
+def _gap(env: SawyerXYZEnv) -> Callable[[], float] | None:
+    """How far the fingers are apart, by the norm of BLAS; None where it is the norm in scalars."""
+    norm = primitives.substitutes()["norm"]
+    if norm is primitives.best.norm and norm is not exact_scalars.blas_norm:
+        return None
+    right, left = (env.data.body(name).xpos for name in ("rightclaw", "leftclaw"))
+    return lambda: norm(right - left) / 0.1
+
+
 def _objects(env: SawyerXYZEnv) -> int:
     """How many objects the observation has, 1 or 2."""
     layout = len(env._get_pos_objects()), len(env._get_quat_objects())
@@ -119,7 +128,14 @@ def compiled_advance(env: SawyerXYZEnv, frame: np.ndarray) -> Advance:
         ),
         data.warning.number,
         float(np.float32(env.action_scale)),
-        (_scaled(env), _make_physics(env), env._get_pos_objects, env._get_quat_objects, _goal(env)),
+        (
+            _scaled(env),
+            _make_physics(env),
+            env._get_pos_objects,
+            env._get_quat_objects,
+            _goal(env),
+            _gap(env),
+        ),
         _objects(env),
     )
 
@@ -224,8 +240,7 @@ def _make_observe(env: SawyerXYZEnv, frame: np.ndarray) -> Callable[[], np.ndarr
     top_x, top_y, top_z = env._HAND_SPACE.high.tolist()
     positions, quaternions = env._get_pos_objects, env._get_quat_objects
     two_objects, goal = _objects(env) == 2, _goal(env)
-    sqrt, norm = math.sqrt, primitives.substitutes()["norm"]
-    in_scalars = norm is primitives.best.norm and norm is not exact_scalars.blas_norm
+    sqrt, gap_by_blas = math.sqrt, _gap(env)
 
     def observe() -> np.ndarray:
         frame[18:36] = frame[:18]
@@ -233,7 +248,7 @@ def _make_observe(env: SawyerXYZEnv, frame: np.ndarray) -> Callable[[], np.ndarr
         x = floor_x if x < floor_x else top_x if x > top_x else x
         y = floor_y if y < floor_y else top_y if y > top_y else y
         z = floor_z if z < floor_z else top_z if z > top_z else z
-        if in_scalars:
+        if gap_by_blas is None:
             ax, ay, az = right.tolist()
             bx, by, bz = left.tolist()
             ax -= bx
@@ -241,7 +256,7 @@ def _make_observe(env: SawyerXYZEnv, frame: np.ndarray) -> Callable[[], np.ndarr
             az -= bz
             gap = sqrt(ax * ax + ay * ay + az * az) / 0.1
         else:
-            gap = norm(right - left) / 0.1
+            gap = gap_by_blas()
         frame[:4] = x, y, z, 1.0 if gap > 1.0 else gap
         if two_objects:
             pos, quat = positions(), quaternions()

@@ -36,9 +36,23 @@ def _install(module: Any, long_tail: float = LONG_TAIL) -> None:
     module.install(value_at_margin=AT_MARGIN, long_tail=long_tail, **PYTHON)
 
 
+def _usable() -> list[str]:
+    """Names of the compiled functions that can be used on this CPU.
+
+    Where BLAS fuses products into sums, official code's norm is not one in scalars.
+    """
+    scalar = exact_scalars.norm is exact_scalars.scalar_norm
+    return [name for name in PYTHON if scalar or name not in ("norm", "caged")]
+
+
 def _unlike_python(module: Any) -> tuple[str, ...]:
     """Names of the compiled functions that give other bits than those of `exact_scalars`."""
-    return _unequal((name, getattr(module, name), PYTHON[name], args) for name, args in _cases())
+    usable = _usable()
+    return _unequal(
+        (name, getattr(module, name), PYTHON[name], arguments)
+        for name, arguments in _cases()
+        if name in usable
+    )
 
 
 def _why_not(module: Any) -> str:
@@ -54,11 +68,7 @@ def _why_not(module: Any) -> str:
 
 def _load() -> Any:
     """The compiled functions; None where they were not compiled, or are not to be used."""
-    # Where BLAS fuses products into sums there is no norm in scalars, and none in C.
-    if (
-        os.environ.get("STRATA_COMPILED") == "0"
-        or exact_scalars.norm is not exact_scalars.scalar_norm
-    ):
+    if os.environ.get("STRATA_COMPILED") == "0":
         return None
     try:
         module = importlib.import_module("envs.metaworld._compiled")
@@ -120,6 +130,12 @@ def _samples() -> Iterator[Sample]:
         yield "hstack", exact_scalars.hstack, np.hstack, ((a, b),)
 
 
+def _choose(module: Any) -> types.SimpleNamespace:
+    """All functions of `PYTHON`, by their names: compiled where they are and can be used."""
+    names = [] if module is None else _usable()
+    return types.SimpleNamespace(**PYTHON | {name: getattr(module, name) for name in names})
+
+
 def _unequal(samples: Iterable[Sample]) -> tuple[str, ...]:
     """Names of the functions that are not equal to the last bit, in alphabetical order."""
     return tuple(
@@ -136,9 +152,7 @@ def _unequal(samples: Iterable[Sample]) -> tuple[str, ...]:
 
 compiled: Any = _load()
 """The module `_compiled`, if it is used: `advance` takes its step from there."""
-best = types.SimpleNamespace(
-    **PYTHON if compiled is None else {name: getattr(compiled, name) for name in PYTHON}
-)
+best = _choose(compiled)
 """The functions of `PYTHON` that are used here."""
 
 

@@ -77,7 +77,7 @@ def steps_fast(wanted: bool | None = None) -> bool:
     if refusal := unverified():
         if wanted:
             raise RuntimeError(refusal)
-        _warn_once(f"{refusal}; stepping officially, at about a third of the speed")
+        _warn_once(f"{refusal}; stepping officially, at about a fifth of the speed")
         return False
     if primitives.differences():
         _warn_once(f"not bit-equal on this machine and left official: {primitives.differences()}")

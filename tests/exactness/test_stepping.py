@@ -59,16 +59,17 @@ def compare(pair: Pair, n_goals: int, length: int) -> None:
     COUNT["pairs that solved the task"] += pair.successes > 0
 
 
-@pytest.fixture(params=["compiled", "python"])
+@pytest.fixture(params=["compiled", "compiled but the norm", "python"])
 def either(request, monkeypatch):
-    """All in C that can be, and nothing."""
-    if request.param == "compiled":
-        if primitives.compiled is None:
-            pytest.skip("nothing was compiled")
-        yield
-        return
-    monkeypatch.setattr(primitives, "compiled", None)
-    monkeypatch.setattr(primitives, "best", types.SimpleNamespace(**exact_scalars.PYTHON))
+    """All in C that can be, here and where BLAS fuses products into sums, and nothing in C."""
+    if request.param == "python":
+        monkeypatch.setattr(primitives, "compiled", None)
+    elif primitives.compiled is None:
+        pytest.skip("nothing was compiled")
+    if request.param == "compiled but the norm":
+        monkeypatch.setattr(exact_scalars, "norm", exact_scalars.blas_norm)
+        monkeypatch.setitem(exact_scalars.PYTHON, "norm", exact_scalars.blas_norm)
+    monkeypatch.setattr(primitives, "best", primitives._choose(primitives.compiled))
     for function in (primitives.substitutes, fast_task.fast_class):
         function.cache_clear()
     yield
@@ -115,10 +116,10 @@ def test_what_the_compiled_step_cannot_take_is_refused():
     for arguments in (
         (),
         ((array,), counts, 0.01, (), 1),
-        ((array,) * 11, counts, 0.01, (len,) * 5, 1),
-        ((read_only, *(array,) * 10), counts, 0.01, (len,) * 5, 1),
-        ((array,) * 11, np.zeros(8), 0.01, (len,) * 5, 1),
-        ((array,) * 11, counts, 0.01, (len,) * 5, 3),
+        ((array,) * 11, counts, 0.01, (len,) * 6, 1),
+        ((read_only, *(array,) * 10), counts, 0.01, (len,) * 6, 1),
+        ((array,) * 11, np.zeros(8), 0.01, (len,) * 6, 1),
+        ((array,) * 11, counts, 0.01, (len,) * 6, 3),
     ):
         with pytest.raises(TypeError):
             primitives.compiled.Advance(*arguments)
