@@ -12,16 +12,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from envs.metaworld.suites import Goals
 from envs.metaworld.task_env import MAX_HORIZON, TaskEnv
-from envs.pool.pool import ONE_THREAD, available_cores
+from envs.pool.pool import ONE_THREAD, ROOT, available_cores
 
-ROOT = Path(__file__).resolve().parents[2]
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _REACH = 0.01  # metres that the mocap body moves in a step, as in Meta-World
 
