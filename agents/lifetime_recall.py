@@ -48,7 +48,8 @@ class LifetimeReader(nn.Module):
     """Who reads, and the unroll that reads.
 
     The weight of an entry is a softmax of - Σ_i (r_i (q_i - k_i))² - a (age - 1) over the entries
-    and over "nothing", at - u. q and k are normalised inputs, r their relevance. With m, the mean
+    and over "nothing", at - u. q and k are normalised inputs, r their relevance, which is learnt as
+    r = 1 + rate (ρ - 1): Adam moves ρ by its step size whatever the gradient. With m, the mean
     of the values that were read, and w, the weight of all but "nothing":
     h ← h + w σ(W_g [h; m] + b) ⊙ (W_v m - h). W_v starts as the identity and b at 2, so an agent
     of FORK goes on with what it was doing and learns from there.
@@ -60,13 +61,23 @@ class LifetimeReader(nn.Module):
         place: the part of it that is read into and written down.
         entries: E of a store.
         at: step of a trial before which is read, from 0.
+        rate: how many times as fast as other weights relevance is learnt.
     """
 
     def __init__(
-        self, inputs: int, hidden: int, *, state: int, place: slice, entries: int, at: int
+        self,
+        inputs: int,
+        hidden: int,
+        *,
+        state: int,
+        place: slice,
+        entries: int,
+        at: int,
+        rate: float = 1.0,
     ) -> None:
         super().__init__()
         self.state_width, self.place, self.entries, self.at = state, place, entries, at
+        self.rate = rate
         self.row = INPUT_DIM + hidden + 1
         # No draw from torch's generator: an arm with this memory starts from the same weights.
         self.relevance = nn.Parameter(torch.ones(inputs))
@@ -89,6 +100,10 @@ class LifetimeReader(nn.Module):
         core, age, store = state.split([self.state_width, 1, self.entries * self.row], dim=-1)
         return LifetimeState(core, age[:, 0], store.unflatten(-1, (self.entries, self.row)))
 
+    def counts(self) -> Float[Tensor, " visible"]:
+        """r, how much each input counts in the comparison."""
+        return self.relevance if self.rate == 1 else 1 + self.rate * (self.relevance - 1)
+
     def attend(
         self,
         query: Float[Tensor, "trial visible"],
@@ -96,7 +111,7 @@ class LifetimeReader(nn.Module):
         ages: Float[Tensor, "trial entry"],
     ) -> Float[Tensor, "trial slot"]:
         """Weights of the entries, and last of nothing."""
-        unlike = ((query[:, None] - keys) * self.relevance).square().sum(dim=-1)
+        unlike = ((query[:, None] - keys) * self.counts()).square().sum(dim=-1)
         scores = (-unlike - self.ageing * (ages - 1)).masked_fill(ages == 0, -torch.inf)
         nothing = -self.unlike.expand(len(query), 1)
         return torch.softmax(torch.cat((scores, nothing), dim=-1), dim=-1)

@@ -30,7 +30,7 @@ def reinstating(agent: RL2Agent, *, entries: int, at: int) -> RL2Agent:
         entries: E, trials of a lifetime.
         at: step of a trial before which is read.
     """
-    new = blind(agent, lifetime=entries, read_at=at)
+    new = blind(agent, lifetime=entries, read_at=at, relevance_rate=1)
     assert new.reader is not None
     new.reader.relevance.zero_()
     new.reader.relevance[CUE] = new.reader.relevance[OBJECT] = ONE_CUE

@@ -83,6 +83,9 @@ class AgentConfig:
     has none."""
     read_at: tyro.conf.Suppress[int] = 0
     """Step of a trial before which that store is read; set by the suite."""
+    relevance_rate: float = 1.0
+    """How many times as fast as other weights an agent of arm episodic learns, on RECALL suites,
+    how much each input counts when contexts are compared."""
     inputs: tyro.conf.Suppress[int] = LAYOUT_VERSION
     """Version of the input's layout (`agents.input_layout`)."""
 
@@ -109,6 +112,8 @@ class AgentConfig:
             found.append("--mean-limit must be above 0 and at most 100")
         if not -20 <= self.log_std_min <= self.log_std_init <= self.log_std_max <= 5:
             found.append("need -20 <= --log-std-min <= --log-std-init <= --log-std-max <= 5")
+        if not 0 < self.relevance_rate <= 1000:
+            found.append("--relevance-rate must be above 0 and at most 1000")
         if self.inputs not in WIDTHS:
             found.append(f"agent.inputs must be one of {list(WIDTHS)}, not {self.inputs}")
         return found + core_problems(self.core)
@@ -173,6 +178,7 @@ class RL2Agent(nn.Module):
                 place=self.memory.hidden_part,
                 entries=config.lifetime,
                 at=config.read_at,
+                rate=config.relevance_rate,
             )
 
     @property
@@ -264,7 +270,7 @@ def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
     if agent.body is not None:
         weights |= {f"body.{name}": w for name, w in agent.body.state_dict().items()}
     if agent.reader is not None:
-        own = dict(agent.reader.named_parameters())
+        own = {**dict(agent.reader.named_parameters()), "relevance": agent.reader.counts()}
         weights |= {f"reader.{name}": weight for name, weight in own.items()}
         weights["reader.at"] = torch.tensor([float(agent.reader.at)])
     if agent.recall is not None:

@@ -94,13 +94,13 @@ def test_stretches_give_what_whole_trials_do() -> None:
     assert torch.equal(value, parts[-1][-1])
 
 
-@pytest.mark.parametrize("core", ["gru", "lstm"])
-def test_numpy_reads_as_torch_does(core: str) -> None:
-    agent = make(core)
+@pytest.mark.parametrize(("core", "rate"), [("gru", 1.0), ("lstm", 1.0), ("gru", 20.0)])
+def test_numpy_reads_as_torch_does(core: str, rate: float) -> None:
+    agent = make(core, relevance_rate=rate)
     with torch.no_grad():
         reader_of(agent).gate.normal_()
         reader_of(agent).from_value.normal_()
-        reader_of(agent).relevance.uniform_(0.1, 0.3)
+        reader_of(agent).relevance.uniform_(1 - 0.9 / rate, 1 - 0.7 / rate)
     inputs = inputs_of(agent)
     store = store_of(agent, inputs)
     with torch.no_grad():
@@ -119,6 +119,17 @@ def test_numpy_reads_as_torch_does(core: str) -> None:
     means = np.stack([without.mean(step.copy()) for step in inputs.numpy()])
     deaf, _ = agent.unroll(inputs, agent.initial_state(TRIALS))
     np.testing.assert_allclose(means, deaf.mean.detach().numpy(), atol=1e-5)
+
+
+def test_relevance_is_learnt_at_its_rate() -> None:
+    """A fast one starts as a slow one does, and a step of its number is a longer one of r."""
+    slow, fast = (reader_of(make(relevance_rate=rate)) for rate in (1.0, 20.0))
+    assert torch.equal(slow.counts(), fast.counts())
+    for reader in (slow, fast):
+        with torch.no_grad():
+            reader.relevance[0] += 0.01
+    torch.testing.assert_close(slow.counts()[0], torch.tensor(1.01))
+    torch.testing.assert_close(fast.counts()[0], torch.tensor(1.2))
 
 
 def test_the_belief_loss_reaches_all_that_reads() -> None:

@@ -26,6 +26,7 @@ FORK_TRIALS = 48  # of each scene
 FORK_MINIBATCHES = 8  # at least, for about 10,000 steps
 FORK_MINIBATCH = 1500  # steps of one at most: 4 epochs are then at least 26 for 10,000 steps
 RECALL_STEPS = 24_000  # of an iteration: 40 slots of 6 trials
+SCENE_RATE = 20.0  # places of an object are centimetres apart, and the hand's are noise
 RECALL_MINIBATCHES = 20  # as many optimiser steps for 10,000 samples as FORK has
 RECALL_BPTT = 1200  # steps; where a lifetime is one trial, a context comes again within these
 PLACE_EPOCHS = 6  # of 8 minibatches, where an iteration is 20,000 steps
@@ -148,8 +149,12 @@ def _recall(found: _Kind, life: Lifetimes) -> _Kind:
     ppo = dataclasses.replace(
         found.ppo, minibatches=RECALL_MINIBATCHES, bptt=min(steps, RECALL_BPTT)
     )
+    agent = found.agent
+    if life.scene:
+        agent = dataclasses.replace(agent, relevance_rate=SCENE_RATE)
     return dataclasses.replace(
         found,
+        agent=agent,
         trials=trials if life.flat else max(trials // life.contexts, 1) * life.contexts,
         evaluate_every=0,
         ppo=ppo,
