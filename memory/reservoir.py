@@ -111,18 +111,25 @@ class TrialStore:
         self.offered = self.passed = 0
 
     def assign(
-        self, worth: Float[Tensor, " trial"], rng: np.random.Generator
+        self,
+        worth: Float[Tensor, " trial"],
+        rng: np.random.Generator,
+        chance: Float[Tensor, " trial"] | None = None,
     ) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
         """Where new trials go: columns of the batch and the slot of each; a slot only once.
 
-        Every trial passes through the ring; those with `worth` > 0 are offered to the sample.
+        Every trial passes through the ring. Those with `worth` > 0 are offered to the sample, each
+        with its `chance`; None: for certain.
         """
         place: dict[int, int] = {}
-        for column, value in enumerate(worth.tolist()):
+        offered = worth > 0
+        if chance is not None:
+            offered &= torch.from_numpy(rng.random(len(worth))) < chance
+        for column, offer in enumerate(offered.tolist()):
             if self.recent:
                 place[self.passed % self.recent] = column
                 self.passed += 1
-            if self.trials and value > 0:
+            if self.trials and offer:
                 drawn = self.offered
                 if drawn >= self.trials:
                     drawn = int(rng.integers(self.offered + 1))

@@ -57,6 +57,19 @@ def test_what_is_worth_nothing_is_not_sampled() -> None:
     assert store.offered == 1
 
 
+def test_the_sample_has_trials_by_their_chance() -> None:
+    """Of two kinds, offered equally often, one with four times the chance is four fifths."""
+    found, chance = 0, torch.tensor([0.2, 0.8])
+    for seed in range(300):
+        store, rng, kept = make(), np.random.default_rng(seed), np.full(9, -1)
+        for _ in range(40):
+            columns, slots = store.assign(torch.ones(2), rng, chance)
+            kept[slots.numpy()] = columns.numpy()
+        assert kept[3:].min() >= 0
+        found += int(kept[3:].sum())
+    assert abs(found / 1800 - 0.8) < 0.04
+
+
 def test_draws_are_of_the_sample_and_each_at_most_once() -> None:
     store, rng = make(), np.random.default_rng(0)
     assert store.draw(3, rng) is None

@@ -7,6 +7,8 @@ from typing import Literal
 
 from memory.cascade import CascadeConfig
 
+ReplayFrom = Literal["successful", "best", "all"]
+
 
 @dataclass(frozen=True)
 class MemoryConfig:
@@ -18,9 +20,10 @@ class MemoryConfig:
     """lambda: weight of distillation on old trials (arms with replay)."""
     replay_share: float = 0.25
     """Old trials in each iteration, as a share of new ones."""
-    replay_from: Literal["successful", "all"] = "successful"
-    """What enters the reservoir: trials that count by their share of successful episodes, or all
-    alike. Early trials of a task show how it is not done."""
+    replay_from: ReplayFrom = "successful"
+    """What enters the reservoir: trials with success, which count by their share of successful
+    episodes; those of them that a draw picks with that share to the fourth power; or all alike.
+    Early trials of a task show how it is not done."""
     reservoir: int = 192
     """Trials of the lifelong sample, 0: none; fewer where they would take more than 64 MiB."""
     recent: int = 64

@@ -13,8 +13,11 @@ from memory.cascade import chosen, minibatches
 from memory.episodic import NOTHING
 from memory.reservoir import Replay, TrialStore, distillation
 from train.algorithms.rollout import Rollout
+from train.long_term.config import ReplayFrom
 from train.long_term.contract import MinibatchView
 from train.long_term.level import IterationView, Level
+
+BEST = 4  # power: of a trial with half of its episodes successful one in sixteen is offered
 
 
 class ReplayLevel(Level):
@@ -24,15 +27,15 @@ class ReplayLevel(Level):
         store: holds the trials; other levels may read it.
         weight: lambda, weight of distillation on old trials; 0: trials are only stored.
         share: old trials in each iteration, as a share of new ones.
-        successful: trials count by their share of successful episodes, instead of all alike.
+        kept: which trials enter the store; see `MemoryConfig.replay_from`.
         length: steps of back-propagation through time.
     """
 
     def __init__(
-        self, store: TrialStore, *, weight: float, share: float, successful: bool, length: int
+        self, store: TrialStore, *, weight: float, share: float, kept: ReplayFrom, length: int
     ) -> None:
         self.store, self.weight = store, weight
-        self._share, self._successful, self._length = share, successful, length
+        self._share, self._kept, self._length = share, kept, length
         self._forget()
 
     def loss(self, view: MinibatchView) -> Tensor | None:
@@ -78,9 +81,10 @@ class ReplayLevel(Level):
         """Write trials with what the agent, as it is now, does in them."""
         self._forget()
         worth = view.rollout.success_by_episode().mean(dim=0)
-        if not self._successful:
+        if self._kept == "all":
             worth = torch.ones_like(worth)
-        columns, slots = self.store.assign(worth, view.rng)
+        chance = worth**BEST if self._kept == "best" else None
+        columns, slots = self.store.assign(worth, view.rng, chance)
         metrics: dict[str, float] = {}
         if len(columns):
             agent, inputs = view.agent, view.inputs[:, columns]

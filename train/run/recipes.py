@@ -26,6 +26,7 @@ FORK_TRIALS = 48  # of each scene
 FORK_MINIBATCHES = 8  # at least, for about 10,000 steps
 FORK_MINIBATCH = 1500  # steps of one at most: 4 epochs are then at least 26 for 10,000 steps
 RECALL_STEPS = 24_000  # of an iteration: 40 slots of 6 trials
+SLOW_MINIBATCHES = 48  # of scenes that are learnt: one and a half times the acting policy's
 SCENE_RATE = 20.0  # places of an object are centimetres apart, and the hand's are noise
 RECALL_MINIBATCHES = 20  # as many optimiser steps for 10,000 samples as FORK has
 RECALL_BPTT = 1200  # steps; where a lifetime is one trial, a context comes again within these
@@ -95,11 +96,16 @@ def _fork_stream(kind: type[_StreamKind], name: str) -> _StreamKind:
     if fork is None:
         return kind()
     found = _fork(kind, fork)
+    memory = found.memory
+    if name == "STREAM-FORK":  # its scenes are learnt from nothing (docs/results.md)
+        cascade = dataclasses.replace(memory.cascade, slow_minibatches=SLOW_MINIBATCHES)
+        memory = dataclasses.replace(memory, replay_from="best", cascade=cascade)
     return dataclasses.replace(
         found,
         suite=name,
         total_steps=None,
         trials=None,
+        memory=memory,
         ppo=dataclasses.replace(found.ppo, minibatches=FORK_MINIBATCHES),
         eval_episodes=fork.episodes,
         eval_goals=PART_TRIALS,

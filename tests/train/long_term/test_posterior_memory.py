@@ -54,7 +54,7 @@ def minibatch(agent: RL2Agent, rollout: Rollout) -> MinibatchView:
 
 def test_replay_pulls_a_changed_belief_back_and_leaves_the_policy_alone(agent, rollout) -> None:
     store = TrialStore(TRIALS, 0, steps=STEPS, inputs=agent.input_width, actions=4, targets=TARGETS)
-    level = ReplayLevel(store, weight=1.0, share=1.0, successful=True, length=STEPS)
+    level = ReplayLevel(store, weight=1.0, share=1.0, kept="successful", length=STEPS)
     seen, rng = torch.full((TRIALS,), 2), np.random.default_rng(0)
     level.consolidate(IterationView(agent, rollout, rollout.inputs, seen, 1, rng))
     assert agent.belief is not None
