@@ -100,8 +100,9 @@ class LifetimeReader(nn.Module):
         core, age, store = state.split([self.state_width, 1, self.entries * self.row], dim=-1)
         return LifetimeState(core, age[:, 0], store.unflatten(-1, (self.entries, self.row)))
 
-    def counts(self) -> Float[Tensor, " visible"]:
+    def effective_relevance(self) -> Float[Tensor, " visible"]:
         """r, how much each input counts in the comparison."""
+        # At rate 1 the weight itself: agents from before have no bit changed.
         return self.relevance if self.rate == 1 else 1 + self.rate * (self.relevance - 1)
 
     def attend(
@@ -111,7 +112,7 @@ class LifetimeReader(nn.Module):
         ages: Float[Tensor, "trial entry"],
     ) -> Float[Tensor, "trial slot"]:
         """Weights of the entries, and last of nothing."""
-        unlike = ((query[:, None] - keys) * self.counts()).square().sum(dim=-1)
+        unlike = ((query[:, None] - keys) * self.effective_relevance()).square().sum(dim=-1)
         scores = (-unlike - self.ageing * (ages - 1)).masked_fill(ages == 0, -torch.inf)
         nothing = -self.unlike.expand(len(query), 1)
         return torch.softmax(torch.cat((scores, nothing), dim=-1), dim=-1)

@@ -52,7 +52,8 @@ class CascadeConfig:
     slow_optimiser: Literal["adam"] = "adam"
     """What moves slow policies (kl); there is no other choice, but saved runs name it."""
     slow_minibatches: int = 8
-    """Optimiser steps of each slow policy per iteration (kl)."""
+    """Optimiser steps of each slow policy per iteration, at most one a trial and stretch of time
+    (kl)."""
 
     def problems(self) -> list[str]:
         """Everything wrong with these values, each with the flag to change."""

@@ -77,7 +77,7 @@ def capacity(trials: int, recent: int, floats: int) -> tuple[int, int]:
 
 
 class TrialStore:
-    """Slots 0…R-1 hold the most recent trials, the C after them a uniform sample of all worth it.
+    """Slots 0…R-1 hold the most recent trials, the C after them a sample of all that were offered.
 
     Reservoir sampling (Vitter 1985, algorithm R): after n offers each of them is in the sample
     with probability C / n.

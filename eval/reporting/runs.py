@@ -99,6 +99,13 @@ class Run:
             values["ppo.final_learning_rate"] = values["ppo.learning_rate"]
         if values["ppo.final_learning_rate"] == values["ppo.learning_rate"]:
             values["ppo.anneal"] = None  # it has nothing to lower
+        arm = ARM_REGISTRY.own.get(self.config.arm)
+        if arm is None:
+            return values
+        if not arm.long_term and arm.large_as is None:
+            values = {n: v for n, v in values.items() if not n.startswith("memory.")}
+        if not arm.episodic or self.config.lifetimes is None:
+            values["agent.relevance_rate"] = None
         return values
 
     @property

@@ -21,9 +21,9 @@ class MemoryConfig:
     replay_share: float = 0.25
     """Old trials in each iteration, as a share of new ones."""
     replay_from: ReplayFrom = "successful"
-    """What enters the reservoir: trials with success, which count by their share of successful
-    episodes; those of them that a draw picks with that share to the fourth power; or all alike.
-    Early trials of a task show how it is not done."""
+    """What enters the reservoir. successful: trials with any success, which count by their share of
+    successful episodes; best: of these only some, each with chance share⁴; all: every trial, all
+    alike. Early trials of a task show how it is not done."""
     reservoir: int = 192
     """Trials of the lifelong sample, 0: none; fewer where they would take more than 64 MiB."""
     recent: int = 64

@@ -17,7 +17,7 @@ from train.long_term.config import ReplayFrom
 from train.long_term.contract import MinibatchView
 from train.long_term.level import IterationView, Level
 
-BEST = 4  # power: of a trial with half of its episodes successful one in sixteen is offered
+BEST_POWER = 4  # power: of a trial with half of its episodes successful one in sixteen is offered
 
 
 class ReplayLevel(Level):
@@ -27,15 +27,21 @@ class ReplayLevel(Level):
         store: holds the trials; other levels may read it.
         weight: lambda, weight of distillation on old trials; 0: trials are only stored.
         share: old trials in each iteration, as a share of new ones.
-        kept: which trials enter the store; see `MemoryConfig.replay_from`.
+        replay_from: which trials enter the store; see `MemoryConfig`.
         length: steps of back-propagation through time.
     """
 
     def __init__(
-        self, store: TrialStore, *, weight: float, share: float, kept: ReplayFrom, length: int
+        self,
+        store: TrialStore,
+        *,
+        weight: float,
+        share: float,
+        replay_from: ReplayFrom,
+        length: int,
     ) -> None:
         self.store, self.weight = store, weight
-        self._share, self._kept, self._length = share, kept, length
+        self._share, self._replay_from, self._length = share, replay_from, length
         self._forget()
 
     def loss(self, view: MinibatchView) -> Tensor | None:
@@ -81,9 +87,9 @@ class ReplayLevel(Level):
         """Write trials with what the agent, as it is now, does in them."""
         self._forget()
         worth = view.rollout.success_by_episode().mean(dim=0)
-        if self._kept == "all":
+        if self._replay_from == "all":
             worth = torch.ones_like(worth)
-        chance = worth**BEST if self._kept == "best" else None
+        chance = worth**BEST_POWER if self._replay_from == "best" else None
         columns, slots = self.store.assign(worth, view.rng, chance)
         metrics: dict[str, float] = {}
         if len(columns):

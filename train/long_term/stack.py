@@ -153,6 +153,6 @@ def _replay(arm: Arm, setting: LevelSetting) -> ReplayLevel:
         ),
         weight=memory.replay if arm.replay else 0.0,
         share=memory.replay_share,
-        kept=memory.replay_from,
+        replay_from=memory.replay_from,
         length=setting.length,
     )

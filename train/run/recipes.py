@@ -26,7 +26,7 @@ FORK_TRIALS = 48  # of each scene
 FORK_MINIBATCHES = 8  # at least, for about 10,000 steps
 FORK_MINIBATCH = 1500  # steps of one at most: 4 epochs are then at least 26 for 10,000 steps
 RECALL_STEPS = 24_000  # of an iteration: 40 slots of 6 trials
-SLOW_MINIBATCHES = 48  # of scenes that are learnt: one and a half times the acting policy's
+SLOW_MINIBATCHES = 26  # one a trial, which is the most; the acting policy makes 32
 SCENE_RATE = 20.0  # places of an object are centimetres apart, and the hand's are noise
 RECALL_MINIBATCHES = 20  # as many optimiser steps for 10,000 samples as FORK has
 RECALL_BPTT = 1200  # steps; where a lifetime is one trial, a context comes again within these
@@ -91,13 +91,16 @@ def _fork_steps(fork: ForkSettings) -> int:
 
 
 def _fork_stream(kind: type[_StreamKind], name: str) -> _StreamKind:
-    """FORK's recipe for a stream, whose parts are evaluated as they are trained."""
+    """FORK's recipe for a stream, whose parts are evaluated as they are trained.
+
+    Where scenes are learnt, slow policies make more steps and the reservoir keeps the best trials.
+    """
     fork = stream_settings(name)
     if fork is None:
         return kind()
     found = _fork(kind, fork)
     memory = found.memory
-    if name == "STREAM-FORK":  # its scenes are learnt from nothing (docs/results.md)
+    if name == "STREAM-FORK":  # scenes are learnt there (docs/decisions.md)
         cascade = dataclasses.replace(memory.cascade, slow_minibatches=SLOW_MINIBATCHES)
         memory = dataclasses.replace(memory, replay_from="best", cascade=cascade)
     return dataclasses.replace(
@@ -149,7 +152,10 @@ def _fork(kind: type[_Kind], fork: ForkSettings) -> _Kind:
 
 
 def _recall(found: _Kind, life: Lifetimes) -> _Kind:
-    """The same where contexts come again: an iteration is one round of whole slots."""
+    """The same where contexts come again: an iteration is one round of whole slots.
+
+    Where the place of an object tells contexts apart, that is learnt sooner.
+    """
     steps = found.episodes * found.horizon
     trials = RECALL_STEPS // steps
     ppo = dataclasses.replace(

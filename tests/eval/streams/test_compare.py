@@ -1,12 +1,13 @@
 """Arms against each other: what is averaged, paired, bootstrapped and refused."""
 
+import dataclasses
 from math import isnan
 
 import numpy as np
 import pytest
 
 from eval.goals.metrics import iqm, stratified_bootstrap
-from eval.reporting.runs import load_run, load_stream_run
+from eval.reporting.runs import load_run, load_stream_run, mixed_recipes
 from eval.streams.compare import (
     METRICS,
     adaptation,
@@ -126,6 +127,18 @@ def test_what_cannot_be_compared_is_refused(load) -> None:
     # A constant rate has nothing to anneal, and memory is free to be different between arms.
     groups = by_arm([load("short", 2, anneal=0.5), load("short", 1), load("single", cycles=1)])
     assert [run.run.seed for run in groups["short"]] == [1, 2]
+
+
+@pytest.mark.parametrize(("arm", "same"), [("short", True), ("ewc", True), ("cascade", False)])
+def test_settings_that_an_arm_does_not_use_may_differ_between_its_seeds(load, arm, same) -> None:
+    run = load(arm).run
+    memory = dataclasses.replace(run.config.memory, replay_from="all")
+    agent = dataclasses.replace(run.config.agent, relevance_rate=3.0)
+    config = dataclasses.replace(run.config, memory=memory, agent=agent)
+    found = mixed_recipes({arm: [run, dataclasses.replace(run, config=config)]})
+    assert (found == []) == same
+    assert same or "memory.replay_from" in found[0]
+    assert not any("relevance_rate" in problem for problem in found)
 
 
 def test_folders_that_are_no_stream_say_what_to_do(load, tmp_path) -> None:

@@ -10,6 +10,7 @@ from agents.input_layout import AIM
 from envs.memory_tests.fork import fork_settings
 from envs.metaworld.suites import make_suite
 from envs.pool.pool import WorkerPool
+from memory.cascade import minibatches
 from train.algorithms.ppo import make_ppo
 from train.collect import collect, practice_metrics, practising
 from train.loop import drawn
@@ -18,6 +19,7 @@ from train.run.maml_config import MamlConfig
 from train.run.origin import parse
 from train.run.recipes import recipe
 from train.run.state import initialise
+from train.run.stream_config import StreamConfig
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,41 @@ def test_a_fork_suite_has_its_own_recipe() -> None:
     assert (config.episodes, config.horizon) == (settings.episodes, settings.horizon) == (5, 100)
     assert (config.agent.act, config.agent.hidden, config.network.targets) == ("posterior", 32, 4)
     assert parse(["--suite", "ML10"])[0] == Config()
+
+
+@pytest.mark.parametrize(
+    ("suite", "rate"),
+    [("RECALL-code-4", 1.0), ("RECALL-scene-drawer", 20.0), ("FORK-drawer", 1.0)],
+)
+def test_relevance_is_learnt_fast_in_scenes(suite: str, rate: float) -> None:
+    config, _ = parse(["--suite", suite])
+    assert config.network.relevance_rate == rate
+    assert parse(["--suite", suite, "--relevance-rate", "3"])[0].network.relevance_rate == 3.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept", "steps"),
+    [
+        ("--suite STREAM-FORK", "best", 26),
+        ("--suite STREAM-FORK --slow-minibatches 4 --replay-from all", "all", 4),
+        ("--suite STREAM-FORK-reach", "successful", 8),
+        ("--suite CL5x2", "successful", 8),
+    ],
+)
+def test_what_a_stream_keeps_and_how_far_slow_policies_move(
+    arguments: str, kept: str, steps: int
+) -> None:
+    memory = parse(arguments.split(), StreamConfig, "train.continual")[0].memory
+    assert (memory.replay_from, memory.cascade.slow_minibatches) == (kept, steps)
+
+
+def test_slow_policies_make_the_steps_of_the_recipe_where_scenes_are_learnt() -> None:
+    arguments = ["--suite", "STREAM-FORK", "--tasks", "drawer", "window"]
+    config = parse(arguments, StreamConfig, "train.continual")[0]
+    steps, count = config.episodes * config.horizon, config.memory.cascade.slow_minibatches
+    trials = config.resolved(2).trials_for(2)
+    made = minibatches(steps, trials, config.ppo.bptt, count, np.random.default_rng(0))
+    assert len(made) == count
 
 
 @pytest.mark.parametrize(

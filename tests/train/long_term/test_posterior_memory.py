@@ -54,7 +54,7 @@ def minibatch(agent: RL2Agent, rollout: Rollout) -> MinibatchView:
 
 def test_replay_pulls_a_changed_belief_back_and_leaves_the_policy_alone(agent, rollout) -> None:
     store = TrialStore(TRIALS, 0, steps=STEPS, inputs=agent.input_width, actions=4, targets=TARGETS)
-    level = ReplayLevel(store, weight=1.0, share=1.0, kept="successful", length=STEPS)
+    level = ReplayLevel(store, weight=1.0, share=1.0, replay_from="successful", length=STEPS)
     seen, rng = torch.full((TRIALS,), 2), np.random.default_rng(0)
     level.consolidate(IterationView(agent, rollout, rollout.inputs, seen, 1, rng))
     assert agent.belief is not None
@@ -67,6 +67,28 @@ def test_replay_pulls_a_changed_belief_back_and_leaves_the_policy_alone(agent, r
     assert weight.abs().max() > 1e-2
     assert memory.abs().max() > 1e-4
     assert agent.head.mean.weight.grad.abs().max() < 1e-6
+
+
+class Half(np.random.Generator):
+    """A generator whose every draw is one half."""
+
+    def random(self, *size: int, **_: object) -> np.ndarray:
+        return np.full(size, 0.5)
+
+
+def test_the_best_trials_are_kept_and_count_by_their_success(agent, rollout) -> None:
+    """A chance of one for all episodes right, of a sixteenth for half of them, of none for none."""
+    rollout.successes[:] = False
+    rollout.successes[:, 1] = True
+    rollout.successes[STEPS // 2 :, 2] = True
+    found = {}
+    for rule in ("best", "successful"):
+        store = TrialStore(TRIALS, 0, steps=STEPS, inputs=agent.input_width, actions=4, targets=3)
+        level = ReplayLevel(store, weight=1.0, share=1.0, replay_from=rule, length=STEPS)
+        seen, rng = torch.full((TRIALS,), 2), Half(np.random.PCG64(0))
+        level.consolidate(IterationView(agent, rollout, rollout.inputs, seen, 1, rng))
+        found[rule] = store.weight[store.filled].tolist()
+    assert found == {"best": [1.0], "successful": [1.0, 0.5]}
 
 
 def test_the_belief_counts_where_it_is_taught(rollout) -> None:
