@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -365,6 +366,8 @@ def mixed_recipes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     found = []
     for arm, group in groups.items():
         recipes = [run.recipe for run in group]
+        if len({_parent(run) for run in group}) == 1:  # each seed begun as its own seed of one run
+            recipes = [{**recipe, "init_from": None} for recipe in recipes]
         unlike = [
             f"{name} ({', '.join(sorted({repr(recipe[name]) for recipe in recipes}))})"
             for name in recipes[0]
@@ -376,6 +379,11 @@ def mixed_recipes(groups: Mapping[str, Sequence[Run]]) -> list[str]:
                 "itself"
             )
     return found
+
+
+def _parent(run: Run) -> str:
+    """The run whose weights it began with, whatever the seed if that is its own."""
+    return re.sub(rf"seed{run.seed}(?!\d)", "seed", str(run.config.init_from))
 
 
 def _seconds(folder: Path) -> float:

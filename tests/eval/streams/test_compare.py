@@ -141,6 +141,26 @@ def test_settings_that_an_arm_does_not_use_may_differ_between_its_seeds(load, ar
     assert not any("relevance_rate" in problem for problem in found)
 
 
+@pytest.mark.parametrize(
+    ("parents", "same"),
+    [
+        (("runs/a-seed1", "runs/a-seed2"), True),
+        (("runs/a-seed1", "runs/a-seed1"), True),
+        (("runs/a-seed1", "runs/b-seed2"), False),
+        (("runs/a-seed1", "runs/a-seed3"), False),
+        (("runs/a-seed1", "runs/a-seed21"), False),
+        (("runs/a-seed1", None), False),
+    ],
+)
+def test_seeds_may_begin_as_the_same_seed_of_one_run(load, parents, same) -> None:
+    runs = [load(seed=seed).run for seed in (1, 2)]
+    begun = [
+        dataclasses.replace(run, config=dataclasses.replace(run.config, init_from=parent))
+        for run, parent in zip(runs, parents, strict=True)
+    ]
+    assert (mixed_recipes({"short": begun}) == []) == same
+
+
 def test_folders_that_are_no_stream_say_what_to_do(load, tmp_path) -> None:
     with pytest.raises(RunError, match="is no run folder"):
         load_run(tmp_path / "nowhere")
