@@ -270,11 +270,8 @@ def actor_weights(agent: RL2Agent) -> dict[str, Tensor]:
     if agent.body is not None:
         weights |= {f"body.{name}": w for name, w in agent.body.state_dict().items()}
     if agent.reader is not None:
-        own = {
-            **dict(agent.reader.named_parameters()),
-            "relevance": agent.reader.effective_relevance(),
-        }
-        weights |= {f"reader.{name}": weight for name, weight in own.items()}
+        weights |= {f"reader.{name}": w for name, w in agent.reader.named_parameters()}
+        weights["reader.relevance"] = agent.reader.effective_relevance()
         weights["reader.at"] = torch.tensor([float(agent.reader.at)])
     if agent.recall is not None:
         slow, store = agent.recall, agent.recall.store

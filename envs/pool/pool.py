@@ -95,6 +95,11 @@ class _Process:
     begun: int = 0  # progress counter when its command was sent
 
 
+def search_path() -> str:
+    """PYTHONPATH of a process of ours: this Strata first, then what the user has."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 def available_cores() -> int:
     """Cores this process may use: those it is bound to, at most those that Slurm gave its task."""
     bound = hasattr(os, "sched_getaffinity")
@@ -281,12 +286,11 @@ class WorkerPool:
     def _spawn(self, index: int) -> _Process:
         self.buffer.rows[index] = STARTING
         ours, theirs = socket.socketpair()
-        search = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
             **_library_of_glfw(),
             **os.environ,
             **dict.fromkeys(ONE_THREAD, "1"),
-            "PYTHONPATH": os.pathsep.join(search),
+            "PYTHONPATH": search_path(),
         }
         # They go to whole sessions; a worker is deaf to them from its first moment.
         deaf_to = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}

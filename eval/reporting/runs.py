@@ -19,7 +19,7 @@ from eval.streams.fork_retention import ForkPoints
 from eval.streams.retention import Matrix, steps_to
 from eval.traces.results import KIND as TRACES_KIND
 from eval.traces.results import checked_traces
-from train.long_term.arms import ARM_REGISTRY, Arm
+from train.long_term.arms import ARM_REGISTRY, HIERARCHICAL, Arm
 from train.long_term.config import MemoryConfig
 from train.long_term.reference import ReferenceConfig
 from train.run.config import CHANGEABLE, HOW_IT_ENDS, Config
@@ -100,13 +100,12 @@ class Run:
             values["ppo.final_learning_rate"] = values["ppo.learning_rate"]
         if values["ppo.final_learning_rate"] == values["ppo.learning_rate"]:
             values["ppo.anneal"] = None  # it has nothing to lower
-        arm = ARM_REGISTRY.own.get(self.config.arm)
-        if arm is None:
-            return values
-        if not arm.long_term and arm.large_as is None:
-            values = {n: v for n, v in values.items() if not n.startswith("memory.")}
+        # An arm from a user's file may use all that there is.
+        arm = ARM_REGISTRY.own.get(self.config.arm, HIERARCHICAL)
         if not arm.episodic or self.config.lifetimes is None:
             values["agent.relevance_rate"] = None
+        if not arm.long_term and arm.large_as is None:
+            values |= {name: None for name in values if name.startswith("memory.")}
         return values
 
     @property

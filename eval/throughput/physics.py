@@ -18,7 +18,7 @@ import numpy as np
 
 from envs.metaworld.suites import Goals
 from envs.metaworld.task_env import MAX_HORIZON, TaskEnv
-from envs.pool.pool import ONE_THREAD, ROOT, available_cores
+from envs.pool.pool import ONE_THREAD, available_cores, search_path
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _REACH = 0.01  # metres that the mocap body moves in a step, as in Meta-World
@@ -34,7 +34,7 @@ class Physics:
 
     def __init__(self, goals: Goals, *, seed: int) -> None:
         first = {task: vectors[0] for task, vectors in goals.items()}
-        environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "PYTHONPATH": search_path()}
         self._workers = [
             subprocess.Popen(
                 [sys.executable, "-m", "eval.throughput.physics", json.dumps(first), str(seed + i)],

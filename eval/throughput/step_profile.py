@@ -24,7 +24,7 @@ import numpy as np
 from envs.metaworld import fast_step
 from envs.metaworld.suites import Goals
 from envs.metaworld.task_env import MAX_HORIZON, TaskEnv
-from envs.pool.pool import ROOT
+from envs.pool.pool import search_path
 
 PHYSICS = ("mj_step", "mj_step2", "mj_forward", "mj_makeConstraint", "mj_referenceConstraint")
 ADVANCE, TASK_CODE = "advance", "evaluate"
@@ -112,7 +112,7 @@ def memory_of_an_environment(goals: Goals) -> float:
     ended = subprocess.run(
         [sys.executable, "-m", "eval.throughput.step_profile"],
         input=json.dumps({task: [list(vectors[0])] for task, vectors in goals.items()}),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": search_path()},
         capture_output=True,
         text=True,
         check=True,

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from envs.pool.pool import ROOT
+from envs.pool.pool import search_path
 from train.learners.group import Group
 from train.learners.place import Place, launched
 from train.learners.ranks import RankError
@@ -109,14 +109,13 @@ def with_children(
 
 def _start(place: Place, program: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     """A child, deaf to the signals of its session: the first learner passes on what they ask."""
-    search = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     deaf_to = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, deaf_to)
     try:
         return subprocess.Popen(
             [sys.executable, "-m", program, *arguments],
             stdin=subprocess.DEVNULL,
-            env={**_QUIET, **os.environ, **place.environment(), "PYTHONPATH": search},
+            env={**_QUIET, **os.environ, **place.environment(), "PYTHONPATH": search_path()},
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.pool.pool import ROOT
+from envs.pool.pool import search_path
 from train.run.run_files import LARGEST
 from train.run.signals import INTERRUPTED, StopSignal
 
@@ -44,14 +44,13 @@ class Child:
         closes does not end it.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
-        search = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with output_of(folder).open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": search},
+                env={**os.environ, "PYTHONPATH": search_path()},
                 start_new_session=True,
             )
         return cls(folder, process)

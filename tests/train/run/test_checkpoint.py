@@ -105,7 +105,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(state=st.dictionaries(st.text(), JSON), config=st.dictionaries(st.text(), JSON))
 def test_json_returns_exactly(state: dict[str, Any], config: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -64,14 +64,8 @@ def test_what_ends_no_program_is_left_alone(number: int) -> None:
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
-@pytest.mark.parametrize(
-    ("program", "number"),
-    [
-        ("eval.report", signal.SIGTERM),
-        ("eval.curves", signal.SIGHUP),
-        ("eval.continual", signal.SIGTERM),
-    ],
-)
+@pytest.mark.parametrize("program", ["eval.report", "eval.curves", "eval.continual"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_no_half_written_result_is_left(program: str, number: int, tmp_path: Path) -> None:
     """The signal comes when the new file is there and not yet in its place."""
     write_stream_run(tmp_path / "run", cycles=1)
