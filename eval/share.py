@@ -15,15 +15,17 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from eval.goals.config import nearest_folder
 from eval.memory_tests.fork_results import KIND as FORK_KIND
-from eval.reporting.runs import checked_evaluation, checked_fork
+from eval.memory_tests.recall_results import KIND as RECALL_KIND
+from eval.reporting.runs import SUITE_KIND, checked_evaluation, checked_fork, checked_recall
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read
@@ -152,28 +154,75 @@ Strata's commit: {commit}.
 """
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What the card shows of one kind of evaluation.
+
+    Attributes:
+        check: raises RunError where it is no sound result.
+        goals: of which there are so many.
+        measure: whose first and last value are shown.
+        points: what these two are called.
+        curve: that measure, from the summary of a policy.
+        index: a single measure beside it, by its key in the summary; None: there is none.
+    """
+
+    check: Callable[[Field], object]
+    goals: str
+    measure: str
+    points: tuple[str, str]
+    curve: Callable[[Mapping[str, Any]], Sequence[list[float | None]]]
+    index: str | None = None
+
+
+_SHOWN = {
+    SUITE_KIND: _Shown(
+        checked_evaluation,
+        "goals of each task",
+        "success, mean over tasks",
+        ("first episode", "last episode"),
+        lambda summary: summary["mean"]["success"],
+    ),
+    FORK_KIND: _Shown(
+        checked_fork,
+        "trials of each scene",
+        "success, mean over trials",
+        ("first episode", "last episode"),
+        lambda summary: summary["success"],
+        "memory_index",
+    ),
+    RECALL_KIND: _Shown(
+        checked_recall,
+        "lifetimes",
+        "first attempts right, mean over contexts",
+        ("first exposure", "last exposure"),
+        lambda summary: summary["first"],
+        "recall_index",
+    ),
+}
+
+
 def _result(found: Field) -> str:
-    """One evaluation: success in the first and the last episode, with intervals.
+    """One evaluation: its measure at the first and the last point, with intervals.
 
     Raises:
         RunError: it is no sound result.
     """
-    fork = found["kind"].value == FORK_KIND
-    (checked_fork if fork else checked_evaluation)(found)
+    shown = _SHOWN.get(found["kind"].text(), _SHOWN[SUITE_KIND])
+    shown.check(found)
     how, suite = found["settings"], found["suite"]
     name, split = (markdown(suite[part].text()) for part in ("name", "split"))
-    each, among = ("trials of each scene", "trials") if fork else ("goals of each task", "tasks")
+    index = f" {shown.index.replace('_', ' ')} |" if shown.index else ""
     lines = [
-        f"\n{name} {split}, {how['goals'].whole()} {each}, {how['episodes'].whole()} episodes of "
-        f"{how['horizon'].whole()} steps; success, mean over {among}:\n",
-        "| policy | first episode | last episode |" + (" memory index |" if fork else ""),
-        "|---|---|---|" + ("---|" if fork else ""),
+        f"\n{name} {split}, {how['goals'].whole()} {shown.goals}, {how['episodes'].whole()} "
+        f"episodes of {how['horizon'].whole()} steps; {shown.measure}:\n",
+        f"| policy | {' | '.join(shown.points)} |{index}",
+        "|---|---|---|" + ("---|" if index else ""),
     ]
     for policy, values in found.value["policies"].items():
-        summary = values["summary"]
-        curve = summary["success"] if fork else summary["mean"]["success"]
+        curve = shown.curve(values["summary"])
         row = f"| {markdown(policy)} | {_rate(curve[0])} | {_rate(curve[-1])} |"
-        lines.append(row + (f" {_index(summary['memory_index'])} |" if fork else ""))
+        lines.append(row + (f" {_index(values['summary'][shown.index])} |" if shown.index else ""))
     return "\n".join(lines) + "\n"
 
 

@@ -33,7 +33,7 @@ from train.run.rollback import Rollback
 from train.run.run_files import RunError
 from train.run.signals import StopSignal
 from train.run.state import TrainState, initialise
-from train.run.stream_config import ALIASES, StreamConfig
+from train.run.stream_config import StreamConfig
 
 PROGRAM = "train.continual"
 
@@ -187,7 +187,6 @@ def told(evaluation: Evaluation, stream: Stream) -> str:
 
 def run(config: StreamConfig, origin: Origin, stop_signal: StopSignal) -> bool:
     """Check what the command line cannot know, and train; True when finished."""
-    config = dataclasses.replace(config, arm=ALIASES.get(config.arm, config.arm))
     refuse(config, origin, PROGRAM)
     stream = config.stream()
     if problems := config.validate(len(stream.tasks)):

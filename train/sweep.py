@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from envs.pool.pool import available_cores
+from train.run.checkpoint import check_run_folder
 from train.run.children import Child, ended_with_us, in_folder, is_number, last_words, pause
 from train.run.command_line import read_known
 from train.run.config import Config
@@ -179,6 +180,7 @@ def checked(settings: Settings, rest: Sequence[str]) -> tuple[list[Parameter], i
     problems += [f"{flag} is set for each run: leave it out" for flag in OURS if flag in given]
     if holds_something(settings.into) or enclosing(settings.into) is not None:
         problems.append(f"--into {settings.into} is a run's folder: choose one of its own")
+    problems += [f"--into: {problem}" for problem in check_run_folder(settings.into)]
     if not settings.param:
         problems.append("name what to vary, e.g. --param learning-rate:log:1e-4:2e-3")
     if problems:

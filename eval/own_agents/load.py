@@ -34,10 +34,11 @@ def load_own_agent(name: str) -> OwnAgent:
         sys.path.insert(0, str(Path.cwd()))
     try:
         agent = getattr(importlib.import_module(module), function)()
-    except ModuleNotFoundError as error:
-        raise InputError([f"--agent {name}: {error}"]) from error
-    except AttributeError as error:
-        raise InputError([f"--agent {name}: {error}"]) from error
+    except Exception as error:
+        raise InputError(
+            [f"--agent {name}: {type(error).__name__}: {error}"],
+            f"see what is wrong: python -c 'import {module}; {module}.{function}()'",
+        ) from error
     if not isinstance(agent, OwnAgent):
         kind = type(agent).__name__
         raise InputError(

@@ -99,6 +99,9 @@ def _try_out(name: str, kind: type[Core], time: int = 2, rows: int = 3) -> None:
         ("outputs", output, (time, rows, hidden)),
         ("state", after, (rows, core.state_width)),
     ):
+        if not isinstance(value, torch.Tensor):
+            kind = type(value).__name__
+            raise CoreError(f"{name}.unroll must give {what} as a tensor, not as a {kind}")
         if tuple(value.shape) != shape:
             raise CoreError(
                 f"{name}.unroll must give {what} of shape {shape} for features of shape "

@@ -75,6 +75,17 @@ def test_a_run_on_fork_is_shared_with_its_memory_index(tmp_path: Path) -> None:
     assert "| \\x1b[2J&lt;b>\\| |" in card
 
 
+@pytest.mark.parametrize("checkpoint", sorted(Path("results").glob("*/*/seed1/checkpoints")))
+def test_every_agent_of_this_repository_can_be_shared(checkpoint: Path, tmp_path: Path) -> None:
+    """RECALL's evaluations have measures of their own, and were refused."""
+    out = share.export(checkpoint.parent, tmp_path / "shared")
+    card = (out / "README.md").read_text()
+    found = [path.name for path in (out / "results").glob("*.json")]
+    assert card.count("| policy |") == len(found)
+    if checkpoint.parts[1].startswith("recall"):
+        assert "first exposure | last exposure | recall index |" in card
+
+
 def test_what_lies_beside_a_run_is_not_followed(run: Path, tmp_path: Path, capsys) -> None:
     """A link in a stranger's results would have been shared with what it points at."""
     mine = shutil.copytree(run, tmp_path / "mine")

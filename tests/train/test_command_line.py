@@ -90,6 +90,7 @@ def test_bad_input_is_refused(capsys, argv: list[str], says: list[str]) -> None:
         ["--episodes", "two"],
         ["--total-steps", "1.5"],
         ["stray"],
+        ["--run", "runs/" + "x" * 201],  # file systems take 255, but we write longer names first
     ],
 )
 def test_unreadable_input_is_refused(capsys, argv: list[str]) -> None:

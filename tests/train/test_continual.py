@@ -270,6 +270,8 @@ def test_a_finished_or_foreign_folder_is_refused(finished, capsys) -> None:
 def test_fine_tuning_is_short(no_simulator) -> None:
     assert main([*TINY, "--arm", "fine-tuning", "--run", "mine"]) == 0
     assert retention("mine")["arm"] == "short"
+    again = [*TINY, "--arm", "fine-tuning", "--run", "mine", "--resume-or-start"]
+    assert main(again) == 0  # the same run, which has come to its end
 
 
 # ------------------------------------------------------------------------------------ the record

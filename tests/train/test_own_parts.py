@@ -37,6 +37,8 @@ COUNTING = Arm(levels=(lambda setting: Count(),))
 
 from train.algorithms.ppo import make_ppo
 
+def nothing(config, suite): ...
+
 class Still:
     def __init__(self, config, suite):
         self.agent = make_ppo(config, suite).agent
@@ -87,6 +89,14 @@ def test_an_algorithm_from_a_users_file(mine: str) -> None:
     calls = [line["ppo/calls"] for line in lines("own")]
     assert calls == [i + 1 for i in range(len(calls))]
     assert checkpoint.load(Path("own")).tensors["calls"]["calls"].tolist() == [calls[-1]]
+
+
+def test_an_algorithm_that_makes_no_learner_is_told(mine: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        rl2.main([*TINY, "--algorithm", f"{mine}:nothing", "--run", "never"])
+    assert stopped.value.code == 2
+    assert f"--algorithm {mine}:nothing makes a NoneType" in capsys.readouterr().err
+    assert not Path("never").exists()
 
 
 def test_a_checkpoint_imports_nothing(mine: str, monkeypatch, capsys) -> None:

@@ -148,6 +148,13 @@ def test_bad_requests_write_nothing(params: tuple, rest: list[str], says: str) -
     assert not list(Path.cwd().iterdir())
 
 
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    varied = Settings(param=("clip:linear:0.1:0.2",), into=tmp_path / "file")
+    with pytest.raises(InputError, match=r"--into: .*file is not a folder"):
+        checked(varied, REACH)
+
+
 def test_the_command_line(monkeypatch, capsys) -> None:
     """Its own --trials is the search's; what comes after -- is the run's."""
     found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -13,6 +14,7 @@ _Kind = TypeVar("_Kind")
 _REGISTRY = ConstructorRegistry()
 UNSET = "unset"
 """How an option without a value is shown; its help says what happens then."""
+LONGEST_NAME = 200  # bytes: file systems take 255, and a file is written under a longer name first
 
 
 def whole_number(text: str) -> int:
@@ -24,6 +26,16 @@ def whole_number(text: str) -> int:
     if not value.is_integer() or abs(value) > 2**53:
         raise ValueError(f"{text} is no whole number")
     return int(value)
+
+
+def path(text: str) -> Path:
+    """The path that `text` is; ValueError if no file can have such a name."""
+    for name in Path(text).parts:
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            raise ValueError(f"{name[:20]}… has over {LONGEST_NAME} bytes: choose a shorter name")
+        if "\0" in name:
+            raise ValueError("a path holds a zero byte: leave it out")
+    return Path(text)
 
 
 def spelt(name: str, choices: Sequence[str]) -> str:
@@ -52,11 +64,24 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | N
     )
 
 
+@_REGISTRY.primitive_rule
+def _paths(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: path(words[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
 _OPTIONAL: dict[Any, tuple[str, Callable[[str], Any]]] = {
     int: ("INT", whole_number),
     float: ("FLOAT", float),
     str: ("STR", str),
-    Path: ("PATH", Path),
+    Path: ("PATH", path),
 }
 
 

@@ -37,6 +37,7 @@ from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.config import Config
 from train.run.config_io import build
+from train.run.input_error import InputError
 from train.run.run_folder import identity
 from train.run.stream_config import StreamConfig, read_config
 
@@ -182,10 +183,17 @@ def initialise(config: Config, suite: Suite) -> TrainState:
 
     Raises:
         CheckpointError: the weights to start with are not to be had, or are of another agent.
+        InputError: the user's own algorithm makes no learner.
     """
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     learner = ALGORITHMS.find(config.algorithm)(config, suite)
+    if not isinstance(learner, Learner):
+        kind = type(learner).__name__
+        raise InputError(
+            [f"--algorithm {config.algorithm} makes a {kind}, which is no learner"],
+            "give it the methods of Learner (docs/extend.md)",
+        )
     if config.init_from is not None:
         _take_weights(learner.agent, Path(config.init_from))
         if config.lifetimes is not None and not learner.agent.encoder.normaliser.var[CUE].any():

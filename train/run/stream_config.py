@@ -73,6 +73,9 @@ class StreamConfig(Config):
     balance: tyro.conf.Suppress[bool] = False
     video_every: tyro.conf.Suppress[int] = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arm", ALIASES.get(self.arm, self.arm))  # frozen, so not plainly
+
     @property
     def least_trials(self) -> int:
         """10, or as many FORK trials as have about 10,000 steps."""

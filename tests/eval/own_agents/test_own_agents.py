@@ -35,6 +35,9 @@ class Still:
 class Deaf:
     pass
 
+def unsaved():
+    return open("model.zip")
+
 def wrong():
     still = Still()
     still.act = lambda observations: np.full((3, 4), np.nan)
@@ -127,6 +130,8 @@ def test_an_agent_without_actions_is_told(module: str, capsys) -> None:
         ("{}", "name a module and a function"),
         ("{}:absent", "has no attribute 'absent'"),
         ("{}:Deaf", "has no begin"),
+        ("{}:unsaved", "FileNotFoundError.*model.zip"),
+        (".{}:Still", "relative import"),
     ],
 )
 def test_an_agent_that_is_none_is_refused(module: str, name: str, says: str) -> None:

@@ -30,6 +30,10 @@ class Flat(Sum):
     def unroll(self, features, state):
         return features.sum(0), state
 
+class Listed(Sum):
+    def unroll(self, features, state):
+        return features.tolist(), state
+
 class Unfinished(Core):
     pass
 
@@ -68,6 +72,7 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
         (":Sum", "cannot import 'Sum' from ''"),
         ("own_cores:Stranger", "not a subclass of memory.cores.core.Core"),
         ("own_cores:Unfinished", "does not run.*abstract"),
+        ("own_cores:Listed", "must give outputs as a tensor, not as a list"),
         ("own_cores:Flat", r"unroll must give outputs of shape \(2, 3, 4\)"),
     ],
 )
