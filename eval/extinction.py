@@ -69,6 +69,8 @@ class Arguments:
         for name, most in (("trials", FORK_TEST_TRIALS), ("attempts", 100)):
             if not 1 <= getattr(self, name) <= most:
                 found.append(f"--{name} must be from 1 to {most}, not {getattr(self, name)}")
+        if len(set(self.level)) < len(self.level) or any(level < 1 for level in self.level):
+            found.append("--level names policies from 1 on, each once: 1 is the one that learns")
         if self.seed < 0:
             found.append(f"--seed must be 0 or more, not {self.seed}")
         if self.out is not None and (self.out.is_dir() or nearest_folder(self.out) is None):

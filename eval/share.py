@@ -32,11 +32,13 @@ from train.run.command_line import read
 from train.run.config import Config
 from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
+from train.run.maml_config import MamlConfig
 from train.run.origin import command
 from train.run.printable import markdown
 from train.run.run_files import RESULT_LIMIT, Field, RunError, read_object
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 from train.run.state import load_agent
+from train.run.stream_config import StreamConfig
 from train.run.verified_folder import replace_file, to_json
 
 
@@ -128,6 +130,7 @@ def card(saved: Checkpoint, config: Config, evaluations: Sequence[Field]) -> str
     results = "".join(map(_result, evaluations))
     pairs = sorted((str(name), str(version)) for name, version in environment.items())
     versions = markdown(", ".join(f"{name} {version}" for name, version in pairs))
+    program = next((name for kind, name in _PROGRAMS if isinstance(config, kind)), "train.rl2")
     commit = markdown(str(saved.manifest.get("git_commit") or "unknown"))
     return f"""---
 library_name: strata-rl
@@ -148,10 +151,13 @@ code.
 {results}
 ## How it was made
 
-`config.json` is the whole configuration: `python -m train.rl2 --config config.json --run NEW`
-trains it again (`train.continual` for a stream). Saved with {versions};
+`config.json` is the whole configuration: `python -m {program} --config config.json --run NEW`
+trains it again. Saved with {versions};
 Strata's commit: {commit}.
 """
+
+
+_PROGRAMS = ((MamlConfig, "train.maml"), (StreamConfig, "train.continual"))
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,8 @@ def checked(settings: Settings, rest: Sequence[str]) -> tuple[list[Parameter], i
     problems += [f"{flag} is set for each run: leave it out" for flag in OURS if flag in given]
     if holds_something(settings.into) or enclosing(settings.into) is not None:
         problems.append(f"--into {settings.into} is a run's folder: choose one of its own")
+    if "?" in str(settings.into):  # where the address of a database ends
+        problems.append(f"--into {settings.into}: SQLite takes no ? in a path, choose another")
     problems += [f"--into: {problem}" for problem in check_run_folder(settings.into)]
     if not settings.param:
         problems.append("name what to vary, e.g. --param learning-rate:log:1e-4:2e-3")

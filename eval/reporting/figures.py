@@ -18,8 +18,11 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-# Okabe & Ito's palette, told apart by colour-blind readers too; one colour an arm in all figures.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+# Okabe & Ito's palette and three more, told apart by colour-blind readers too; one colour an arm.
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31",
+    "#332288", "#999999",
+)  # fmt: skip
 ORDER = (
     "short", "hierarchical", "short+replay", "cascade+replay", "cascade", "long", "none",
     "episodic", "short-wide", "ewc", "l2", "progress-compress", "joint", "single",

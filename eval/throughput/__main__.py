@@ -116,7 +116,11 @@ class Settings:
             found.append(f"--envs {self.envs}: a task has 50 goals, so at most {50 * tasks}")
         if not 0 <= self.seed < 2**31:
             found.append(f"--seed must be from 0 to {2**31 - 1}, not {self.seed}")
-        if self.out is not None and (self.out.is_dir() or nearest_folder(self.out) is None):
+        if self.out is not None and self.out.suffix == ".md":
+            found.append(
+                f"--out {self.out} is the JSON's name, and the table's ends in .md: use .json"
+            )
+        elif self.out is not None and (self.out.is_dir() or nearest_folder(self.out) is None):
             found.append(f"--out {self.out} cannot be written: name a file, e.g. throughput.json")
         return found
 

@@ -90,9 +90,11 @@ def test_eras_go_on_with_a_trained_agent(tmp_path) -> None:
 
 def test_the_probe_refuses_what_has_no_eras(finished, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
-        extinction.main([str(finished), "--trials", "0"])
+        extinction.main([str(finished), "--trials", "0", "--level", "1", "1"])
     assert stopped.value.code == 2
-    assert "--trials must be from 1" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--trials must be from 1" in told
+    assert "--level names policies from 1 on, each once" in told
 
 
 def test_a_phase_trains_on_its_part_alone_and_all_are_evaluated() -> None:

@@ -155,6 +155,13 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         checked(varied, REACH)
 
 
+def test_a_path_that_is_no_databases_is_told(tmp_path: Path) -> None:
+    """SQLite's address ends at the question mark: the search was written beside the folder."""
+    varied = Settings(param=("clip:linear:0.1:0.2",), into=tmp_path / "which?")
+    with pytest.raises(InputError, match=r"SQLite takes no \? in a path"):
+        checked(varied, REACH)
+
+
 def test_the_command_line(monkeypatch, capsys) -> None:
     """Its own --trials is the search's; what comes after -- is the run's."""
     found = []

@@ -183,6 +183,11 @@ def test_bad_input_is_told_all_at_once(capsys, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_the_table_does_not_take_the_jsons_place(tmp_path: Path) -> None:
+    (problem,) = Settings(out=tmp_path / "table.md").problems()
+    assert "use .json" in problem
+
+
 def test_numbers_may_be_written_as_people_write_them() -> None:
     assert parse(["--steps", "1e3", "--train-steps", "2_000"]).steps == 1000
 
