@@ -83,7 +83,7 @@ class Settings:
     @property
     def environments(self) -> int:
         """Environments stepped together."""
-        return self.envs or 2 * (len(self.tasks) or 10)
+        return 2 * (len(self.tasks) or 10) if self.envs is None else self.envs
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -188,6 +188,11 @@ def test_the_table_does_not_take_the_jsons_place(tmp_path: Path) -> None:
     assert "use .json" in problem
 
 
+def test_no_environments_are_not_the_usual_number() -> None:
+    (problem,) = Settings(envs=0).problems()
+    assert "--envs 0 is no multiple of 10 tasks" in problem
+
+
 def test_numbers_may_be_written_as_people_write_them() -> None:
     assert parse(["--steps", "1e3", "--train-steps", "2_000"]).steps == 1000
 
