@@ -369,6 +369,7 @@ def make_page(
     for run in runs:
         suites.setdefault(run.config.task or run.config.suite, []).append(run)
     if len(suites) > 1:
+        _no_contrasts(contrasts, "several suites")
         page, numbers = answer_page(suites, title or "Strata: which memory buys what")
         page.add(*lesion_parts(newest_traces(runs)))
     else:
@@ -396,11 +397,18 @@ def suite_page(
     if problems:
         stop(problems)
     fork = fork_tables.suite_of(by_label)
+    if fork is not None:
+        _no_contrasts(contrasts, runs[0].config.suite)
     if fork is not None and fork.lifetimes is not None:
         return recall_page(by_label, fork, title, window), recall_tables.to_json(by_label)
     if fork is not None:
         return fork_page(by_label, fork, title, window), fork_tables.to_json(by_label, fork)
     return training_page(by_label, title, window, contrasts), suite_tables.to_json(by_label)
+
+
+def _no_contrasts(contrasts: Contrasts, what: str) -> None:
+    if contrasts:
+        stop([f"--contrast: a report of {what} has no table of contrasts, leave it out"])
 
 
 def parse_contrasts(texts: Sequence[str]) -> tuple[Contrasts, list[str]]:

@@ -242,15 +242,20 @@ def _index(interval: list[float | None]) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def upload(folder: Path, repo: str, *, private: bool) -> str:
-    """Upload `folder` to the hub; the address. Raises InputError without package or token."""
+def hub_api() -> Any:
+    """The hub's interface. Raises InputError without package or token."""
     try:
         import huggingface_hub as hub
     except ImportError as error:
         raise InputError(["--repo needs a package: pip install -e '.[hub]'"]) from error
     if hub.get_token() is None:
         raise InputError(["--repo needs a token: type hf auth login, or set HF_TOKEN"])
-    api = hub.HfApi()
+    return hub.HfApi()
+
+
+def upload(folder: Path, repo: str, *, private: bool) -> str:
+    """Upload `folder` to the hub; the address. Raises InputError without package or token."""
+    api = hub_api()
     address = api.create_repo(repo, private=private, exist_ok=True)
     api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Shared by Strata")
     return str(address)
@@ -263,6 +268,8 @@ def main(argv: list[str] | None = None) -> int:
     settings = read(Settings, sys.argv[1:] if argv is None else argv, "eval.share")
     if problems := settings.problems():
         raise InputError(problems)
+    if settings.repo is not None:
+        hub_api()  # before anything is written
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = export(settings.source, settings.out or Path(temporary) / "policy")

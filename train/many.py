@@ -30,7 +30,7 @@ from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
 from train.run.many_table import State, progress_table
 from train.run.origin import parse
-from train.run.program import refuse
+from train.run.program import import_parts, refuse
 from train.run.signals import INTERRUPTED, StopSignal
 from train.run.stream_config import StreamConfig
 
@@ -104,6 +104,7 @@ def plan(settings: Settings, rest: Sequence[str]) -> list[Run]:
         for arm in settings.arms:
             chosen = ["--arm", arm, "--seed", str(seed), *rest]
             try:
+                import_parts(chosen)
                 folder = settings.into / parse(chosen, kind, program)[0].run_folder.name
                 arguments = [*chosen, *in_folder(folder)]
                 config, origin = parse(arguments, kind, program)

@@ -34,6 +34,7 @@ from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
 from train.run.log import METRICS, read_metrics
 from train.run.origin import command, parse
+from train.run.program import import_parts
 from train.run.run_files import MOST_STEPS
 from train.run.run_folder import enclosing, holds_something
 from train.run.signals import INTERRUPTED, StopSignal
@@ -187,6 +188,7 @@ def checked(settings: Settings, rest: Sequence[str]) -> tuple[list[Parameter], i
         problems.append("name what to vary, e.g. --param learning-rate:log:1e-4:2e-3")
     if problems:
         raise InputError(problems)
+    import_parts(rest)
     parameters = [parameter(text) for text in settings.param]
     if len({p.name for p in parameters}) < len(parameters):
         raise InputError(["--param varies each option once"])

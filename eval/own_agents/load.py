@@ -34,13 +34,13 @@ def load_own_agent(name: str) -> OwnAgent:
         sys.path.insert(0, str(Path.cwd()))
     try:
         agent = getattr(importlib.import_module(module), function)()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             [f"--agent {name}: {type(error).__name__}: {error}"],
             f"see what is wrong: python -c 'import {module}; {module}.{function}()'",
         ) from error
-    if not isinstance(agent, OwnAgent):
-        kind = type(agent).__name__
+    if isinstance(agent, type) or not isinstance(agent, OwnAgent):
+        kind = "class" if isinstance(agent, type) else type(agent).__name__
         raise InputError(
             [f"--agent {name} gives a {kind}, which has no begin(trials) and act(observations)"],
             "wrap a Stable-Baselines3 model in eval.own_agents.sb3.SB3Agent",

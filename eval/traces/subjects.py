@@ -128,6 +128,8 @@ def _settings(folder: Path, trials: int) -> Settings:
     except CheckpointError as error:
         told = [line.strip() for line in str(error).splitlines()]
         stop(told, "name a run folder or a checkpoint that this Strata has written")
+    if config.adapts:
+        stop([f"{folder}: an agent of train.maml has no memory to look into"])
     fork = fork_settings(config.suite)
     goals = 1 if fork is None else max(1, trials // len(fork.scenes))
     episodes, horizon = shape_of(config)

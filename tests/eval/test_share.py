@@ -118,8 +118,9 @@ def test_uploading_needs_a_token_and_takes_the_folder(run: Path, tmp_path, monke
     monkeypatch.setattr(hub, "HfApi", Api)
     monkeypatch.setattr(hub, "get_token", lambda: None)
     with pytest.raises(SystemExit):
-        share.main([str(run), "--repo", "me/ml1"])
+        share.main([str(run), "--repo", "me/ml1", "--out", str(tmp_path / "shared")])
     assert not asked
+    assert not (tmp_path / "shared").exists()
     monkeypatch.setattr(hub, "get_token", lambda: "hf_x")
     assert share.main([str(run), "--repo", "me/ml1", "--private"]) == 0
     assert asked == [

@@ -103,6 +103,18 @@ def test_each_arm_and_seed_has_its_folder() -> None:
     assert not Path("here").exists()
 
 
+def test_arms_have_their_other_names_and_users_their_own(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "own_arms.py").write_text(
+        "from train.long_term.arms import Arm\nMINE = Arm(replay=True)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    runs = plan(Settings(arms=("own_arms:MINE",), seeds=(1,), into=Path("here")), REACH)
+    assert [run.folder.name for run in runs] == ["reach-v3-MINE-seed1"]
+    stream = Settings(arms=("fine-tuning",), seeds=(1,), program="continual", into=Path("here"))
+    runs = plan(stream, ["--suite", "CL5x2"])
+    assert [run.folder.name for run in runs] == ["CL5x2-short-seed1"]
+
+
 @pytest.mark.parametrize(
     ("settings", "rest", "says"),
     [

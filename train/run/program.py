@@ -58,8 +58,7 @@ def run_program(
         config = None
         try:
             argv = sys.argv[1:] if argv is None else argv
-            if problems := [p for parts in REGISTRIES for p in parts.import_typed(argv)]:
-                stop(problems)
+            import_parts(argv)
             if place is not None and not first:
                 return 0 if follow(place, argv, kind, program, run, stop_signal) else INTERRUPTED
             config, origin = parse(argv, kind, program)
@@ -76,6 +75,12 @@ def run_program(
         if first:
             print(f"interrupted; {_how_to_go_on(config, program)}")
         return INTERRUPTED
+
+
+def import_parts(argv: Sequence[str]) -> None:
+    """Import the user's own arm and algorithm that a command line names; InputError if it fails."""
+    if problems := [p for parts in REGISTRIES for p in parts.import_typed(argv)]:
+        stop(problems)
 
 
 def refuse(config: Config, origin: Origin, program: str) -> None:

@@ -35,6 +35,9 @@ class Still:
 class Deaf:
     pass
 
+def the_class():
+    return Still
+
 def unsaved():
     return open("model.zip")
 
@@ -132,6 +135,7 @@ def test_an_agent_without_actions_is_told(module: str, capsys) -> None:
         ("{}:Deaf", "has no begin"),
         ("{}:unsaved", "FileNotFoundError.*model.zip"),
         (".{}:Still", "relative import"),
+        ("{}:the_class", "gives a class"),
     ],
 )
 def test_an_agent_that_is_none_is_refused(module: str, name: str, says: str) -> None:

@@ -57,6 +57,8 @@ def test_an_agent_has_a_row_beside_our_arms_on_fork(tmp_path: Path) -> None:
     text = (out / "report.md").read_text()
     assert "| short | 1 | 0.90 | 0.90 |" in text
     assert "| my_module-load | 1 | 0.90 | 0.90 |" in text
+    with pytest.raises(SystemExit):  # it said nothing, and had no contrast
+        report.main([str(tmp_path / "ours"), "--contrast", "short:none", "--out", str(out)])
 
 
 @pytest.mark.parametrize(
