@@ -397,13 +397,12 @@ def suite_page(
     if problems:
         stop(problems)
     fork = fork_tables.suite_of(by_label)
-    if fork is not None:
-        _no_contrasts(contrasts, runs[0].config.suite)
-    if fork is not None and fork.lifetimes is not None:
+    if fork is None:
+        return training_page(by_label, title, window, contrasts), suite_tables.to_json(by_label)
+    _no_contrasts(contrasts, runs[0].config.suite)
+    if fork.lifetimes is not None:
         return recall_page(by_label, fork, title, window), recall_tables.to_json(by_label)
-    if fork is not None:
-        return fork_page(by_label, fork, title, window), fork_tables.to_json(by_label, fork)
-    return training_page(by_label, title, window, contrasts), suite_tables.to_json(by_label)
+    return fork_page(by_label, fork, title, window), fork_tables.to_json(by_label, fork)
 
 
 def _no_contrasts(contrasts: Contrasts, what: str) -> None:

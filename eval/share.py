@@ -253,9 +253,8 @@ def hub_api() -> Any:
     return hub.HfApi()
 
 
-def upload(folder: Path, repo: str, *, private: bool) -> str:
-    """Upload `folder` to the hub; the address. Raises InputError without package or token."""
-    api = hub_api()
+def upload(api: Any, folder: Path, repo: str, *, private: bool) -> str:
+    """Upload `folder` to the hub by its interface `api`; the address."""
     address = api.create_repo(repo, private=private, exist_ok=True)
     api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Shared by Strata")
     return str(address)
@@ -268,15 +267,14 @@ def main(argv: list[str] | None = None) -> int:
     settings = read(Settings, sys.argv[1:] if argv is None else argv, "eval.share")
     if problems := settings.problems():
         raise InputError(problems)
-    if settings.repo is not None:
-        hub_api()  # before anything is written
+    api = None if settings.repo is None else hub_api()  # before anything is written
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = export(settings.source, settings.out or Path(temporary) / "policy")
             if settings.out is not None:
                 print(f"written: {folder}\ntry it:  {command('eval.evaluate', folder)}")
             if settings.repo is not None:
-                print(f"uploaded: {upload(folder, settings.repo, private=settings.private)}")
+                print(f"uploaded: {upload(api, folder, settings.repo, private=settings.private)}")
     except KeyboardInterrupt:
         print("interrupted: run the same command again", file=sys.stderr)
         return INTERRUPTED

@@ -51,33 +51,7 @@ def spelt_suite(name: str, suites: Sequence[str]) -> str:
     return longest + small[len(longest) :] if longest else name
 
 
-@_REGISTRY.primitive_rule
-def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
-    if info.type is not int:
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="INT",
-        instance_from_str=lambda words: whole_number(words[0]),
-        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-@_REGISTRY.primitive_rule
-def _paths(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Path] | None:
-    if info.type is not Path:
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="PATH",
-        instance_from_str=lambda words: path(words[0]),
-        is_instance=lambda value: isinstance(value, Path),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-_OPTIONAL: dict[Any, tuple[str, Callable[[str], Any]]] = {
+_READERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     int: ("INT", whole_number),
     float: ("FLOAT", float),
     str: ("STR", str),
@@ -86,13 +60,29 @@ _OPTIONAL: dict[Any, tuple[str, Callable[[str], Any]]] = {
 
 
 @_REGISTRY.primitive_rule
+def _values(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Whole numbers and paths, which tyro would read otherwise."""
+    kind = info.type
+    if kind is not int and kind is not Path:
+        return None
+    metavar, build = _READERS[kind]
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: build(words[0]),
+        is_instance=lambda value: isinstance(value, kind) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+@_REGISTRY.primitive_rule
 def _values_or_unset(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """``INT | None`` is shown as INT, and its None as "unset"."""
     inner, *others = [part for part in get_args(info.type) if part is not type(None)] or [None]
     choices = get_args(inner) if get_origin(inner) is Literal else ()
-    if others or type(None) not in get_args(info.type) or not (choices or inner in _OPTIONAL):
+    if others or type(None) not in get_args(info.type) or not (choices or inner in _READERS):
         return None
-    metavar, build = _OPTIONAL[inner] if not choices else ("{" + ",".join(choices) + "}", str)
+    metavar, build = _READERS[inner] if not choices else ("{" + ",".join(choices) + "}", str)
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
