@@ -2,7 +2,7 @@
 
 RL² shows the agent the observation, its last action, the reward and the end of the episode before.
 The change of the reward is a function of these; given apart it is not drowned by the level, and the
-goal is found from it several times sooner (docs/recipe.md).
+goal is found from it several times sooner (docs/archive/lab-notes.md).
 
 To add an input: append it to `FIELDS` with the next version, raise `LAYOUT_VERSION`, and write it
 in `pack`. An agent of an older version reads the first numbers of the row, which stay as they were.
