@@ -233,7 +233,8 @@ def result_path(settings: Settings, subject: Subject) -> Path | None:
     if folder is None:
         print(f"note: {saved.path} is in no folder of its run: keep the result with --out FILE")
         return None
-    what = f"{settings.elsewhere.label}{settings.variant(subject.suite.fork)}"
+    asked = settings.variant(subject.suite.fork, adapts=subject.config.adapts)
+    what = f"{settings.elsewhere.label}{asked}"
     path = folder / f"eval-{settings.split}-{saved.step:012d}{what}.json"
     if nearest_folder(path) is None:
         print(f"note: {path.parent} cannot be written: keep the result with --out FILE")

@@ -149,15 +149,16 @@ class Settings:
         """Environment steps of one policy's evaluation."""
         return len(suite.split(self.split)) * self.goals * self.episodes * self.horizon
 
-    def variant(self, fork: ForkSettings | None = None) -> str:
+    def variant(self, fork: ForkSettings | None = None, *, adapts: bool = False) -> str:
         """What is asked for unlike the full protocol, as the end of a file's name: ``-goals20``.
 
         So an evaluation replaces none of another kind. The quick protocol is called ``-quick``.
 
         Args:
             fork: of the suite that is measured.
+            adapts: whether the agent adapts by gradients.
         """
-        default = {**PROTOCOL, **defaults(self.preset, fork)}
+        default = {**PROTOCOL, **defaults(self.preset, fork, adapts=adapts)}
         parts = [f"level{self.level}"] * (self.level > 1) + ["quick"] * (self.preset == "quick")
         for name in PROTOCOL:
             value, option = getattr(self, name), name.replace("_", "-")

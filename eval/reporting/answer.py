@@ -58,7 +58,7 @@ def of_memory_test(name: str, groups: Mapping[str, Sequence[Run]]) -> Benchmark:
     store = fork is not None and fork.lifetimes is not None
     field = "recall_index" if store else "memory_index"
     for arm, runs in groups.items():
-        found = [latest(run.recalls if store else run.forks, "test", AGENT) for run in runs]
+        found = [latest(run, run.recalls if store else run.forks, "test", AGENT) for run in runs]
         arms[arm] = _known(nan if one is None else one[field][0] for one in found)
     measure = "share of what a store can gain" if store else "memory index"
     return Benchmark(name, measure, 0.0, 1.0, _with_values(arms))

@@ -10,6 +10,7 @@ from envs.memory_tests.fork import UNRELATED, ForkSettings
 from eval.goals.metrics import Interval, t_interval
 from eval.memory_tests.fork_metrics import Ceilings
 from eval.memory_tests.fork_results import AGENT, BAYES, NONE, SIMPLE
+from eval.reporting.chosen import chosen
 from eval.reporting.figures import ordered
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
@@ -39,22 +40,15 @@ def ceilings(groups: Groups, fork: ForkSettings) -> Ceilings:
 
 def ceilings_of(run: Run, fork: ForkSettings) -> Ceilings:
     """The same by the attempts of one run."""
-    return Ceilings.of(fork.options, len(attempts_of(run, fork)), fork.switch)
+    return Ceilings.of(len(fork.counted), len(attempts_of(run, fork)), fork.switch)
 
 
 def latest(
-    evaluations: Mapping[str, dict[str, Any]], split: str, policy: str
+    run: Run, evaluations: Mapping[str, dict[str, Any]], split: str, policy: str
 ) -> dict[str, Any] | None:
-    """A policy's summary in the latest checkpoint's largest evaluation of a split."""
-    found: tuple[tuple[int, int], dict[str, Any]] | None = None
-    for values in evaluations.values():
-        how, measured = values["settings"], values["policies"].get(policy)
-        if how["split"] != split or measured is None:
-            continue
-        rank = values["checkpoint"]["step"], how["goals"]
-        if found is None or rank > found[0]:
-            found = rank, measured["summary"]
-    return found and found[1]
+    """A policy's summary in the run's `chosen` evaluation of a split; None without one."""
+    found = chosen(run, evaluations, split, lambda values: policy in values["policies"])
+    return found and found["policies"][policy]["summary"]
 
 
 def rows_of(groups: Groups, split: str) -> dict[str, list[dict[str, Any]]]:
@@ -71,7 +65,7 @@ def rows_of(groups: Groups, split: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _seeds(runs: Sequence[Run], split: str, policy: str) -> list[dict[str, Any]]:
-    found = [latest(run.forks, split, policy) for run in runs]
+    found = [latest(run, run.forks, split, policy) for run in runs]
     return [summary for summary in found if summary is not None]
 
 

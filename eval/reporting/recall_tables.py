@@ -44,7 +44,7 @@ def results(groups: Groups, split: str) -> dict[str, dict[str, list[list[float]]
 
 
 def _seeds(runs: Sequence[Run], split: str, policy: str) -> list[dict[str, Any]]:
-    found = [latest(run.recalls, split, policy) for run in runs]
+    found = [latest(run, run.recalls, split, policy) for run in runs]
     return [summary for summary in found if summary is not None]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from eval.goals.metrics import Interval, t_interval
+from eval.reporting.chosen import chosen, protocol
 from eval.reporting.figures import ordered
 from eval.reporting.profiles import improvements
 from eval.reporting.report_writer import Table
@@ -66,18 +67,13 @@ HEADLINES = {
 
 
 def newest(run: Run, split: str, measure: Measure) -> dict[str, Any] | None:
-    """The result that holds a measure: of the latest checkpoint, and the largest of these."""
-    found: tuple[tuple[int, int], dict[str, Any]] | None = None
-    for values in run.evaluations.values():
-        how, policy = values["settings"], values["policies"].get(measure.policy)
-        if how["split"] != split or how.get("level", 1) != 1 or policy is None:
-            continue
-        if measure.field not in policy["summary"]["mean"]:
-            continue  # older than the measure
-        rank = values["checkpoint"]["step"], how["goals"] * how["episodes"]
-        if found is None or rank > found[0]:
-            found = rank, values
-    return found and found[1]
+    """The run's `chosen` evaluation among those that have the measure; None without one."""
+
+    def has(values: dict[str, Any]) -> bool:  # an evaluation may be older than the measure
+        policy = values["policies"].get(measure.policy)
+        return policy is not None and measure.field in policy["summary"]["mean"]
+
+    return chosen(run, run.evaluations, split, has)
 
 
 def by_task(
@@ -167,14 +163,12 @@ def sources(groups: Groups, split: str) -> str:
         for run in group:
             for measure in MEASURES:
                 if (values := newest(run, split, measure)) is not None:
-                    how = values["settings"]
-                    facts[
-                        f"{how['goals']} goals × {how['episodes']} episodes at step "
-                        f"{values['checkpoint']['step']:,}"
-                    ] = None
+                    facts[protocol(values)] = None
     return (
-        "Of each run and measure the newest checkpoint's largest evaluation is taken: "
-        f"{'; '.join(facts)}."
+        "Each number is of the run's newest checkpoint and of its most usual evaluation, the "
+        f"largest of these: {'; '.join(facts)}."
+        + " Compare numbers of one kind of evaluation only."
+        * (len(facts) > 1)
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from eval.goals.metrics import Interval, t_interval
 from eval.memory_tests.extinction import MEASURES as EXTINCTION
+from eval.reporting.chosen import chosen
 from eval.reporting.figures import ordered, short_name
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run, StreamRun
@@ -311,12 +312,14 @@ def training_table(groups: Mapping[str, Sequence[Run]], last: int) -> Table:
 
 
 def evaluation_table(groups: Mapping[str, Sequence[Run]]) -> Table | None:
-    """Last-episode success of the newest `eval.evaluate` result of each run and split."""
+    """Last-episode success in the `chosen` evaluation of each run and split."""
     columns = ("arm", "seed", "split", "step", "goals × episodes", "task", "success", "last step")
     rows: dict[str, list[str]] = {name: [] for name in columns}
     for arm in ordered(list(groups)):
         for run in groups[arm]:
-            for split, values in _newest(run).items():
+            for split in ("test", "train"):
+                if (values := chosen(run, run.evaluations, split, _has_agent)) is None:
+                    continue
                 how = values["settings"]
                 size = f"{how['goals']} × {how['episodes']}"
                 summary = values["policies"]["stochastic"]["summary"]
@@ -331,17 +334,8 @@ def evaluation_table(groups: Mapping[str, Sequence[Run]]) -> Table | None:
     return Table({name: cells for name, cells in rows.items()}) if rows["arm"] else None
 
 
-def _newest(run: Run) -> dict[str, dict[str, Any]]:
-    """By split the result of the latest checkpoint, the largest of these; of the agent itself."""
-    found: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {}
-    for values in run.evaluations.values():
-        how = values["settings"]
-        if how.get("level", 1) != 1 or "stochastic" not in values["policies"]:
-            continue
-        rank = values["checkpoint"]["step"], how["goals"] * how["episodes"]
-        if how["split"] not in found or rank > found[how["split"]][0]:
-            found[how["split"]] = rank, values
-    return {split: values for split, (_, values) in found.items()}
+def _has_agent(values: dict[str, Any]) -> bool:
+    return "stochastic" in values["policies"]
 
 
 def to_json(groups: Groups, contrasts: Contrasts = CONTRASTS) -> dict[str, Any]:

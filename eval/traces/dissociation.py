@@ -41,15 +41,16 @@ class Estimate:
 def hierarchical(losses: Losses, *, seed: int = 0) -> np.ndarray:
     """(DRAWS,) means: seeds are drawn with replacement, then trials within each.
 
-    Saravanan et al. 2020, arXiv 2007.07797.
+    A seed that is drawn twice has other trials each time. Saravanan et al. 2020, arXiv 2007.07797.
     """
     rng = np.random.default_rng([seed, 20])
-    tables = [
-        rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=DRAWS) @ x / len(x)
-        for x in losses
-    ]
     picks = rng.integers(len(losses), size=(DRAWS, len(losses)))
-    return np.stack(tables)[picks, np.arange(DRAWS)[:, None]].mean(axis=1)
+    means = np.empty(picks.shape)
+    for number, x in enumerate(losses):
+        here = picks == number
+        counts = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=here.sum())
+        means[here] = counts @ x / len(x)
+    return means.mean(axis=1)
 
 
 def estimate(draws: np.ndarray, value: float, level: float = 0.95) -> Estimate:

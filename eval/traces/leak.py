@@ -58,17 +58,17 @@ def leak_test(recording: Recording, sources: Mapping[str, np.ndarray]) -> dict[s
             correct(state_at(source, values, step), labels, target.classes, parts)[0]
             for step in steps
         ]
-        found[source] = verdict(np.array(hits), target.classes)
+        found[source] = verdict(np.array(hits), recording.counted)
     return found
 
 
-def verdict(hits: np.ndarray, options: int) -> Leak:
-    """Of hits (steps, N) bool with M = `options`."""
+def verdict(hits: np.ndarray, counted: int) -> Leak:
+    """Of hits (steps, N) bool with M = `counted`."""
     trials = hits.shape[1]
     each = hits.mean(axis=0)
     spread = max(float(each.std(ddof=1)), 1e-3) / np.sqrt(trials)
-    errors = float((each.mean() - 1 / options) / spread)
+    errors = float((each.mean() - 1 / counted) / spread)
     worst = int(hits.sum(axis=1).max())
-    chance = float(binom.sf(worst - 1, trials, 1 / options)) * len(hits)
+    chance = float(binom.sf(worst - 1, trials, 1 / counted)) * len(hits)
     leaks = bool(errors > ERRORS or chance < ALARM)
     return Leak(float(each.mean()), errors, worst / trials, leaks)

@@ -171,23 +171,35 @@ def _why(groups: Groups, level: str, column: str) -> str:
     if all(results[0]["lesions"]["benchmark"] != column for results in groups.values()):
         return f"no run of {column} was given, or its lesions cannot be measured here"
     if level == "L2/L3":
-        return "it needs an arm with slow policies and, of the same seeds, one without them"
+        return (
+            "it needs an arm with slow policies and one without them, of the same suite, seeds and "
+            "probe trials"
+        )
     return f"no run on {column} has {level}"
 
 
 def _without_slow(groups: Groups) -> Cells:
-    """What an arm with slow levels has over its twin that never had any, paired by seed."""
+    """What an arm with slow levels has over its twin that never had any, paired by seed.
+
+    Both have the same suite and the same probe trials; of several suites the first one counts.
+    """
     found: Cells = {}
     every = [result for results in groups.values() for result in results]
-    for column in COLUMNS:
-        here = [r for r in every if r["lesions"]["benchmark"] == column]
+    kinds = dict.fromkeys((r["lesions"]["benchmark"], _probed(r)) for r in every)
+    for column, probed in kinds:
+        here = [r for r in every if _probed(r) == probed]
         arms = {arm: {r["seed"]: r for r in here if r["arm"] == arm} for arm in SLOW_ARMS + TWINS}
         slow = next((arms[arm] for arm in SLOW_ARMS if arms[arm]), {})
         twin = next((arms[arm] for arm in TWINS if arms[arm].keys() >= slow.keys() > set()), {})
-        found["L2/L3", column] = [
-            _intact(slow[seed]) - _intact(twin[seed]) for seed in slow if seed in twin
-        ]
+        if twin and ("L2/L3", column) not in found:
+            found["L2/L3", column] = [_intact(slow[seed]) - _intact(twin[seed]) for seed in slow]
     return found
+
+
+def _probed(result: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two results must share, so that the scores of one trial can be subtracted."""
+    agent = result["label"].removeprefix(result["arm"])  # its core and how it acts
+    return (agent, *(result[name] for name in ("suite", "probe_seed", "trials")))
 
 
 def _intact(result: Mapping[str, Any]) -> np.ndarray:

@@ -131,8 +131,8 @@ def scores(outcomes: ForkOutcomes, suite: Suite) -> np.ndarray:
     fork = suite.fork
     assert fork is not None
     later = (outcomes.choices == outcomes.targets)[:, 1:].mean(axis=1)
-    chance = 1 / fork.options
-    ceiling = bayes(fork.options, outcomes.choices.shape[1], fork.switch)[1:].mean()
+    chance = 1 / len(fork.counted)
+    ceiling = bayes(len(fork.counted), outcomes.choices.shape[1], fork.switch)[1:].mean()
     return (later - chance) / (ceiling - chance)
 
 

@@ -57,6 +57,7 @@ def look_into(
         "horizon": recording.horizon,
         "still": recording.still,
         "options": recording.options,
+        "counted": recording.counted,
         "attempts": recording.attempts,
     }
     floor = floor_of(subject)
@@ -103,6 +104,7 @@ def look_into_lifetimes(
         "horizon": first.horizon,
         "still": STILL,
         "options": fork.options,
+        "counted": len(fork.counted),
         "attempts": list(range(first.episodes)),
         "lesions": measured,
     }

@@ -53,7 +53,7 @@ def leaks_of(results: Iterable[Mapping[str, Any]]) -> list[str]:
     return [
         f"LEAK: seed {result['seed']} of {result['label']} on {result['suite']}: {source} tells "
         f"the target in the first attempt ({leak['accuracy']:.2f}, {leak['errors']:.1f} standard "
-        f"errors above 1/{result['options']})"
+        f"errors above 1/{result.get('counted', result['options'])})"
         for result in results
         for source, leak in (result.get("probes") or {}).get("leak", {}).items()
         if leak["leaks"]

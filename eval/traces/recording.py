@@ -101,8 +101,13 @@ class Recording:
 
     @property
     def options(self) -> int:
-        """M, targets of FORK; 0 outside it."""
+        """Targets of FORK that commit an attempt; 0 outside it."""
         return int(self.facts["options"])
+
+    @property
+    def counted(self) -> int:
+        """M, those that may be right: in streams of sites 6 of 8."""
+        return int(self.facts["counted"])
 
     @property
     def attempts(self) -> list[int]:
@@ -189,6 +194,7 @@ def facts_of(subject: Subject, trials: Sequence[Trial], seed: int) -> dict[str, 
         "seed": seed,
         "still": STILL if fork else 0,
         "options": fork.options if fork else 0,
+        "counted": len(fork.counted) if fork else 0,
     }
 
 

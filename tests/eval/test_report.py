@@ -216,11 +216,11 @@ def test_arms_are_always_in_one_order() -> None:
 def test_the_newest_and_largest_evaluation_of_the_agent_itself_is_shown() -> None:
     """Whatever the files are called: a quick look or a slow policy's result never stands for it."""
 
-    def result(step: int, goals: int, success: float, level: int = 1) -> dict[str, Any]:
+    def result(step: int, goals: int, success: float, **how: int) -> dict[str, Any]:
         row = {name: [[success, 0.0, 1.0]] for name in ("success", "last_step_success")}
         return {
             "checkpoint": {"step": step},
-            "settings": {"split": "test", "goals": goals, "episodes": 10, "level": level},
+            "settings": {"split": "test", "goals": goals, "episodes": 10, **how},
             "policies": {"stochastic": {"summary": {"tasks": {}, "mean": row}}},
         }
 
@@ -229,8 +229,11 @@ def test_the_newest_and_largest_evaluation_of_the_agent_itself_is_shown() -> Non
         "eval-test-300-level2.json": result(300, 20, 0.5, level=2),
         "official-quick.json": result(200, 1, 0.75),
         "older.json": result(100, 40, 1.0),
+        "eval-test-200-seed9.json": result(200, 20, 0.6, seed=9),
+        "eval-test-200-horizon125.json": result(200, 50, 0.7, horizon=125),
     }
-    run = cast(Run, SimpleNamespace(seed=1, evaluations=evaluations))
+    config = SimpleNamespace(fork=None, adapts=False)
+    run = cast(Run, SimpleNamespace(seed=1, evaluations=evaluations, config=config))
     table = evaluation_table({"short": [run]})
     assert table is not None
     assert [cell.split()[0] for cell in table.columns["success"]] == ["0.25"]

@@ -43,7 +43,7 @@ def make_recording(
         inputs[begin : begin + STILL, :, PREV_REWARD] = np.where(outcomes[:, episode - 1], 1, -1)
     facts = {
         "kind": KIND, "schema": SCHEMA, "episodes": EPISODES, "horizon": HORIZON, "still": STILL,
-        "options": options, "tasks": TASKS,
+        "options": options, "counted": options, "tasks": TASKS,
     }  # fmt: skip
     return Recording(
         facts=facts,

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from agents.acting.numpy_actor import NumpyActor
-from envs.metaworld.suites import make_suite
+from envs.memory_tests.fork_streams import stream_settings
+from envs.metaworld.suites import fork_suite, make_suite
 from eval.memory_tests.fork_measure import ForkOutcomes
+from eval.memory_tests.fork_metrics import summarise_fork
 from eval.traces.dissociation import double_dissociation, equivalent, hierarchical, loss_of
 from eval.traces.lesion_page import matrix_of, said
 from eval.traces.lesions import (
@@ -77,6 +79,19 @@ def test_scores_average_to_the_memory_index() -> None:
     np.testing.assert_allclose(scores(outcomes, suite), [1, 1, -1, 0])
 
 
+def test_scores_in_a_stream_of_sites_know_that_six_of_eight_count() -> None:
+    """As the memory index of `eval.evaluate` does."""
+    settings = stream_settings("ERAS")
+    assert settings is not None
+    suite = fork_suite("ERAS", settings, 1, train_goals=10)
+    rng = np.random.default_rng(0)
+    targets = np.repeat(rng.integers(6, size=(50, 1)), 7, axis=1)
+    choices = np.where(rng.random((50, 7)) < 0.4, targets, rng.integers(8, size=(50, 7)))
+    outcomes = ForkOutcomes(("a",) * 50, choices, targets, np.zeros(50, bool))
+    index = summarise_fork(choices, targets, 8, counted=6).memory_index.value
+    assert scores(outcomes, suite).mean() == pytest.approx(index)
+
+
 def seeds(mean: float, count: int = 6, spread: float = 0.01) -> list[np.ndarray]:
     rng = np.random.default_rng(int(abs(mean) * 1000) + count)
     return [mean + spread * rng.standard_normal(40) for _ in range(count)]
@@ -124,9 +139,31 @@ def test_the_bootstrap_draws_seeds_and_then_trials() -> None:
     assert (loss_of(apart).low, loss_of(apart).high) == (0, 1)
 
 
-def result(arm: str, seed: int, **lesions: float) -> dict:
-    found = {name.replace("_", " "): {"scores": [x] * 20} for name, x in lesions.items()}
-    return {"arm": arm, "seed": seed, "lesions": {"benchmark": "FORK", "found": found}}
+def test_a_seed_that_is_drawn_twice_has_other_trials_each_time() -> None:
+    """Seeds that are alike: the mean of two has the variance of all their trials together."""
+    rng = np.random.default_rng(0)
+    alike = [rng.standard_normal(50) for _ in range(2)]
+    alike = [x - x.mean() for x in alike]
+    within = np.mean([x.var() / 50 for x in alike])
+    np.testing.assert_allclose(hierarchical(alike).var(), within / 2, rtol=0.1)
+
+
+def result(arm: str, seed: int, suite: str = "FORK-reach-2", trials: int = 20, **lesions: float):
+    found = {name.replace("_", " "): {"scores": [x] * trials} for name, x in lesions.items()}
+    how = {"label": arm, "suite": suite, "probe_seed": 1, "trials": trials}
+    return {"arm": arm, "seed": seed, "lesions": {"benchmark": "FORK", "found": found}, **how}
+
+
+def test_slow_policies_are_compared_with_a_twin_of_the_same_suite_and_trials() -> None:
+    slow = [result("hierarchical", s, intact=0.9, sham=0.9) for s in (1, 2)]
+    twin = [result("short", s, intact=0.7, sham=0.7) for s in (1, 2)]
+    other = [result("short", s, "FORK-reach-4", intact=0.1, sham=0.1) for s in (1, 2)]
+    longer = [result("short", s, trials=40, intact=0.1, sham=0.1) for s in (1, 2)]
+    cells, _, _ = matrix_of({"a": slow, "b": twin, "c": other, "d": longer})
+    np.testing.assert_allclose([x.mean() for x in cells["L2/L3", "FORK"]], [0.2, 0.2])
+    cells, _, reasons = matrix_of({"a": slow, "c": other, "d": longer})
+    assert ("L2/L3", "FORK") not in cells
+    assert any("of the same suite, seeds and probe trials" in text for text in reasons)
 
 
 def test_cells_are_of_runs_and_empty_ones_say_why() -> None:

@@ -76,6 +76,18 @@ def test_one_leaking_step_is_enough() -> None:
     assert verdict(hits, 2).leaks
 
 
+def test_no_leak_is_made_up_where_six_of_eight_targets_count() -> None:
+    """In streams of sites chance is 1/6, which is above 1/8."""
+    made = make_recording(trials=300, options=8)
+    targets = np.repeat(np.arange(300)[:, None] % 6, EPISODES, axis=1).astype(np.int8)
+    facts = {**made.facts, "counted": 6}
+    found = dataclasses.replace(made, targets=targets, facts=facts)
+    assert not any(leak.leaks for leak in leak_test(found, found.states).values())
+    hits = np.random.default_rng(0).random((10, 400)) < 1 / 6
+    assert verdict(hits, 8).leaks
+    assert not verdict(hits, 6).leaks
+
+
 def test_trials_that_test_a_probe_have_other_layouts() -> None:
     recording = make_recording(trials=100)
     parts, kinds = folds(recording), types(recording)
