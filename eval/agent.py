@@ -39,7 +39,7 @@ class TrainedAgent:
         weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
         aims = [PlacePlan((seed,))] if agent.config.over_places else None
         self._actor = NumpyActor(
-            agent.config.core, weights, 1, deterministic=deterministic, aims=aims
+            agent.memory.stepper, weights, 1, deterministic=deterministic, aims=aims
         )
         self._width = agent.input_width
         self._rng = np.random.default_rng(seed)
@@ -80,7 +80,13 @@ def load_agent(path: Path | str, *, deterministic: bool = False, seed: int = 0) 
     """The agent of a run folder (its newest checkpoint) or of one checkpoint in it.
 
     Raises:
-        CheckpointError: there is no good checkpoint.
+        CheckpointError: there is no good checkpoint, or the agent is of FORK or RECALL, whose
+            trials show and hide what Meta-World's own environments do not.
     """
-    agent, _ = state.load_agent(checkpoint.load(Path(path)))
+    agent, config = state.load_agent(checkpoint.load(Path(path)))
+    if config.targets:
+        raise checkpoint.CheckpointError(
+            f"{path} was trained on {config.suite}, whose rules an environment of Meta-World does "
+            "not keep: use eval.api.evaluate_fork, eval.api.watch or python -m eval.evaluate"
+        )
     return TrainedAgent(agent, deterministic=deterministic, seed=seed)

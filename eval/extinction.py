@@ -11,6 +11,7 @@ failed, 2 bad input (nothing written), 75 interrupted.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,12 @@ from envs.memory_tests.fork_streams import PAIRS
 from envs.metaworld.suites import FORK_TEST_TRIALS
 from envs.pool.pool import WorkerError, WorkerPool
 from envs.pool.shared_rollout import worker_problems
-from eval.goals.config import nearest_folder
+from eval.goals.config import imported_core, nearest_folder
 from eval.goals.results import print_table, provenance, table_console
 from eval.memory_tests.extinction import KIND, Extinction, extinction_trials, recency_of
 from eval.memory_tests.fork_measure import measure_fork
 from eval.outcome import write_and_show, write_json
+from memory.cascade import chosen
 from train.collect import acting_policy
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
@@ -58,6 +60,8 @@ class Arguments:
     """Attempts of a trial, K."""
     seed: int = 1
     """Seed of the trials and of the shuffles that say what chance is."""
+    core: str | None = None
+    """Your own core, my_module:MyCore, where the agent was trained with one."""
     workers: int | None = None
     """Worker processes; default: one per available core. They do not change the result."""
     out: Path | None = None
@@ -89,13 +93,13 @@ class Subject:
 
 def load(arguments: Arguments) -> Subject:
     """Open the checkpoint. Raises InputError, which lists every problem."""
-    problems = arguments.problems()
+    problems = arguments.problems() + imported_core(arguments.core)
     try:
         saved = checkpoint.load(arguments.source)
         agent, config = load_agent(saved)
-        if not isinstance(config, StreamConfig) or not set(config.stream().tasks) <= set(PAIRS):
+        if not isinstance(config, StreamConfig) or not _of_sites(config):
             stop([*problems, f"{arguments.source} is of no stream of sites: name a run of ERAS"])
-        levels = arguments.level or range(1, 1 + levels_of(config))
+        levels = arguments.level or range(1, 1 + levels_of(saved))
         policies = {n: agent if n == 1 else load_agent(saved, level=n)[0] for n in levels}
     except CheckpointError as error:
         stop([*problems, *str(error).splitlines()])
@@ -104,9 +108,14 @@ def load(arguments: Arguments) -> Subject:
     return Subject(saved, config, policies)
 
 
-def levels_of(config: StreamConfig) -> int:
-    """Policies that the run's arm has, the fast one included."""
-    return config.memory.cascade.levels if config.chosen_arm.cascade else 1
+def levels_of(saved: Checkpoint) -> int:
+    """Policies that the checkpoint holds, the fast one included."""
+    kept = saved.tensors.get("long_term", {})
+    return next(n for n in itertools.count(2) if not chosen(kept, f"level{n}.")) - 1
+
+
+def _of_sites(config: StreamConfig) -> bool:
+    return set(config.without_own_parts().stream().tasks) <= set(PAIRS)
 
 
 def probe(arguments: Arguments, subject: Subject) -> dict[int, Extinction]:

@@ -349,6 +349,7 @@ def answer_page(suites: dict[str, list[Run]], title: str) -> tuple[Page, dict]:
     page = Page(title)
     page.add(
         ANSWER_NOTE,
+        *([Lines(lines)] if (lines := answer.left_out(found)) else []),
         answer.answer_table(found),
         Picture(
             "answer",

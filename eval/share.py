@@ -22,7 +22,7 @@ from typing import Any
 
 import tyro
 
-from eval.goals.config import nearest_folder
+from eval.goals.config import imported_core, nearest_folder
 from eval.memory_tests.fork_results import KIND as FORK_KIND
 from eval.memory_tests.recall_results import KIND as RECALL_KIND
 from eval.reporting.runs import SUITE_KIND, checked_evaluation, checked_fork, checked_recall
@@ -54,6 +54,8 @@ class Settings:
     """Repository on the Hugging Face hub, user/name, made if there is none."""
     private: bool = False
     """Make the repository private, if it is made."""
+    core: str | None = None
+    """Your own core, my_module:MyCore, where the agent was trained with one."""
 
     def problems(self) -> list[str]:
         """Everything wrong with these values."""
@@ -95,7 +97,8 @@ def export(source: Path, out: Path) -> Path:
 
 def _write(out: Path, saved: Checkpoint, evaluations: Sequence[Field], text: str) -> None:
     out.mkdir()
-    state = {name: saved.state[name] for name in ("steps", "iteration") if name in saved.state}
+    kept = ("steps", "iteration", "network")
+    state = {name: saved.state[name] for name in kept if name in saved.state}
     checkpoint.save(
         out / "checkpoints",
         saved.step,
@@ -242,12 +245,16 @@ def _index(interval: list[float | None]) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def hub_api() -> Any:
-    """The hub's interface. Raises InputError without package or token."""
+def hub_api(repo: str) -> Any:
+    """The hub's interface, for `repo`. Raises InputError without package, such a name or token."""
     try:
         import huggingface_hub as hub
     except ImportError as error:
         raise InputError(["--repo needs a package: pip install -e '.[hub]'"]) from error
+    try:
+        hub.utils.validate_repo_id(repo)
+    except ValueError as error:
+        raise InputError([f"--repo {repo}: {error}"]) from error
     if hub.get_token() is None:
         raise InputError(["--repo needs a token: type hf auth login, or set HF_TOKEN"])
     return hub.HfApi()
@@ -265,9 +272,9 @@ def upload(api: Any, folder: Path, repo: str, *, private: bool) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Export, and upload where that is asked for. Returns the exit code."""
     settings = read(Settings, sys.argv[1:] if argv is None else argv, "eval.share")
-    if problems := settings.problems():
+    if problems := settings.problems() + imported_core(settings.core):
         raise InputError(problems)
-    api = None if settings.repo is None else hub_api()  # before anything is written
+    api = None if settings.repo is None else hub_api(settings.repo)  # before anything is written
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = export(settings.source, settings.out or Path(temporary) / "policy")

@@ -17,8 +17,9 @@ from __future__ import annotations
 import os
 
 # Before NumPy comes: the workers' BLAS has one thread, and its number can show in the last digits.
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ["MKL_NUM_THREADS"] = "1"
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ["MKL_NUM_THREADS"] = "1"
 
 import sys
 from collections.abc import Sequence

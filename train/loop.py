@@ -89,6 +89,7 @@ def iterate(
     kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
     metrics = success_metrics(rollout.chosen(rollout.own), tasks, "train")
     metrics |= trial_metrics(rollout, trials)
+    metrics["train/physics_faults"] = float((~rollout.usable).sum())  # in practice, too
     if config.balance:
         state.note_success_by_task({task: metrics.get(f"train/success/{task}") for task in tasks})
     metrics |= {f"{config.logged_as}/{name}": value for name, value in learnt.items()} | kept

@@ -110,10 +110,17 @@ def plan(settings: Settings, rest: Sequence[str]) -> list[Run]:
                 config, origin = parse(arguments, kind, program)
                 refuse(config, origin, program)
                 tasks = len(config.make_suite(1).tasks)
+                problems += config.validate(tasks)
                 total = config.resolved(tasks).trained_steps(tasks)
                 runs.append(Run(folder, arguments, total, notes=config.rounding(tasks)))
             except InputError as error:
                 problems += error.problems
+    folders = [run.folder for run in runs]
+    problems += [
+        f"two runs would be written into {folder}: name arms that differ in more than their module"
+        for folder in dict.fromkeys(folders)
+        if folders.count(folder) > 1
+    ]
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
     return runs

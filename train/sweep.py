@@ -34,7 +34,7 @@ from train.run.console import forgiving_console
 from train.run.input_error import InputError, exits_on_bad_input
 from train.run.log import METRICS, read_metrics
 from train.run.origin import command, parse
-from train.run.program import import_parts
+from train.run.program import import_parts, problems_here
 from train.run.run_files import MOST_STEPS
 from train.run.run_folder import enclosing, holds_something
 from train.run.signals import INTERRUPTED, StopSignal
@@ -195,9 +195,12 @@ def checked(settings: Settings, rest: Sequence[str]) -> tuple[list[Parameter], i
     ends = [[word for p in parameters for word in (p.flag, p.values[end])] for end in (0, -1)]
     inner = [[p.flag, value] for p in parameters for value in p.values[1:-1]]
     configs = [parse([*rest, *chosen], Config, PROGRAM)[0] for chosen in (*ends, *inner)]
-    if problems := [problem for config in configs for problem in config.validate()]:
+    problems = [problem for config in configs for problem in problems_here(config)]
+    if not problems:  # a sound configuration alone has tasks
+        tasks = len(configs[0].make_suite(1).tasks)
+        problems = [problem for config in configs for problem in config.validate(tasks)]
+    if problems:
         raise InputError(list(dict.fromkeys(problems)))
-    tasks = len(configs[0].make_suite(1).tasks)
     for note in dict.fromkeys(note for config in configs for note in config.rounding(tasks)):
         print(f"note: {note}")
     return parameters, configs[0].trained_steps(tasks)

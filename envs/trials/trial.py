@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from agents.acting.place_aims import aim_at
 from agents.input_layout import INPUT_DIM, OBS
 from envs.memory_tests.fork import UNCOMMITTED, Fork
 from envs.memory_tests.fork_task import ForkTask
-from envs.metaworld.task_env import ACTION_DIM, MAX_HORIZON, TaskEnv
+from envs.metaworld.task_env import ACTION_DIM, TaskEnv
 from envs.trials.last_step import NO_STEP, LastStep
 from envs.trials.practice import Proposal, ProposedTask
 
@@ -220,9 +219,3 @@ class TrialRunner:
     def finished(self) -> bool:
         """Whether all K episodes of the current trial have been run."""
         return self.episode >= self.trial.episodes
-
-
-def check_horizons(trials: Sequence[Trial]) -> None:
-    """Raises ValueError where an episode would outlast Meta-World's own limit."""
-    if max(trial.horizon for trial in trials) > MAX_HORIZON:
-        raise ValueError(f"the horizon of an episode is at most {MAX_HORIZON} steps")

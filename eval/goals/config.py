@@ -333,7 +333,7 @@ def load_subject(settings: Settings) -> Subject:
     except CheckpointError as error:
         told = [line.strip() for line in str(error).splitlines()]
         stop(problems + told, "name a run folder or a checkpoint that this Strata has written")
-    if invalid := config.validate():
+    if invalid := config.without_own_parts().validate():
         stop(problems + [f"{saved.path / 'config.json'}: {problem}" for problem in invalid])
     if settings.lifetime and agent.recall is None:
         problems.append(

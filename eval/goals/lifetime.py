@@ -45,7 +45,8 @@ class Ring:
         """That of a checkpoint's store, as `train.long_term.stack` makes it."""
         floats = config.episodes * config.horizon * (agent.input_width + ACTION_DIM)
         size = capacity(config.memory.reservoir, config.memory.recent, floats)[1]
-        return cls(size, int(saved.state["long_term"]["passed"]))
+        kept = saved.state.get("long_term", {})  # a shared policy has its store and no more
+        return cls(size, int(kept.get("passed", 0)))
 
 
 class SlotStores:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from envs.memory_tests.ceilings import bayes, win_stay_lose_shift
-from envs.memory_tests.fork import UNCOMMITTED, UNRELATED
+from envs.memory_tests.fork import UNCOMMITTED
 from eval.goals.metrics import Interval, stratified_bootstrap, wilson
 
 
@@ -75,17 +75,6 @@ class Ceilings:
         later, ceiling = sum(success[1:]), sum(self.bayes[1:])
         chance = self.memoryless * (len(success) - 1)
         return (later - chance) / (ceiling - chance)
-
-
-def attempts_only(choices: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Choices and targets without the attempts in another scene.
-
-    Args:
-        choices: (trial, episode), as `train.algorithms.rollout.Rollout` has them transposed.
-        targets: likewise; the trials agree on which episodes are of another scene.
-    """
-    own = (targets != UNRELATED).all(axis=0)
-    return choices[:, own], targets[:, own]
 
 
 def summarise_fork(

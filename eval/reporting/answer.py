@@ -7,7 +7,7 @@ here read them off run folders of several suites; `eval.report` makes a page of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import isfinite, nan
 from typing import Any
 
@@ -38,6 +38,7 @@ class Benchmark:
         floor: the most without memory, or of an untrained agent; NaN: unknown.
         ceiling: the most with perfect memory, or of the scripts; NaN: unknown.
         arms: values of the seeds by arm.
+        missing: seeds by arm that were not evaluated.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Benchmark:
     floor: float
     ceiling: float
     arms: dict[str, tuple[float, ...]]
+    missing: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def interval(self, arm: str) -> Interval:
         """Mean over the arm's seeds with Student's 95 % interval."""
@@ -54,14 +56,16 @@ class Benchmark:
 def of_memory_test(name: str, groups: Mapping[str, Sequence[Run]]) -> Benchmark:
     """FORK by its memory index, RECALL by its share of what the store can gain."""
     arms: dict[str, tuple[float, ...]] = {}
+    missing: dict[str, tuple[int, ...]] = {}
     fork = next(iter(groups.values()))[0].config.fork
     store = fork is not None and fork.lifetimes is not None
-    field = "recall_index" if store else "memory_index"
+    value = "recall_index" if store else "memory_index"
     for arm, runs in groups.items():
         found = [latest(run, run.recalls if store else run.forks, "test", AGENT) for run in runs]
-        arms[arm] = _known(nan if one is None else one[field][0] for one in found)
+        arms[arm] = _known(nan if one is None else one[value][0] for one in found)
+        missing[arm] = tuple(run.seed for run, one in zip(runs, found, strict=True) if one is None)
     measure = "share of what a store can gain" if store else "memory index"
-    return Benchmark(name, measure, 0.0, 1.0, _with_values(arms))
+    return Benchmark(name, measure, 0.0, 1.0, _with_values(arms), missing)
 
 
 def of_stream(name: str, groups: Mapping[str, Sequence[StreamRun]]) -> Benchmark:
@@ -117,9 +121,29 @@ def of_suite(name: str, groups: Mapping[str, Sequence[Run]]) -> Benchmark:
         known = [value for values in found for value in values]
         return float(np.mean(known)) if known else nan
 
-    arms = {arm: seeds(runs, "stochastic") for arm, runs in groups.items()}
+    agent = measures["stochastic"]
+    has = {
+        arm: [run for run in runs if suite_tables.newest(run, "test", agent) is not None]
+        for arm, runs in groups.items()
+    }
+    arms = {arm: seeds(runs, "stochastic") for arm, runs in has.items()}
+    missing = {
+        arm: tuple(run.seed for run in runs if run not in has[arm]) for arm, runs in groups.items()
+    }
     measure = "held-out success, last episode"
-    return Benchmark(name, measure, bound("untrained"), bound("scripted"), _with_values(arms))
+    floor, ceiling = bound("untrained"), bound("scripted")
+    return Benchmark(name, measure, floor, ceiling, _with_values(arms), missing)
+
+
+def left_out(benchmarks: Sequence[Benchmark]) -> list[str]:
+    """A sentence for each arm of which some seeds were not evaluated."""
+    return [
+        f"{arm} on {one.name}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} left out, "
+        "not evaluated"
+        for one in benchmarks
+        for arm, seeds in one.missing.items()
+        if seeds
+    ]
 
 
 def _known(values: Any) -> tuple[float, ...]:

@@ -64,7 +64,8 @@ def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
     for run in sorted(runs, key=lambda run: run.seed):
         groups.setdefault(run.label, []).append(run)
     problems = mixed_recipes(groups)
-    suites = {(run.config.suite, run.config.task, run.config.tasks) for run in runs}
+    fields = ("suite", "task", "tasks", "test_tasks")
+    suites = {tuple(getattr(run.config, name) for name in fields) for run in runs}
     if len(suites) > 1:
         problems.append("the runs are of different suites: report each by itself")
     for arm, group in groups.items():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from agents.rl2 import parameter_count
 from eval.memory_tests.extinction import KIND as EXTINCTION_KIND
 from eval.memory_tests.extinction import MEASURES as EXTINCTION
 from eval.memory_tests.fork_results import KIND as FORK_KIND
@@ -154,7 +155,7 @@ class StreamRun:
             searched.append(f"reservoir {config.memory.reservoir}")
         if config.arm == "ewc" and config.reference.ewc != ReferenceConfig.ewc:
             searched.append(f"λ {config.reference.ewc:g}")
-        return config.arm + (f" ({', '.join(searched)})" if searched else "")
+        return config.label + (f" ({', '.join(searched)})" if searched else "")
 
     @property
     def sought(self) -> str:
@@ -224,7 +225,7 @@ def load_run(folder: Path) -> Run:
             extinctions[path.name] = checked_extinction(found)
         elif found.value.get("kind") == TRACES_KIND:
             traces[path.name] = checked_traces(found)
-    parameters = record["parameters"] if record else _parameters(folder)
+    parameters = record["parameters"] if record else _parameters(config)
     told = record, evaluations, forks, extinctions
     return Run(
         folder, config, rows, parameters, _seconds(folder), *told, recalls=recalls, traces=traces
@@ -235,7 +236,7 @@ def _config(path: Path) -> Config:
     values = read_object(path, CONFIG_LIMIT)
     try:
         config = read_config(values.value)
-        problems = config.validate()
+        problems = config.without_own_parts().validate()
     except (ValueError, TypeError, OverflowError) as error:
         problems = [str(error)]
     if problems:
@@ -393,16 +394,6 @@ def _seconds(folder: Path) -> float:
     return float(sum(row.get(name) or 0.0 for row in rows for name in names))
 
 
-def _parameters(folder: Path) -> int:
-    """Weights of the policy in the newest checkpoint, without the normaliser's statistics."""
-    from safetensors import SafetensorError, safe_open
-
-    files = sorted((folder / "checkpoints").glob("[0-9]*/agent.safetensors"))
-    if not files or files[-1].is_symlink() or not files[-1].is_file():  # a pipe would block
-        return 0
-    try:
-        with safe_open(files[-1], framework="np") as file:
-            names = [name for name in file.keys() if ".normaliser." not in name]  # noqa: SIM118
-            return int(sum(np.prod(file.get_slice(n).get_shape(), dtype=int) for n in names))
-    except (OSError, SafetensorError):
-        return 0
+def _parameters(config: Config) -> int:
+    """Weights of the policy; 0 where a user's own parts say, which are not imported."""
+    return 0 if config.without_own_parts() != config else parameter_count(config.network)

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from envs.pool.pool import WorkerError, WorkerPool
 from envs.pool.shared_rollout import worker_problems
-from eval.goals.config import nearest_folder
+from eval.goals.config import imported_core, nearest_folder
 from eval.goals.measure import watch
 from eval.goals.progress import progress
 from eval.reporting.report_writer import Page
@@ -64,6 +64,8 @@ class Arguments:
     """Probe trials of FORK; other suites have as many as fit into 100,000 steps."""
     seed: int = 1
     """Seed of the probe trials and of all draws."""
+    core: str | None = None
+    """Your own core, my_module:MyCore, where the agent was trained with one."""
     workers: int | None = None
     """Worker processes; default: one per available core. They do not change the result."""
 
@@ -181,7 +183,7 @@ def tell_leaks(results: Sequence[dict[str, Any]]) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Read, check everything, look, write. Returns the exit code."""
     arguments = read(Arguments, sys.argv[1:] if argv is None else argv, "eval.traces")
-    if problems := arguments.problems():
+    if problems := arguments.problems() + imported_core(arguments.core):
         stop(problems)
     patients = open_runs(
         arguments.runs, trials=arguments.trials, seed=arguments.seed, levels=arguments.level

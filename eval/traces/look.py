@@ -133,7 +133,7 @@ def _notes(patient: Patient) -> list[str]:
     if "L2" not in patient.levels:
         why = (
             "its checkpoint keeps the policy only"
-            if patient.subject.saved.policy_only and config.chosen_arm.cascade
+            if patient.subject.saved.policy_only and config.without_own_parts().chosen_arm.cascade
             else f"arm {config.arm} has none"
         )
         notes.append(f"no slow policies (L2, L3): {why}")

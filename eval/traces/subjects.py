@@ -102,8 +102,6 @@ def open_run(folder: Path, *, trials: int, seed: int) -> Patient:
         slow = slow_agents(subject.saved)
     except CheckpointError as error:
         stop([str(error)])
-    if problems := subject.config.validate():
-        stop(problems)
     probes = probe_trials(subject.suite, subject.config, trials, seed)
     if len(probes) < FEWEST:
         stop([f"{len(probes)} trials are too few for a probe: use --trials {FEWEST} or more"])

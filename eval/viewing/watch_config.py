@@ -227,7 +227,7 @@ def prepare(settings: Settings) -> Program:
         try:
             saved = checkpoint.load(chosen_path(settings.source, settings.which))
             agent, config = load_agent(saved)
-            invalid = config.validate()
+            invalid = config.without_own_parts().validate()
             problems += [f"{saved.path / 'config.json'}: {problem}" for problem in invalid]
         except CheckpointError as error:
             problems += str(error).splitlines()

@@ -11,6 +11,8 @@ from envs.trials.trial import Trial, TrialRunner
 from eval.agent import load_agent
 from train.run import checkpoint, state
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def test_it_acts_as_in_a_trial(run: Path) -> None:
     """Two episodes: the inputs of memory are those of training, through the end of the first."""
@@ -28,6 +30,12 @@ def test_it_acts_as_in_a_trial(run: Path) -> None:
         assert np.array_equal(action, wanted[0].clip(-1, 1))
         step = runner.step(action)
         inputs, reward, done = runner.inputs, step.reward, step.done
+
+
+def test_an_agent_of_fork_is_refused() -> None:
+    """Its aims and its still steps belong to FORK's rules, which a bare environment has not."""
+    with pytest.raises(checkpoint.CheckpointError, match=r"use eval\.api\.evaluate_fork"):
+        load_agent(ROOT / "results/fork-reach-2/short/seed1")
 
 
 def test_resetting_forgets(run: Path) -> None:

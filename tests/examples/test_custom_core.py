@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import train.rl2
+from eval import report, share
+from eval.agent import load_agent
 from eval.goals import config as evaluation
 from eval.viewing import watch_config
 from memory.cores import registry
@@ -77,6 +80,19 @@ def test_evaluation_imports_it_only_if_told(run: Path) -> None:
     subject = evaluation.load_subject(evaluation.parse([str(run), *CORE]))
     assert type(subject.agent.memory).__name__ == "MinimalGatedUnit"
     assert subject.config.label == "short-MinimalGatedUnit"
+
+
+def test_it_acts_in_a_loop_of_the_users_own(run: Path) -> None:
+    registry.import_core(CORE[1])
+    assert load_agent(run).act(np.zeros(39)).shape == (4,)
+
+
+def test_a_report_needs_no_core_and_sharing_asks_for_it(run: Path, tmp_path: Path, capsys) -> None:
+    assert report.main([str(run), "--out", str(tmp_path / "page")]) == 0
+    with pytest.raises(SystemExit):
+        share.main([str(run), "--out", str(tmp_path / "shared")])
+    assert ASK in capsys.readouterr().err
+    assert share.main([str(run), "--out", str(tmp_path / "shared"), *CORE]) == 0
 
 
 def test_watching_imports_it_only_if_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,14 @@ def test_arms_have_their_other_names_and_users_their_own(tmp_path: Path, monkeyp
         (Settings(jobs=0), REACH, "--jobs must be at least 1"),
         (Settings(), [*REACH, "--seed=4"], "--seed is set for each run"),
         (Settings(), ["--suite", "ML11", "--gamma", "2"], "ML1 or ML10.; --gamma"),
+        (Settings(), ["--suite", "ML10", "--trials", "15"], "does not divide among 10 tasks"),
+        (Settings(), [*REACH, "--learners", "64"], "64 learners cannot share 40 trials"),
+        (Settings(), [*REACH, "--algorithm", "ppp"], "there is no --algorithm ppp"),
+        (
+            Settings(program="continual", arms=("short", "fine-tuning")),
+            ["--suite", "CL5x2"],
+            "two runs would be written into .*CL5x2-short-seed1",
+        ),
     ],
 )
 def test_bad_requests_start_nothing(settings: Settings, rest: list[str], says: str) -> None:

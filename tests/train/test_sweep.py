@@ -140,6 +140,8 @@ def test_what_is_varied_is_what_the_command_line_takes(text: str, low: str, high
         (("clip:linear:0.1:0.2", "clip:linear:0.1:0.3"), REACH, "each option once"),
         (("gamma:linear:0.5:2",), REACH, "--gamma must be in"),
         (("gamma:linear:0.5:0.6",), [*REACH, "--run", "x"], "--run is set for each run"),
+        (("gamma:linear:0.5:0.6",), [*REACH, "--algorithm", "ppp"], "there is no --algorithm ppp"),
+        (("trials:choice:15,20",), ["--suite", "ML10"], "does not divide among 10 tasks"),
     ],
 )
 def test_bad_requests_write_nothing(params: tuple, rest: list[str], says: str) -> None:

@@ -266,6 +266,7 @@ class PPO:
             stepped = self._step(loss, pull, cap, found)
             if stepped["skipped_steps"]:
                 left_out.append(blame(found, (self.agent, self.critic, self.belief)))
+                stepped = {"skipped_steps": stepped["skipped_steps"]}
             else:
                 metrics.add(found)
                 kls.append(float(found["kl"]))

@@ -99,8 +99,9 @@ def with_children(
     try:
         with _met(places[0], store, children, farewell) as group:
             yield group
-        for child in children.values():
-            child.wait(_GOING)
+        with suppress(subprocess.TimeoutExpired):  # the run is finished all the same
+            for child in children.values():
+                child.wait(_GOING)
     finally:
         for child in children.values():
             child.kill()

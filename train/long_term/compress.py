@@ -79,41 +79,43 @@ class ProgressAndCompress:
 
             E_x KL(π_active(· | x) || π_base(· | x)) + λ/2 Σ_i γ Ω_i (θ_i - θ_i^old)²
 
-        and then Ω ← γ Ω + F, with F the Fisher information of the new knowledge base.
+        and then Ω ← γ Ω + F, with F the Fisher information of the new knowledge base. Where physics
+        faults have left no trial, nothing is compressed and the active column goes on as it is.
         """
+        usable = rollout.without_faults()
+        if not len(usable.task_ids):
+            return
         base, gamma = self.base, self.config.ewc_decay
         # The inputs' scaling is no weight: both columns read the same numbers from here on.
         base.encoder.normaliser.load_state_dict(agent.encoder.normaliser.state_dict())
         device = next(base.parameters()).device  # what a checkpoint brings back is on the CPU
         held = {name: gamma * value.to(device) for name, value in self.fisher.items()}
         anchor = {name: weight.detach().clone() for name, weight in base.named_parameters()}
-        usable = rollout.without_faults()
         inputs, counts = usable.inputs.to(device), usable.belief_counts()
         read = None if counts is None else counts.to(device)
-        if inputs.shape[1]:
-            with torch.no_grad():
-                outputs, _ = agent.unroll(inputs, agent.initial_state(inputs.shape[1]))
-                teacher = agent.behaviour(outputs)
-            optimiser = Adam(base.parameters(), lr=self.config.compress_rate)
-            for _ in range(self.config.compress_epochs):
-                order = torch.from_numpy(rng.permutation(inputs.shape[1]))
-                for part in order.split(TRIALS):
-                    outputs, _ = base.unroll(inputs[:, part], base.initial_state(len(part)))
-                    target = teacher.changed(lambda x, some=part: x[:, some])
-                    some = None if read is None else read[:, part]
-                    loss = policy_divergence(target, base.behaviour(outputs), some)
-                    if held and self.config.ewc:
-                        weights = dict(base.named_parameters())
-                        loss = loss + self.config.ewc * quadratic(weights, anchor, held)
-                    optimiser.zero_grad(set_to_none=True)
-                    loss.backward()
-                    optimiser.step()
-                    base.head.project()
-            with torch.no_grad():
-                outputs, _ = base.unroll(inputs, base.initial_state(inputs.shape[1]))
-                self.divergence = float(policy_divergence(teacher, base.behaviour(outputs), read))
-            found = fisher_diagonal(base, usable, rng)
-            self.fisher = {n: held[n] + new if held else new for n, new in found.items()}
+        with torch.no_grad():
+            outputs, _ = agent.unroll(inputs, agent.initial_state(inputs.shape[1]))
+            teacher = agent.behaviour(outputs)
+        optimiser = Adam(base.parameters(), lr=self.config.compress_rate)
+        for _ in range(self.config.compress_epochs):
+            order = torch.from_numpy(rng.permutation(inputs.shape[1]))
+            for part in order.split(TRIALS):
+                outputs, _ = base.unroll(inputs[:, part], base.initial_state(len(part)))
+                target = teacher.changed(lambda x, some=part: x[:, some])
+                some = None if read is None else read[:, part]
+                loss = policy_divergence(target, base.behaviour(outputs), some)
+                if held and self.config.ewc:
+                    weights = dict(base.named_parameters())
+                    loss = loss + self.config.ewc * quadratic(weights, anchor, held)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                base.head.project()
+        with torch.no_grad():
+            outputs, _ = base.unroll(inputs, base.initial_state(inputs.shape[1]))
+            self.divergence = float(policy_divergence(teacher, base.behaviour(outputs), read))
+        found = fisher_diagonal(base, usable, rng)
+        self.fisher = {n: held[n] + new if held else new for n, new in found.items()}
         agent.load_state_dict(base.state_dict())
 
     def tensors(self) -> Weights:

@@ -29,7 +29,7 @@ from train.long_term.config import MemoryConfig
 from train.run.command_line import spelt, spelt_suite
 from train.run.config_io import build, flatten
 from train.run.input_error import InputError
-from train.run.tracking import Service, tracker_problems
+from train.run.tracking import Service
 from train.run.verified_folder import replace_file
 
 HOW_IT_ENDS = frozenset({"total_steps", "ppo.final_learning_rate", "ppo.anneal"})
@@ -327,7 +327,16 @@ class Config:
                 "--learners or raise --trials"
             )
         found += self._arm_problems() + self._lifetime_problems()
-        return found + tracker_problems(self.track) + self._target_problems()
+        return found + self._target_problems()
+
+    def without_own_parts(self) -> Self:
+        """The same with Strata's own arm and core in the place of a user's.
+
+        So a run can be checked and read where the user's code is not to be imported.
+        """
+        arm = "short" if ":" in self.arm else self.arm
+        core = AgentConfig.core if ":" in self.agent.core else self.agent.core
+        return dataclasses.replace(self, arm=arm, agent=dataclasses.replace(self.agent, core=core))
 
     def _lifetime_problems(self) -> list[str]:
         """Everything wrong with the trials and the arm where contexts come again."""
@@ -400,6 +409,8 @@ class Config:
         arm, name, memory = self.chosen_arm, self.agent.core, blank_agent(self.agent).memory
         if arm.needs_stream and not self.in_phases:
             found.append(f"--arm {self.arm} is for task streams: use python -m train.continual")
+        if arm.episodic and not arm.short:
+            found.append(f"--arm {self.arm} reads its store into short-term memory: give it short")
         if arm.short and not memory.state_width:
             found.append(f"--core {name} has no memory for arm {self.arm}: use --arm none or long")
         if arm.short and arm.episodic and memory.hidden_part.stop > memory.state_width:

@@ -29,6 +29,7 @@ from train.run.rollback import DivergedError
 from train.run.sharing import end, follow, shared
 from train.run.signals import INTERRUPTED, StopSignal
 from train.run.state import TrainState, check_fit, initialise
+from train.run.tracking import tracker_problems
 
 REGISTRIES = (ARM_REGISTRY, ALGORITHMS)
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -90,8 +91,16 @@ def refuse(config: Config, origin: Origin, program: str) -> None:
     """
     if origin.ranks is not None:
         return
+    problems = problems_here(config) + checkpoint.check_run_folder(config.run_folder)
+    problems += origin.problems(config, program)
+    if problems:
+        stop(problems)
+
+
+def problems_here(config: Config) -> list[str]:
+    """Everything wrong with training by `config` on this machine."""
     problems = config.validate() + ALGORITHMS.problems(config.algorithm)
-    problems += checkpoint.check_run_folder(config.run_folder)
+    problems += tracker_problems(config.track)
     if config.device == "cuda" and not torch.cuda.is_available():
         problems.append("--device cuda: torch sees no CUDA GPU here; use --device auto or cpu")
     if config.video_every > 0:
@@ -99,9 +108,7 @@ def refuse(config: Config, origin: Origin, program: str) -> None:
             backend()
         except GLError as error:
             problems.append(f"--video-every: {error}")
-    problems += origin.problems(config, program)
-    if problems:
-        stop(problems)
+    return problems
 
 
 def say(text: str, origin: Origin) -> None:

@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -22,6 +24,8 @@ from train.long_term.config import MemoryConfig
 from train.long_term.level import IterationView, LevelSetting
 from train.long_term.replay import ReplayLevel
 from train.long_term.stack import make_stack
+from train.run.checkpoint import Checkpoint
+from train.run.config import Config
 
 HORIZON, STEPS, TRIALS, RING = 6, 18, 4, 3
 TINY = "--trials 2 --lanes 2 --episodes 2 --horizon 12 --hidden 8 --encoder 8 --critic 8"
@@ -50,6 +54,13 @@ def acted(agent: RL2Agent, stores: SlotStores, inputs: np.ndarray) -> np.ndarray
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
     actor = NumpyActor("gru", weights, inputs.shape[1], stores=stores.weights())
     return np.stack([actor.mean(step.copy()) for step in inputs])
+
+
+def test_a_shared_policy_does_not_say_how_many_trials_its_ring_has_seen() -> None:
+    saved = SimpleNamespace(state={"steps": 5})
+    found = Ring.of(cast(Checkpoint, saved), recalling(), Config(arm="episodic"))
+    assert found.passed == 0
+    assert found.size > 0
 
 
 def test_what_a_slot_writes_its_own_next_trial_reads_and_no_other() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from eval.memory_tests.fork_metrics import attempts_only, known_to_fail, summarise_fork
+from eval.memory_tests.fork_metrics import known_to_fail, summarise_fork
 
 TRIALS = 400
 rng = np.random.default_rng(0)
@@ -66,9 +66,3 @@ def test_what_is_known_to_fail() -> None:
     choices, targets = np.array([[0, 2, -1, 0, 1]]), np.array([[1, 1, 1, 0, 0]])
     failed = known_to_fail(choices, targets, 3)[0]
     assert [row.nonzero()[0].tolist() for row in failed] == [[], [0], [0, 2], [0, 2], [2]]
-
-
-def test_attempts_in_another_scene_do_not_count() -> None:
-    choices, targets = np.array([[0, -1, 1]]), np.array([[1, -1, 1]])
-    mine, wanted = attempts_only(choices, targets)
-    assert (mine.tolist(), wanted.tolist()) == ([[0, 1]], [[1, 1]])

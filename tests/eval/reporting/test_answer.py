@@ -57,6 +57,20 @@ def test_runs_of_several_suites_make_the_table_of_benchmarks(tmp_path, capsys) -
     assert set(found["custom"]["arms"]) == {"hierarchical"}
 
 
+def test_seeds_that_are_not_evaluated_are_left_out_by_name(tmp_path, capsys) -> None:
+    for seed in (1, 2, 3):
+        write_suite_run(tmp_path / f"suite{seed}", seed, 0.5)
+        write_stream_run(tmp_path / f"stream{seed}", "hierarchical", seed, keeps=0.5)
+    for path in (tmp_path / "suite2" / "results").glob("eval-*"):
+        path.unlink()
+    folders = [str(path) for path in sorted(tmp_path.iterdir())]
+    out = tmp_path / "out"
+    assert report.main([*folders, "--out", str(out)]) == 0
+    text = (out / "report.md").read_text()
+    assert "short on reach-v3: seed 2 left out, not evaluated" in text
+    assert "(2 seeds)" in text
+
+
 def test_nothing_measured_is_told(tmp_path, capsys) -> None:
     write_suite_run(tmp_path / "a", 1, 0.5)
     for path in (tmp_path / "a" / "results").glob("*.json"):

@@ -1,5 +1,6 @@
 """The PPO update is deaf to garbage: no number that is not finite reaches the weights."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +34,8 @@ def test_skipped_steps_are_counted(make_learner, act) -> None:
     poison = learner.agent.head.mean.weight
     metrics = learner.update(rollout, rng(), Pull(lambda: (poison * float("nan")).sum()))
     assert metrics["skipped_steps"] == 6.0
+    assert "grad_norm" not in metrics  # an average of no step
+    assert all(math.isfinite(value) for value in metrics.values())
     touched = changed(before, weights_of(learner))
     assert not any(name.startswith(("agent", "belief", "adam", "critic.body")) for name in touched)
 

@@ -11,7 +11,7 @@ from agents.rl2 import AgentConfig, RL2Agent, parameter_count
 from envs.metaworld.suites import Suite
 from eval import evaluate
 from eval.goals import config as evaluation
-from train.long_term.arms import ARMS
+from train.long_term.arms import ARM_REGISTRY, ARMS, Arm
 from train.long_term.config import MemoryConfig
 from train.long_term.episodic import EpisodicLevel
 from train.long_term.replay import ReplayLevel
@@ -134,6 +134,20 @@ def test_a_core_without_memory_needs_an_arm_without() -> None:
     config, _ = parse(["--core", "none"])
     assert any("--arm none" in problem for problem in config.validate())
     assert parse(["--core", "none", "--arm", "none"])[0].validate() == []
+
+
+def test_a_store_needs_a_memory_that_it_is_read_into(monkeypatch) -> None:
+    monkeypatch.setitem(ARM_REGISTRY.own, "odd", Arm(short=False, episodic=True))
+    config, _ = parse(["--arm", "odd"])
+    assert any("reads its store into short-term memory" in found for found in config.validate())
+
+
+def test_a_run_of_a_users_own_parts_can_be_checked_without_them() -> None:
+    """And without the service that it was tracked by."""
+    agent = dataclasses.replace(Config().agent, core="my_cores:Mine")
+    config = Config(arm="my_arms:MINE", agent=agent, track="wandb", missing=2.0)
+    (problem,) = config.without_own_parts().validate()
+    assert "--missing" in problem
 
 
 def test_all_wrong_memory_settings_are_named_at_once() -> None:

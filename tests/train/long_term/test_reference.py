@@ -1,6 +1,7 @@
 """L2, online EWC and Progress & Compress against what can be worked out by hand."""
 
 import copy
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -213,6 +214,19 @@ def test_compressing_brings_the_base_to_the_active_column(make_learner, act) -> 
     assert memory.divergence == pytest.approx(after, rel=1e-4)
     assert torch.equal(flat(agent), flat(memory.base))
     assert memory.loss(None) is None  # type: ignore[arg-type]
+
+
+def test_without_a_sound_trial_the_active_column_goes_on_as_it_is(make_learner, act) -> None:
+    agent = make_learner().agent
+    rollout = act(agent)
+    memory = ProgressAndCompress(agent, ReferenceConfig())
+    disturb(agent, 1)
+    active, base = flat(agent).clone(), flat(memory.base).clone()
+    spoilt = dataclasses.replace(rollout, usable=torch.zeros_like(rollout.usable))
+    memory.end_phase(agent, spoilt, np.random.default_rng(0))
+    assert torch.equal(flat(agent), active)
+    assert torch.equal(flat(memory.base), base)
+    assert not memory.fisher
 
 
 def test_the_base_is_held_and_the_active_column_is_not(make_learner, act) -> None:
