@@ -19,16 +19,6 @@ LOOK = [
     *("--goals", "2", "--episodes", "2", "--horizon", "10", "--no-official", "--no-repeating"),
     "--no-deterministic",
 ]
-    "--goals",
-    "2",
-    "--episodes",
-    "2",
-    "--horizon",
-    "10",
-    "--no-official",
-    "--no-repeating",
-    "--no-deterministic",
-]
 
 
 @pytest.fixture(scope="module")
