@@ -84,7 +84,7 @@ def load_agent(path: Path | str, *, deterministic: bool = False, seed: int = 0) 
             trials show and hide what Meta-World's own environments do not.
     """
     agent, config = state.load_agent(checkpoint.load(Path(path)))
-    if config.targets:
+    if config.fork is not None:
         raise checkpoint.CheckpointError(
             f"{path} was trained on {config.suite}, whose rules an environment of Meta-World does "
             "not keep: use eval.api.evaluate_fork, eval.api.watch or python -m eval.evaluate"

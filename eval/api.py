@@ -12,6 +12,7 @@ which are the options of the programs. Nothing here ends the process.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from eval.memory_tests.fork_results import ForkEvaluation
 from eval.memory_tests.recall_results import RecallEvaluation
 from eval.own_agents.program import AgentSettings, evaluate_agent, own_defaults
 from eval.viewing.watch_config import Settings as WatchSettings
-from eval.viewing.watch_config import prepare
+from eval.viewing.watch_config import prepare, usual_shape
 from train.run.console import forgiving_console
 from train.run.input_error import InputError
 
@@ -103,12 +104,16 @@ def watch(run: Path | str | None = None, **options: Any) -> list[Path]:
         OSError: a file cannot be written.
     """
     settings = _settings(WatchSettings, source=None if run is None else Path(run), **options)
+    usual = {n: value for n, value in usual_shape(settings).items() if n not in options}
+    settings = dataclasses.replace(settings, **usual)
     program = prepare(settings)
     if settings.live:
         _watch.watch_live(program.policy, program.slots, lanes=program.lanes, own=program.own)
         return []
+    written: list[Path] = []
     with forgiving_console():
-        return _watch.write(settings, program)
+        _watch.write(settings, program, written)
+    return written
 
 
 def _settings(kind: Any, **options: Any) -> Any:

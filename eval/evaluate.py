@@ -264,6 +264,8 @@ def banner(settings: Settings, subject: Subject) -> None:
     )
     for change in environment_difference(saved.manifest):
         print(f"  note: {change}")
+    if settings.official and suite.missing:
+        print("  note: Meta-World's own evaluator hides no observation, whatever --missing says")
     if settings.official and not suite.goal_hidden:
         print("  note: Meta-World's meta-evaluation is for the ML suites; it is left out")
 

@@ -116,14 +116,15 @@ def _write(out: Path, saved: Checkpoint, evaluations: Sequence[Field], text: str
 
 
 def evaluations_of(saved: Checkpoint) -> list[Field]:
-    """Results of `eval.evaluate` of this very checkpoint, in the run's folder.
+    """Results of `eval.evaluate` of this very checkpoint's policy, in the run's folder.
 
     Raises:
         RunError: one is no sound result; the message names file and field.
     """
     folder = saved.path.parent.parent / "results"
     paths = sorted(folder.glob(f"eval-*-{saved.step:012d}*.json"))
-    return [read_object(path, RESULT_LIMIT) for path in paths]
+    found = [read_object(path, RESULT_LIMIT) for path in paths]
+    return [one for one in found if one["settings"].value.get("level", 1) == 1]
 
 
 def card(saved: Checkpoint, config: Config, evaluations: Sequence[Field]) -> str:
@@ -249,10 +250,11 @@ def hub_api(repo: str) -> Any:
     """The hub's interface, for `repo`. Raises InputError without package, such a name or token."""
     try:
         import huggingface_hub as hub
+        from huggingface_hub.utils import validate_repo_id
     except ImportError as error:
         raise InputError(["--repo needs a package: pip install -e '.[hub]'"]) from error
     try:
-        hub.utils.validate_repo_id(repo)
+        validate_repo_id(repo)
     except ValueError as error:
         raise InputError([f"--repo {repo}: {error}"]) from error
     if hub.get_token() is None:
@@ -261,10 +263,18 @@ def hub_api(repo: str) -> Any:
 
 
 def upload(api: Any, folder: Path, repo: str, *, private: bool) -> str:
-    """Upload `folder` to the hub by its interface `api`; the address."""
-    address = api.create_repo(repo, private=private, exist_ok=True)
-    api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Shared by Strata")
+    """Upload `folder` to the hub by its interface `api`; the address. Raises UploadError."""
+    try:
+        address = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo, folder_path=folder, commit_message="Shared by Strata")
+    except Exception as error:  # of the hub or of any layer of the network below it
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UploadError(f"{repo} was not uploaded: {what}") from error
     return str(address)
+
+
+class UploadError(Exception):
+    """The hub did not take the policy."""
 
 
 @forgiving_console()
@@ -285,7 +295,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: run the same command again", file=sys.stderr)
         return INTERRUPTED
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, OSError, UploadError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

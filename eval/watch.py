@@ -8,8 +8,7 @@
 
 Each cell of the picture is one trial, exactly as `eval.evaluate` measures it with equal --seed and
 --horizon (fewer --episodes are the first ones; with --repeating, half of them are attempts). Exit
-codes: 0 done, 1 failed, 2 bad input or nothing to render with (nothing written), 75 interrupted
-(nothing written).
+codes: 0 done, 1 failed, 2 bad input or nothing to render with (nothing written), 75 interrupted.
 """
 
 from __future__ import annotations
@@ -45,15 +44,17 @@ from train.run.signals import INTERRUPTED, interrupt_on_signals
 def main(argv: list[str] | None = None) -> int:
     """Parse, check everything, run and draw the trials, write. Returns the exit code."""
     settings = parse(sys.argv[1:] if argv is None else argv)
+    written: list[Path] = []
     try:
         program = prepare(settings)
         banner(settings, program)
         if settings.live:
             watch_live(program.policy, program.slots, lanes=program.lanes, own=program.own)
             return 0
-        write(settings, program)
+        write(settings, program, written)
     except KeyboardInterrupt:
-        print("interrupted: nothing was written; run the same command again", file=sys.stderr)
+        done = " and ".join(map(str, written)) or "nothing"
+        print(f"interrupted: {done} was written; run the same command again", file=sys.stderr)
         return INTERRUPTED
     except (GLError, OSError, FloatingPointError, ActionsError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -61,8 +62,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def write(settings: Settings, program: Program) -> list[Path]:
-    """Run and draw the trials into the video, and what else was asked for; the files written.
+def write(settings: Settings, program: Program, written: list[Path]) -> None:
+    """Run and draw the trials into the video, and what else was asked for.
+
+    Args:
+        settings: what was asked for.
+        program: what is watched.
+        written: takes in each file when it is whole.
 
     Raises:
         GLError: drawing failed.
@@ -97,20 +103,19 @@ def write(settings: Settings, program: Program) -> list[Path]:
         write_video(out, picked(shown, wanted, kept), fps=fps)
     finally:
         play.close()
-    written = [out]
+    written.append(out)
     if settings.gif:
+        write_gif(out.with_suffix(".gif"), out, fps=fps)
         written.append(out.with_suffix(".gif"))
-        write_gif(written[-1], out, fps=fps)
     if settings.still:
+        write_still(out.with_suffix(".png"), kept)
         written.append(out.with_suffix(".png"))
-        write_still(written[-1], kept)
     report(play.cells)
     print(
         f"{total} frames, {total / fps:.1f} s at {every * fps / STEPS_PER_SECOND:.2g} × real time"
     )
     for path in written:
         print(f"written: {path}")
-    return written
 
 
 def report(cells: Sequence[Cell]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -227,6 +228,11 @@ class ForkSettings:
                 f"--episodes: where one of {self.options} targets moves, at most {MOST_SWITCHING} "
                 f"attempts have a ceiling that can be worked out, not {attempts}"
             )
+        if self.options and math.isclose(self.switch, 1 - 1 / len(self.counted)):
+            found.append(
+                f"with -switch{round(100 * self.switch)} each attempt draws its target anew, so "
+                "no memory can help: choose another chance"
+            )
         if horizon <= STILL + self.delay:
             found.append(
                 f"--horizon must be above {STILL + self.delay}, the steps without movement"
@@ -275,13 +281,14 @@ RECALLS = {
     "RECALL-code-4": ForkSettings(("reach",), 4, lifetimes=Lifetimes()),
     **{
         f"RECALL-scene-{scene}": ForkSettings((scene,), 2, lifetimes=Lifetimes(scene=True))
-        for scene in ("drawer", "window", "lock")  # whose objects' places differ by centimetres
+        for scene in ("drawer", "window", "lock")  # whose objects have places to be told apart by
     },
 }
 """Likewise those in which contexts come again."""
+MOST_ATTEMPTS = 100  # of a trial, which is held in memory as a whole
 
 KNOBS = "-delay50 (steps), -switch10 (in %) or -interference, each once"
-RECALL_KNOBS = "-contexts12 (1 to 24) or -flat, each once"
+RECALL_KNOBS = "-contexts12 (1 to 24) or -flat (1 to 12 contexts), each once"
 
 
 @functools.cache
@@ -316,7 +323,10 @@ def fork_settings(name: str) -> ForkSettings | None:
     if settings.lifetimes is not None:
         if turned.get("flat") and settings.lifetimes.scene:  # one trial has one place
             return None
-        return replace(settings, lifetimes=replace(settings.lifetimes, **turned))
+        lifetimes = replace(settings.lifetimes, **turned)
+        return (
+            None if lifetimes.attempts > MOST_ATTEMPTS else replace(settings, lifetimes=lifetimes)
+        )
     return replace(settings, **turned)
 
 

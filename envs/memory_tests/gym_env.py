@@ -13,11 +13,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
 from agents.input_layout import ACTION_DIM, INPUT_DIM
-from envs.memory_tests.fork import FORKS
+from envs.memory_tests.fork import FORKS, fork_settings
 from envs.metaworld.suites import make_suite
-from envs.trials.trial import Trial, TrialRunner
+from envs.trials.block import Block, Runners
+from envs.trials.trial import Trial
 
 TRAIN_GOALS = 100  # placements of a joint that training trials draw from
 SPLITS = ("train", "test")
@@ -44,26 +46,33 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
 
     def __init__(self, suite: str, split: str = "train", seed: int = 1) -> None:
-        self._suite = make_suite(suite, seed=seed, train_goals=TRAIN_GOALS)
-        if self._suite.fork is None or split not in SPLITS:
+        fork = fork_settings(suite)
+        if fork is None or fork.lifetimes is not None or split not in SPLITS:
             raise ValueError(
                 f"no FORK suite {suite!r} with a split {split!r}: use {', '.join(FORKS)}"
             )
-        self._fork, self._split = self._suite.fork, split
+        self._suite = make_suite(suite, seed=seed, train_goals=TRAIN_GOALS)
+        self._fork, self._split = fork, split
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (INPUT_DIM,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self._runners: dict[str, TrialRunner] = {}
+        self._runners = Runners()
+        self._block: Block | None = None
+        self._closed = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start a trial, drawn by the environment's own generator."""
+        """Start a trial, drawn by the environment's own generator.
+
+        Raises:
+            ClosedEnvironmentError: the environment was closed.
+        """
+        self._refuse_if_closed()
         super().reset(seed=seed)
         trial = self._draw()
-        if trial.task not in self._runners:
-            self._runners[trial.task] = TrialRunner(trial.task)
-        self._runner = self._runners[trial.task]
-        return self._runner.begin(trial).copy(), {"trial": trial}
+        self._block = Block([trial], self._runners)
+        self._block.start()
+        return self._block.inputs[0].copy(), {"trial": trial}
 
     def _draw(self) -> Trial:
         goals = self._suite.split(self._split)
@@ -79,8 +88,23 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
         )
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One environment step; truncated at the end of the trial."""
-        step = self._runner.step(action)
+        """One environment step; truncated at the end of the trial.
+
+        After a physics fault observations and rewards are zeros until the trial ends.
+
+        Raises:
+            ClosedEnvironmentError: the environment was closed.
+            ResetNeeded: there was no reset yet, or the trial is over.
+            FloatingPointError: the action is not finite.
+        """
+        self._refuse_if_closed()
+        if self._block is None:
+            raise ResetNeeded("call reset() before step()")
+        [step] = self._block.step(np.asarray(action)[None])
+        if step is None:
+            raise ResetNeeded("the trial is over: call reset() to start the next one")
+        [runner] = self._block.runners
+        assert runner is not None
         info = {
             "success": step.success,
             "choice": step.choice,
@@ -89,10 +113,13 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
             "physics_fault": step.fault,
         }
         reward = float(step.done and step.success)
-        return self._runner.inputs.copy(), reward, False, self._runner.finished, info
+        return self._block.inputs[0].copy(), reward, False, runner.finished, info
 
     def close(self) -> None:
-        """Free the simulators."""
-        for runner in self._runners.values():
-            runner.close()
-        self._runners.clear()
+        """Free the simulators; idempotent."""
+        self._runners.close()
+        self._block, self._closed = None, True
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ClosedEnvironmentError("the environment is closed: make a new one")

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from agents.input_layout import OBS
 from envs.memory_tests.fork import UNCOMMITTED
 from envs.memory_tests.fork_table import bayes, play
 from envs.trials.block import Runners
@@ -29,7 +28,8 @@ def play_lifetimes(
         for trial in (trial for trials in rounds for trial in trials):
             assert trial.fork is not None
             runner, choose = runners.idle(trial, ()), bayes()
-            key = trial.fork.meetings[0].slot, runner.begin(trial)[OBS].tobytes()
+            runner.begin(trial)
+            key = trial.fork.meetings[0].slot, runner.observation.tobytes()
             past = known.setdefault(key, []) if remember else []
             choices = play(runner, trial, choose, rng, tuple(past))
             past += [

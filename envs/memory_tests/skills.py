@@ -26,7 +26,7 @@ def skill(runner: TrialRunner, option: int) -> Skill:
     if joint is not None:
         return _turn(runner, joint.ways[option], option)
     sites = np.array(runner.trial.fork.sites) if runner.trial.fork else np.zeros((0, 3))
-    return lambda: _straight(runner.inputs[HAND].astype(np.float64), sites, option)
+    return lambda: _straight(runner.observation[HAND].astype(np.float64), sites, option)
 
 
 def _straight(hand: np.ndarray, sites: np.ndarray, option: int) -> np.ndarray:

@@ -1,13 +1,14 @@
 """A suite's trials by Gymnasium id, one at a time or many in worker processes.
 
 gymnasium.make("Strata/Trials", suite="ML10", seed=1)
-gymnasium.make_vec("Strata/Trials", num_envs=20, suite="ML10", split="test")
+gymnasium.make_vec("Strata/Trials", num_envs=25, suite="ML10", split="test")
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from envs.memory_tests.fork import FORKS
 from envs.metaworld.suites import GOALS_PER_TASK, make_suite
 from envs.pool.vector_env import TrialVectorEnv
 from envs.trials.trial import Trial
@@ -43,7 +44,11 @@ def trials_of(
     """
     made = make_suite(suite, seed=seed, **tasks)
     if made.fork is not None:
-        raise ValueError(f'make("Strata/{suite}") makes the trials of {suite}')
+        plain = next((name for name in FORKS if f"{suite}-".startswith(f"{name}-")), None)
+        if plain is None:
+            raise ValueError(f"{suite} has stores, which no Gymnasium id has: use eval.evaluate")
+        knobs = "" if plain == suite else f', suite="{suite}"'
+        raise ValueError(f'make("Strata/{plain}"{knobs}) makes the trials of {suite}')
     settings: dict[str, Any] = {"episodes": episodes, "horizon": horizon, "seed": seed}
     if split == "train":
         return made.sample_trials(count, iteration=0, **settings)

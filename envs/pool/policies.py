@@ -14,7 +14,7 @@ from agents.acting.forgetting import ForgettingActor
 from agents.acting.numpy_actor import NumpyActor
 from agents.acting.place_aims import PlacePlan
 from agents.acting.repeating import RepeatingActor
-from agents.input_layout import ACTION_DIM, OBS
+from agents.input_layout import ACTION_DIM
 from envs.trials.block import Block
 from envs.trials.trial import Trial, TrialRunner
 
@@ -59,7 +59,7 @@ class ScriptedActor:
             # Said of every response beyond the box, which is clipped below as officially.
             warnings.filterwarnings("ignore", r"Constant\(s\) may be too high", UserWarning)
             for row, runner, policy in self._experts:
-                obs = inputs[row, OBS].astype(np.float64)
+                obs = runner.observation.astype(np.float64)
                 obs[-3:] = runner.env.env._get_pos_goal()
                 actions[row] = np.clip(policy.get_action(obs), -1.0, 1.0)
         return actions, np.zeros(len(inputs))

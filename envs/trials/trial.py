@@ -119,6 +119,7 @@ class TrialRunner:
     def __init__(self, task: str, *, goal_hidden: bool = True) -> None:
         self.env = TaskEnv(task, goal_hidden=goal_hidden)
         self.inputs = np.zeros(INPUT_DIM, dtype=np.float32)
+        self.observation = self.inputs[OBS]  # (39,) of it, as scripts see it: never hidden
         self._companions: dict[str, TaskEnv] = {}
 
     def begin(self, trial: Trial) -> np.ndarray:
@@ -142,7 +143,9 @@ class TrialRunner:
         """Write the next input; a hidden observation is all zeros, as no real one is."""
         last.pack(obs, self.inputs)
         at = self.episode * self.trial.horizon + self.step_in_episode
+        self.observation = self.inputs[OBS]
         if self._hidden is not None and self._hidden[at]:
+            self.observation = self.observation.copy()
             self.inputs[OBS] = 0.0
 
     def _reset(self) -> np.ndarray:

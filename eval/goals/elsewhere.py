@@ -11,7 +11,7 @@ from envs.metaworld.task_env import TASKS
 from train.run.command_line import spelt, spelt_suite
 from train.run.config import Config
 
-_NAMED = 3  # tasks that a file's name may list
+NAMED = 3  # tasks that a file's name may list
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Elsewhere:
             return ""
         tasks = [self.task] if self.task else list(self.tasks)
         names = "+".join(spelt(task, TASKS) for task in tasks)
-        if len(tasks) > _NAMED:
+        if len(tasks) > NAMED:
             names = f"{len(tasks)}-tasks-{zlib.crc32(names.encode()):08x}"
         return "-".join(["-on", self.name, *([names] if names else [])])
 
@@ -62,7 +62,7 @@ class Elsewhere:
             return []
         if asked is not None:
             return [f"--suite {self.name}: FORK is for runs that were trained on it"]
-        if config.targets:
+        if config.fork is not None:
             return [f"--suite {self.name}: a run on {config.suite} is evaluated there only"]
         return suite_problems(self.name, **self._tasks)
 

@@ -257,7 +257,8 @@ def _intervals(column: _Column, bounds: np.ndarray) -> list[Interval]:
     ]
     if _all_equal(column.values.ravel()):
         return [*tasks, _exact(column, column.values.ravel())]
-    if all(agreeing) and column.values.shape[1] > 1:
+    # A bootstrap of tasks that agree shows no spread; together with others it shows too little.
+    if (all(agreeing) or (column.rate and any(agreeing))) and column.values.shape[1] > 1:
         return [*tasks, averaged(tasks)]
     return [*tasks, drawn[-1]]
 

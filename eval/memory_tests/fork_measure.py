@@ -31,6 +31,8 @@ class ForkOutcomes:
         faults: (N,) bool, the physics became unstable; later attempts then count as failed.
         believed: (N, K) the likeliest target by the agent's belief at the last still step, when
             the last outcome was shown and nothing was touched; None where there is no belief.
+        places: (N,) number of the object's placement, which trials of joints share; None: no two
+            trials have one layout.
     """
 
     scenes: tuple[str, ...]
@@ -38,14 +40,16 @@ class ForkOutcomes:
     targets: np.ndarray
     faults: np.ndarray
     believed: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     def of(self, scene: str) -> ForkOutcomes:
         """The trials of one scene."""
         rows = np.array(self.scenes) == scene
         believed = None if self.believed is None else self.believed[rows]
+        places = None if self.places is None else self.places[rows]
         names = (scene,) * int(rows.sum())
         return ForkOutcomes(
-            names, self.choices[rows], self.targets[rows], self.faults[rows], believed
+            names, self.choices[rows], self.targets[rows], self.faults[rows], believed, places
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -144,10 +148,13 @@ def fork_outcomes(
     forks = [trial.fork for trial in trials if trial.fork is not None]
     own = list(forks[0].attempts)
     targets = np.array([fork.targets for fork in forks])
+    met = [(trial.task, trial.goal_index) for trial in trials]
+    shared = not any(fork.sites for fork in forks)  # sites differ in every trial
     return ForkOutcomes(
         tuple(trial.task for trial in trials),
         choices[:, own],
         targets[:, own],
         faults,
         None if believed is None else believed[:, own],
+        np.array([list(dict.fromkeys(met)).index(one) for one in met]) if shared else None,
     )

@@ -84,6 +84,7 @@ def summarise_fork(
     *,
     counted: int | None = None,
     switch: float = 0.0,
+    places: np.ndarray | None = None,
     seed: int = 0,
 ) -> ForkSummary:
     """All measures of one agent.
@@ -94,7 +95,8 @@ def summarise_fork(
         options: M.
         counted: how many of them may count; None: all.
         switch: h of the trials, for Bayes' ceiling.
-        seed: of the bootstrap over trials.
+        places: (N,) number of the place that each trial shares with others; None: all differ.
+        seed: of the bootstrap over places.
     """
     committed, right = choices != UNCOMMITTED, choices == targets
     before, after = choices[:, :-1], choices[:, 1:]
@@ -105,7 +107,9 @@ def summarise_fork(
     again = np.take_along_axis(failed, np.maximum(choices, 0)[..., None], axis=2)[..., 0]
     return ForkSummary(
         success=shares(right),
-        memory_index=memory_index(right, counted or options, switch=switch, seed=seed),
+        memory_index=memory_index(
+            right, counted or options, switch=switch, places=places, seed=seed
+        ),
         committed=shares(committed),
         right_if_committed=tuple(
             _share(right[:, e][committed[:, e]]) for e in range(choices.shape[1])
@@ -117,15 +121,23 @@ def summarise_fork(
 
 
 def memory_index(
-    right: np.ndarray, options: int, *, switch: float = 0.0, seed: int = 0
+    right: np.ndarray,
+    options: int,
+    *,
+    switch: float = 0.0,
+    places: np.ndarray | None = None,
+    seed: int = 0,
 ) -> Interval:
-    """Memory index of outcomes (N, K) bool, with a bootstrap interval over trials.
+    """Memory index of outcomes (N, K) bool, with a bootstrap interval over trials, or over places.
 
-    Where all trials agree a bootstrap shows no spread; then the bounds are those of Wilson.
+    Trials of one place are alike, so they count as one. Where all trials agree a bootstrap shows no
+    spread; then the bounds are those of Wilson.
     """
     chance = 1 / options
     ceiling = float(bayes(options, right.shape[1], switch)[1:].mean())
     later = right[:, 1:].mean(axis=1)
+    if places is not None:
+        later = np.array([later[places == place].mean() for place in np.unique(places)])
     index = stratified_bootstrap(later[None], seed=seed)
     if (later == later[0]).all() and later[0] in (0.0, 1.0):
         index = wilson(round(later.sum()), len(later))

@@ -57,6 +57,7 @@ class ForkMeasured:
                 fork.options,
                 counted=len(fork.counted),
                 switch=fork.switch,
+                places=found.places,
                 seed=seed,
             )
 

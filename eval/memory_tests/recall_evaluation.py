@@ -45,7 +45,9 @@ def recall_policies(settings: Settings, subject: Subject) -> dict[str, Asked]:
         raw = reinstating(agent, entries=lives.contexts * lives.exposures, at=STILL - 1)
         chosen["reinstating"] = Asked(acting_policy(raw), raw)
     if agent.reader is not None and settings.lesions:
-        chosen |= {lesion: Asked(acting, agent, lesion) for lesion in LESIONS}
+        same = {"another": settings.goals < 2, "shuffled": lives.contexts < 2}  # it has no other
+        asked = [lesion for lesion in LESIONS if not same.get(lesion)]
+        chosen |= {lesion: Asked(acting, agent, lesion) for lesion in asked}
     if settings.told and acting.targets:
         chosen["told"] = Asked(dataclasses.replace(acting, told=True))
     if settings.untrained:

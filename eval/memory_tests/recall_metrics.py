@@ -84,7 +84,10 @@ def recall_shares(found: RecallOutcomes, options: int) -> np.ndarray:
 
 
 def _index(later: np.ndarray, found: RecallOutcomes, options: int, seed: int) -> Interval:
-    mean = np.array(list(vars(_mean(later, seed)).values()))
+    share = _mean(later, seed)
+    if (later == later[0]).all() and later[0] in (0.0, 1.0):  # a bootstrap shows no spread
+        share = wilson(round(later.sum()), len(later))
+    mean = np.array(list(vars(share).values()))
     return Interval(*_share_of_gain(mean, found, options).tolist())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from envs.metaworld.suites import (
 from envs.metaworld.task_env import TASKS
 from envs.pool.pool import Policy, WorkerError, WorkerPool
 from eval.goals.config import Settings, chosen_preset, defaults, fork_problems, nearest_folder
+from eval.goals.elsewhere import NAMED
 from eval.goals.measure import measure, watch
 from eval.goals.metrics import Outcomes, summarise
 from eval.goals.progress import progress
@@ -73,6 +75,7 @@ class AgentSettings(Settings):
     # What only agents of ours have.
     source: Hidden[Path] = Path()
     which: Hidden[Literal["newest", "best"]] = "newest"
+    core: Hidden[str | None] = None
     level: Hidden[int] = 1
     repeating: Hidden[bool] = False
     attempts: Hidden[int | None] = None
@@ -91,6 +94,16 @@ class AgentSettings(Settings):
     def name(self) -> str:
         """The agent's name as a part of a file's."""
         return file_name(self.agent)
+
+    @property
+    def what(self) -> str:
+        """Suite, tasks and goals as a part of a file's name: ``ML1-reach-v3``."""
+        tasks = (self.task,) if self.task else (*self.tasks, *self.test_tasks)
+        named = "+".join(tasks)
+        if len(tasks) > NAMED:
+            named = f"{len(tasks)}-tasks-{zlib.crc32(named.encode()):08x}"
+        goals = f"goals-seed{self.goals_seed}" if self.goals_seed != 1 else ""
+        return "-".join(filter(None, (self.suite, named, goals)))
 
     def make_suite(self) -> Suite:
         """Tasks and goals. Raises InputError, which lists every problem."""
@@ -209,7 +222,7 @@ def main(argv: Sequence[str]) -> int:
     agent = load_own_agent(settings.agent)
     path = settings.out or results_of(settings.agent)
     if settings.out is None:
-        path /= f"eval-{suite.name}-{settings.split}{settings.variant(suite.fork)}.json"
+        path /= f"eval-{settings.what}-{settings.split}{settings.variant(suite.fork)}.json"
     if problems := foreign_problems(path, None):
         raise InputError(problems)
     if nearest_folder(path) is None:

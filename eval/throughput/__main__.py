@@ -50,7 +50,6 @@ ENTRIES: dict[str, Entry] = {**STEPPING, **TRAINING, **OF_CORES}
 REFERENCE = {**dict.fromkeys(STEPPING, "gym-async"), **dict.fromkeys(TRAINING, "rppo-tuned")}
 REFERENCE |= {**dict.fromkeys(CORE_ACTING, "act-gru"), **dict.fromkeys(CORE_LEARNING, "learn-gru")}
 QUICK = {"tasks": ("reach-v3", "push-v3"), "steps": 1000, "train_steps": 1000, "repeats": 2}
-QUICK |= {"envs": 4}
 
 
 @dataclass(frozen=True)
@@ -145,8 +144,6 @@ def parse(argv: Sequence[str]) -> Settings:
     quick = "--quick" in argv
     default = Settings(quick=quick, **QUICK) if quick else Settings()  # type: ignore[arg-type]
     settings = read(Settings, argv, "eval.throughput", default=default)
-    if quick and settings.tasks != default.tasks and settings.envs == default.envs:
-        settings = dataclasses.replace(settings, envs=None)
     if problems := settings.problems():
         stop(problems)
     return settings

@@ -208,14 +208,18 @@ def parse(argv: Sequence[str]) -> Settings:
     """Read the command line; ends with exit code 2 where it cannot be read."""
     off = (tyro.conf.FlagCreatePairsOff,)
     settings = read(Settings, argv, "eval.watch", config=off)
+    if shape := usual_shape(settings):
+        settings = read(Settings, argv, "eval.watch", config=off, default=Settings(**shape))
+    return dataclasses.replace(settings, task=tuple(spelt(t, TASKS) for t in settings.task))
+
+
+def usual_shape(settings: Settings) -> dict[str, int]:
+    """Episodes and horizon of trials where the suite has its own, as FORK's attempts."""
     if settings.source is not None:
         fork = fork_of(settings.source)
     else:
         fork = fork_settings(settings.own_suite or "")
-    if fork is not None:  # the suite's own attempts, unless others are asked for
-        default = Settings(episodes=fork.episodes, horizon=fork.horizon)
-        settings = read(Settings, argv, "eval.watch", config=off, default=default)
-    return dataclasses.replace(settings, task=tuple(spelt(t, TASKS) for t in settings.task))
+    return {} if fork is None else {"episodes": fork.episodes, "horizon": fork.horizon}
 
 
 def prepare(settings: Settings) -> Program:
@@ -235,6 +239,7 @@ def prepare(settings: Settings) -> Program:
         problems.append("--repeating is for agents of --act direct: leave it out")
     fork = fork_settings(settings.own_suite or "") if config is None else config.fork
     if fork is not None:
+        problems += fork.problems(settings.episodes, settings.horizon)
         problems += [
             f"--{name} does not apply to FORK: leave it out"
             for name in ("scripted", "repeating")

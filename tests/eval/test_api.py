@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs.viewing.gl import GLError, backend
+from eval import api
 from eval.api import evaluate, watch
 from train.run.input_error import InputError
 
@@ -52,6 +53,16 @@ def test_errors_are_typed_and_list_every_problem(
     with pytest.raises(InputError, match="did you mean reach-v3"):
         watch(run, task=("rech-v3",))
     assert not list(tmp_path.iterdir())
+
+
+def test_fork_is_watched_as_its_attempts_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(api, "prepare", lambda settings: seen.append(settings) or 1 / 0)
+    root = Path(__file__).resolve().parents[2]
+    for options in ({}, {"episodes": 3}):
+        with pytest.raises(ZeroDivisionError):
+            watch(root / "results/fork-reach-2/short/seed1", **options)
+    assert [(s.episodes, s.horizon) for s in seen] == [(4, 50), (3, 50)]
 
 
 def test_watching_gives_the_files(run: Path) -> None:

@@ -45,6 +45,7 @@ def test_bad_requests_write_nothing(run: Path, tmp_path: Path, capsys, monkeypat
         ([str(run)], "say where to"),
         ([str(run), "--out", str(run)], "is there already"),
         ([str(run), "--repo", "ml10"], "write user/name"),
+        ([str(run), "--repo", "me/na me", "--out", str(tmp_path / "x")], "--repo me/na me:"),
         ([str(tmp_path / "absent"), "--out", str(tmp_path / "x")], "no checkpoint"),
     ):
         with pytest.raises(SystemExit) as ended:
@@ -84,6 +85,31 @@ def test_every_agent_of_this_repository_can_be_shared(checkpoint: Path, tmp_path
     assert card.count("| policy |") == len(found)
     if checkpoint.parts[1].startswith("recall"):
         assert "first exposure | last exposure | recall index |" in card
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(run: Path, tmp_path, monkeypatch, capsys):
+    hub = pytest.importorskip("huggingface_hub")
+
+    class Api:
+        def create_repo(self, repo: str, **options: object) -> str:
+            raise RuntimeError("no route\nto host")
+
+    monkeypatch.setattr(hub, "HfApi", Api)
+    monkeypatch.setattr(hub, "get_token", lambda: "token")
+    assert share.main([str(run), "--repo", "me/mine"]) == 1
+    assert capsys.readouterr().err == "error: me/mine was not uploaded: no route\n"
+
+
+def test_a_slow_policys_figures_are_not_the_shared_ones(run: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(run, tmp_path / "mine")
+    source = sorted((mine / "results").glob("eval-*.json"))
+    step = f"{checkpoint.load(mine).step:012d}"
+    values = {"kind": "strata evaluation", "settings": {"level": 2}}
+    (mine / "results").mkdir(exist_ok=True)
+    (mine / "results" / f"eval-test-{step}-level2.json").write_text(json.dumps(values))
+    out = share.export(mine, tmp_path / "shared")
+    assert not (out / "results" / f"eval-test-{step}-level2.json").exists()
+    assert "level2" not in [path.name for path in source]
 
 
 def test_what_lies_beside_a_run_is_not_followed(run: Path, tmp_path: Path, capsys) -> None:

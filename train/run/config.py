@@ -349,6 +349,10 @@ class Config:
             found.append(
                 f"--trials must be a multiple of the {life.contexts} contexts: try {nearest}"
             )
+        if life.scene and self.train_goals < life.contexts:
+            found.append(
+                f"--train-goals must be at least {life.contexts}, the contexts of a lifetime"
+            )
         if arm.episodic and (life.flat or arm.cascade or arm.replay):
             found.append(
                 f"--arm {self.arm} is not for {self.suite}: use --arm none or short"

@@ -109,6 +109,15 @@ def test_the_longest_delay() -> None:
         assert fork_settings(f"{name}-delay{delay + 1}") is None
 
 
+@pytest.mark.parametrize("name", ["FORK-reach-2-switch50", "FORK-reach-4-switch75"])
+def test_a_target_that_is_drawn_anew_tests_no_memory(name: str) -> None:
+    """Bayes' ceiling is chance then, and a memory index would divide by zero."""
+    settings = fork_settings(name)
+    assert settings is not None
+    (problem,) = settings.problems(settings.episodes, settings.horizon)
+    assert "no memory can help" in problem
+
+
 @pytest.mark.parametrize(
     ("name", "episodes", "horizon", "says"),
     [

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
 from agents.input_layout import PREV_REWARD
 from envs.memory_tests.fork import STILL
@@ -35,7 +36,7 @@ def test_one_episode_is_one_trial_of_its_seed(env) -> None:
 
 def test_its_reward_tells_no_more_than_the_outcome_that_is_shown(env) -> None:
     _, info = env.reset(seed=0)
-    act = skill(env.unwrapped._runner, info["trial"].fork.targets[0])
+    act = skill(env.unwrapped._block.runners[0], info["trial"].fork.targets[0])
     rewards, training = [], []
     for _ in range(50):
         obs, reward, _, _, info = env.step(act())
@@ -53,6 +54,30 @@ def test_its_reward_tells_no_more_than_the_outcome_that_is_shown(env) -> None:
 def test_test_trials_and_unknown_suites() -> None:
     env = ForkEnv("FORK-reach-4-delay5", split="test")
     assert env.reset(seed=1)[1]["trial"].split == "test"
-    for bad in ({"suite": "FORK-reach-2", "split": "held-out"}, {"suite": "MT10"}):
+    for bad in (
+        {"suite": "FORK-reach-2", "split": "held-out"},
+        {"suite": "MT10"},
+        {"suite": "RECALL-code-4"},
+    ):
         with pytest.raises(ValueError, match="FORK-reach-2"):
             ForkEnv(**bad)
+
+
+def test_it_ends_with_its_trial_and_takes_no_bad_action() -> None:
+    env = ForkEnv("FORK-reach-2")
+    with pytest.raises(ResetNeeded):
+        env.step(np.zeros(4, np.float32))
+    env.reset(seed=1)
+    with pytest.raises(FloatingPointError):
+        env.step(np.full(4, np.nan, np.float32))
+    env.reset(seed=1)
+    for _ in range(4 * 50):
+        truncated = env.step(np.zeros(4, np.float32))[3]
+    assert truncated
+    with pytest.raises(ResetNeeded):
+        env.step(np.zeros(4, np.float32))
+    env.close()
+    env.close()
+    for use in (env.reset, lambda: env.step(np.zeros(4, np.float32))):
+        with pytest.raises(ClosedEnvironmentError):
+            use()

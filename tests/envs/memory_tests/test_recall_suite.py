@@ -182,6 +182,8 @@ def test_in_scenes_the_place_of_the_object_is_the_cue() -> None:
     assert all(len(found) == 1 for found in places.values())
     assert len(set.union(*places.values())) >= 3
     assert suite_problems("RECALL-scene-drawer-flat", task=None, tasks=(), test_tasks=())
+    assert fork_settings("RECALL-code-4-contexts12-flat") is not None
+    assert fork_settings("RECALL-code-4-contexts13-flat") is None  # more attempts than a trial has
 
 
 @pytest.mark.slow

@@ -125,6 +125,17 @@ def test_observations_are_hidden_by_the_trial_s_seed(runner: TrialRunner) -> Non
     assert signal("present", inputs).tolist() == (~hidden).tolist()
     np.testing.assert_array_equal(inputs[~hidden], shown[~hidden])
     np.testing.assert_array_equal(inputs[:, OBS_DIM:], shown[:, OBS_DIM:])
+    runner.begin(trial)
+    held = runner.observation.copy()
+    assert hidden[:4].any()
+    for step in range(4):  # scripts see what is hidden
+        assert held.any()
+        if hidden[step]:
+            assert not runner.inputs[OBS].any()
+        else:
+            np.testing.assert_array_equal(held, runner.inputs[OBS])
+        runner.step(np.zeros(4))
+        held = runner.observation.copy()
     much = dataclasses.replace(trial, horizon=400, missing=0.3).hidden().mean()
     assert 0.25 < much < 0.35
 

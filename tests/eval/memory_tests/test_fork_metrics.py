@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from eval.memory_tests.fork_metrics import known_to_fail, summarise_fork
+from eval.memory_tests.fork_metrics import known_to_fail, memory_index, summarise_fork
 
 TRIALS = 400
 rng = np.random.default_rng(0)
@@ -59,6 +59,19 @@ def test_trials_that_all_agree_still_have_an_interval() -> None:
     index = summarise_fork(right, right, 2).memory_index
     assert index.value == 1
     assert 0 < index.low < 1
+
+
+def test_trials_of_one_place_count_as_one() -> None:
+    """Fifty places four times, alike in each: as many as fifty trials."""
+    later = np.random.default_rng(0).random(50) < 0.7
+    right = np.repeat(np.stack([later, later], axis=1), 4, axis=0)
+    places = np.repeat(np.arange(50), 4)
+    once = memory_index(np.stack([later, later], axis=1), 2)
+    four = memory_index(right, 2, places=places)
+    assert four.value == pytest.approx(once.value)
+    assert (four.low, four.high) == pytest.approx((once.low, once.high))
+    naive = memory_index(right, 2)
+    assert naive.high - naive.low < 0.6 * (four.high - four.low)
 
 
 def test_what_is_known_to_fail() -> None:

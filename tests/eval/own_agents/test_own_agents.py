@@ -16,6 +16,7 @@ from eval.goals.measure import measure
 from eval.goals.results import Evaluation
 from eval.own_agents import program
 from eval.own_agents.load import load_own_agent
+from eval.own_agents.program import AgentSettings
 from eval.own_agents.runner import OwnAgentRunner
 from eval.own_agents.sb3 import SB3Agent
 from train.run.input_error import InputError
@@ -99,11 +100,25 @@ def test_from_the_command_line_to_table_and_json(module: str, capsys) -> None:
     assert "random" in said
     (path,) = Path("runs").rglob("*.json")
     assert f"written: {path}" in said
-    assert path.name == "eval-ML1-test-goals3-episodes2-horizon12-no-scripted.json"
+    assert path.name == "eval-ML1-reach-v3-test-goals3-episodes2-horizon12-no-scripted.json"
     record = json.loads(path.read_text())
     assert list(record["policies"]) == [f"{module}:Still", "random"]
     assert record["suite"]["name"] == "ML1"
     assert np.shape(record["policies"][f"{module}:Still"]["outcomes"]["success"]) == (1, 3, 2)
+
+
+def test_each_suite_and_goals_have_a_file_of_their_own() -> None:
+    def name(**how: object) -> str:
+        return AgentSettings(**how).what  # type: ignore[arg-type]
+
+    assert name(suite="ML10") == "ML10"
+    assert name(suite="ML1", task="push-v3") == "ML1-push-v3"
+    assert name(suite="ML10", goals_seed=7) == "ML10-goals-seed7"
+    tasks = ("reach-v3", "push-v3", "door-open-v3", "door-close-v3")
+    many = name(suite="custom", tasks=tasks)
+    assert many.startswith("custom-4-tasks-")
+    assert many != name(suite="custom", tasks=tasks[::-1])
+    assert name(suite="custom", tasks=tasks[:2]) == "custom-reach-v3+push-v3"
 
 
 def test_the_result_is_written_before_it_is_shown(module: str, monkeypatch) -> None:

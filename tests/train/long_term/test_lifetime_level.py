@@ -105,6 +105,7 @@ def test_practice_takes_whole_lifetimes_and_exposures_leave_it_out(
         ("short", "RECALL-code-4-contexts3", {}, "--trials must be a multiple of the 3 contexts"),
         ("short", f"{SUITE}-flat", {"episodes": 4}, "--episodes is 16 where a lifetime is one"),
         ("short", SUITE, {"horizon": 10}, "--horizon must be above 10"),
+        ("short", "RECALL-scene-drawer", {"train_goals": 5}, "--train-goals must be at least 6"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told(arm: str, suite: str, options: dict, says: str) -> None:
