@@ -197,3 +197,23 @@ def test_a_dictionary_knows_a_place_again(scene: str) -> None:
     success = (np.array(played) == targets).reshape(4, -1, 2).mean(axis=1)
     assert success[1:].mean() > 0.85
     assert success[0, 0] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("scene", "gap", "near"),
+    [("drawer", 0.0048, 0.35), ("window", 0.028, 0.03), ("lock", 0.014, 0.08)],
+)
+def test_how_near_the_places_of_one_lifetime_are(scene: str, gap: float, near: float) -> None:
+    """The table of docs/memory-benchmarks.md: 40 test lifetimes of six places."""
+    suite = suite_of(f"RECALL-scene-{scene}")
+    assert suite.fork is not None
+    goals = np.array(suite.test[suite.tasks[0]])[:, :3]
+    smallest, neighbours = [], []
+    for slot in range(40):
+        life = Life.draw(suite.fork, 1, 0, slot, split="test", goals=len(np.unique(goals, axis=0)))
+        apart = np.linalg.norm(goals[life.places][:, None] - goals[life.places], axis=-1)
+        apart[np.diag_indices(6)] = np.inf
+        smallest.append(apart.min())
+        neighbours += apart.min(axis=1).tolist()
+    assert np.median(smallest) == pytest.approx(gap, rel=0.05)
+    assert np.mean(np.array(neighbours) < 0.01) == pytest.approx(near, abs=0.006)
