@@ -45,7 +45,6 @@ def test_bad_requests_write_nothing(run: Path, tmp_path: Path, capsys, monkeypat
         ([str(run)], "say where to"),
         ([str(run), "--out", str(run)], "is there already"),
         ([str(run), "--repo", "ml10"], "write user/name"),
-        ([str(run), "--repo", "me/na me", "--out", str(tmp_path / "x")], "--repo me/na me:"),
         ([str(tmp_path / "absent"), "--out", str(tmp_path / "x")], "no checkpoint"),
     ):
         with pytest.raises(SystemExit) as ended:
@@ -85,6 +84,15 @@ def test_every_agent_of_this_repository_can_be_shared(checkpoint: Path, tmp_path
     assert card.count("| policy |") == len(found)
     if checkpoint.parts[1].startswith("recall"):
         assert "first exposure | last exposure | recall index |" in card
+
+
+def test_a_name_that_no_repository_has_is_told(run: Path, tmp_path: Path, capsys) -> None:
+    pytest.importorskip("huggingface_hub")
+    with pytest.raises(SystemExit) as ended:
+        share.main([str(run), "--repo", "me/na me", "--out", str(tmp_path / "x")])
+    assert ended.value.code == 2
+    assert "--repo me/na me:" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(run: Path, tmp_path, monkeypatch, capsys):

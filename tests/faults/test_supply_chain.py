@@ -20,7 +20,10 @@ NETWORK = {
     "aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "imaplib", "poplib", "requests",
     "smtplib", "socketserver", "telnetlib", "urllib", "urllib3", "wandb", "webbrowser", "xmlrpc",
 }  # fmt: skip
-ON_REQUEST = {"train/run/tracking.py": {"wandb"}, "eval/share.py": {"huggingface_hub"}}
+ON_REQUEST = {
+    "train/run/tracking.py": {"wandb"},
+    "eval/share.py": {"huggingface_hub", "huggingface_hub.utils"},
+}
 SOCKETS = {
     "envs/pool/pool.py",  # a socketpair to each worker, without any address
     "train/learners/meeting.py",  # several learners meet where --learners or torchrun says
