@@ -20,10 +20,7 @@ NETWORK = {
     "aiohttp", "ftplib", "http", "httpx", "huggingface_hub", "imaplib", "poplib", "requests",
     "smtplib", "socketserver", "telnetlib", "urllib", "urllib3", "wandb", "webbrowser", "xmlrpc",
 }  # fmt: skip
-ON_REQUEST = {
-    "train/run/tracking.py": {"wandb"},
-    "eval/share.py": {"huggingface_hub", "huggingface_hub.utils"},
-}
+ON_REQUEST = {"train/run/tracking.py": {"wandb"}, "eval/share.py": {"huggingface_hub"}}
 SOCKETS = {
     "envs/pool/pool.py",  # a socketpair to each worker, without any address
     "train/learners/meeting.py",  # several learners meet where --learners or torchrun says
@@ -31,7 +28,8 @@ SOCKETS = {
 
 
 def network_modules(source: str) -> set[str]:
-    return {name for name in imported(source) if name.split(".")[0] in NETWORK}
+    """Packages that talk to a network and that the source imports, whole or in part."""
+    return {package for name in imported(source) if (package := name.split(".")[0]) in NETWORK}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
