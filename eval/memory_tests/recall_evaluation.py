@@ -45,9 +45,10 @@ def recall_policies(settings: Settings, subject: Subject) -> dict[str, Asked]:
         raw = reinstating(agent, entries=lives.contexts * lives.exposures, at=STILL - 1)
         chosen["reinstating"] = Asked(acting_policy(raw), raw)
     if agent.reader is not None and settings.lesions:
-        same = {"another": settings.goals < 2, "shuffled": lives.contexts < 2}  # it has no other
-        asked = [lesion for lesion in LESIONS if not same.get(lesion)]
-        chosen |= {lesion: Asked(acting, agent, lesion) for lesion in asked}
+        alike = {"another": settings.goals < 2, "shuffled": lives.contexts < 2}  # nothing to swap
+        chosen |= {
+            lesion: Asked(acting, agent, lesion) for lesion in LESIONS if not alike.get(lesion)
+        }
     if settings.told and acting.targets:
         chosen["told"] = Asked(dataclasses.replace(acting, told=True))
     if settings.untrained:

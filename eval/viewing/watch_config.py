@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -213,7 +213,7 @@ def parse(argv: Sequence[str]) -> Settings:
     return dataclasses.replace(settings, task=tuple(spelt(t, TASKS) for t in settings.task))
 
 
-def usual_shape(settings: Settings) -> dict[str, int]:
+def usual_shape(settings: Settings) -> dict[str, Any]:
     """Episodes and horizon of trials where the suite has its own, as FORK's attempts."""
     if settings.source is not None:
         fork = fork_of(settings.source)
