@@ -324,9 +324,9 @@ def fork_settings(name: str) -> ForkSettings | None:
         if turned.get("flat") and settings.lifetimes.scene:  # one trial has one place
             return None
         lifetimes = replace(settings.lifetimes, **turned)
-        return (
-            None if lifetimes.attempts > MOST_ATTEMPTS else replace(settings, lifetimes=lifetimes)
-        )
+        if lifetimes.attempts > MOST_ATTEMPTS:
+            return None
+        return replace(settings, lifetimes=lifetimes)
     return replace(settings, **turned)
 
 

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
-from agents.input_layout import ACTION_DIM, INPUT_DIM
 from envs.memory_tests.fork import FORKS, fork_settings
 from envs.metaworld.suites import make_suite
-from envs.trials.block import Block, Runners
+from envs.trials.one_trial_env import OneTrialEnv
 from envs.trials.trial import Trial
 
 TRAIN_GOALS = 100  # placements of a joint that training trials draw from
 SPLITS = ("train", "test")
 
 
-class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
+class ForkEnv(OneTrialEnv):
     """Endless FORK trials of one suite.
 
     Observation: the packed RL² input (46,), which shows the outcome of the last attempt, 1 or -1,
@@ -43,9 +40,8 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
         seed: of the joints' placements.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
-
     def __init__(self, suite: str, split: str = "train", seed: int = 1) -> None:
+        super().__init__()
         fork = fork_settings(suite)
         if fork is None or fork.lifetimes is not None or split not in SPLITS:
             raise ValueError(
@@ -53,11 +49,6 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
             )
         self._suite = make_suite(suite, seed=seed, train_goals=TRAIN_GOALS)
         self._fork, self._split = fork, split
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (INPUT_DIM,), np.float32)
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self._runners = Runners()
-        self._block: Block | None = None
-        self._closed = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -67,12 +58,9 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
         Raises:
             ClosedEnvironmentError: the environment was closed.
         """
-        self._refuse_if_closed()
         super().reset(seed=seed)
         trial = self._draw()
-        self._block = Block([trial], self._runners)
-        self._block.start()
-        return self._block.inputs[0].copy(), {"trial": trial}
+        return self._begin(trial), {"trial": trial}
 
     def _draw(self) -> Trial:
         goals = self._suite.split(self._split)
@@ -97,14 +85,7 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
             ResetNeeded: there was no reset yet, or the trial is over.
             FloatingPointError: the action is not finite.
         """
-        self._refuse_if_closed()
-        if self._block is None:
-            raise ResetNeeded("call reset() before step()")
-        [step] = self._block.step(np.asarray(action)[None])
-        if step is None:
-            raise ResetNeeded("the trial is over: call reset() to start the next one")
-        [runner] = self._block.runners
-        assert runner is not None
+        inputs, step, finished = self._take(action)
         info = {
             "success": step.success,
             "choice": step.choice,
@@ -113,13 +94,4 @@ class ForkEnv(gym.Env[np.ndarray, np.ndarray]):
             "physics_fault": step.fault,
         }
         reward = float(step.done and step.success)
-        return self._block.inputs[0].copy(), reward, False, runner.finished, info
-
-    def close(self) -> None:
-        """Free the simulators; idempotent."""
-        self._runners.close()
-        self._block, self._closed = None, True
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise ClosedEnvironmentError("the environment is closed: make a new one")
+        return inputs, reward, False, finished, info

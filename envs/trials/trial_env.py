@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
-from agents.input_layout import ACTION_DIM, INPUT_DIM
 from envs.metaworld.task_env import MAX_HORIZON
-from envs.trials.block import Block, Runners
+from envs.trials.one_trial_env import OneTrialEnv
 from envs.trials.trial import Trial, TrialStep
 
 
@@ -37,7 +34,7 @@ def step_info(step: TrialStep) -> dict[str, bool | int]:
     }
 
 
-class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
+class TrialEnv(OneTrialEnv):
     """Trials as an ordinary Gymnasium environment: one Gymnasium "episode" is one trial.
 
     Observation: the packed RL² input (input,), so that any recurrent agent can run on it. The trial
@@ -52,18 +49,12 @@ class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
         ValueError: there is no trial, or one has a horizon beyond Meta-World's.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
-
     def __init__(self, trials: Iterable[Trial]) -> None:
+        super().__init__()
         self.trials = tuple(trials)
         if not self.trials:
             raise ValueError("TrialEnv needs at least one trial")
         check_horizons(self.trials)
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (INPUT_DIM,), np.float32)
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self._runners = Runners()
-        self._block: Block | None = None
-        self._closed = False
         self._next = 0
 
     def reset(
@@ -75,16 +66,13 @@ class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
             ClosedEnvironmentError: the environment was closed.
             ValueError: there is no such trial.
         """
-        self._refuse_if_closed()
         super().reset(seed=seed)
         if seed is not None:
             self._next = int(self.np_random.integers(len(self.trials)))
         index = self._index((options or {}).get("trial", self._next))
         self._next = (index + 1) % len(self.trials)
         trial = self.trials[index]
-        self._block = Block([trial], self._runners)
-        self._block.start()
-        return self._block.inputs[0].copy(), reset_info(trial)
+        return self._begin(trial), reset_info(trial)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One environment step; truncated at the end of the trial.
@@ -94,21 +82,9 @@ class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
             ResetNeeded: there was no reset yet, or the trial is over.
             FloatingPointError: the action is not finite.
         """
-        self._refuse_if_closed()
-        if self._block is None:
-            raise ResetNeeded("call reset() before step()")
-        [step] = self._block.step(np.asarray(action)[None])
-        if step is None:
-            raise ResetNeeded("the trial is over: call reset() to start the next one")
-        [runner] = self._block.runners
-        assert runner is not None
+        inputs, step, finished = self._take(action)
         info = {**step.info, **step_info(step)}
-        return self._block.inputs[0].copy(), float(step.reward), False, runner.finished, info
-
-    def close(self) -> None:
-        """Free the simulators; idempotent."""
-        self._runners.close()
-        self._block, self._closed = None, True
+        return inputs, float(step.reward), False, finished, info
 
     def _index(self, asked: Any) -> int:
         count = len(self.trials)
@@ -117,7 +93,3 @@ class TrialEnv(gym.Env[np.ndarray, np.ndarray]):
         if not 0 <= asked < count:
             raise ValueError(f'options["trial"] must be from 0 to {count - 1}, not {asked}')
         return int(asked)
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise ClosedEnvironmentError("the environment is closed: make a new one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envs.memory_tests.fork import fork_settings
@@ -11,7 +12,13 @@ from envs.metaworld.task_env import TASKS
 from train.run.command_line import spelt, spelt_suite
 from train.run.config import Config
 
-NAMED = 3  # tasks that a file's name may list
+_NAMED = 3  # tasks that a file's name may list
+
+
+def file_name_of(tasks: Sequence[str]) -> str:
+    """Tasks as a part of a file's name; empty where there are none."""
+    names = "+".join(tasks)
+    return names if len(tasks) <= _NAMED else f"{len(tasks)}-tasks-{zlib.crc32(names.encode()):08x}"
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,7 @@ class Elsewhere:
         if not self:
             return ""
         tasks = [self.task] if self.task else list(self.tasks)
-        names = "+".join(spelt(task, TASKS) for task in tasks)
-        if len(tasks) > NAMED:
-            names = f"{len(tasks)}-tasks-{zlib.crc32(names.encode()):08x}"
+        names = file_name_of([spelt(task, TASKS) for task in tasks])
         return "-".join(["-on", self.name, *([names] if names else [])])
 
     def problems(self, config: Config) -> list[str]:

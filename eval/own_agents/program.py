@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from envs.metaworld.suites import (
 from envs.metaworld.task_env import TASKS
 from envs.pool.pool import Policy, WorkerError, WorkerPool
 from eval.goals.config import Settings, chosen_preset, defaults, fork_problems, nearest_folder
-from eval.goals.elsewhere import NAMED
+from eval.goals.elsewhere import file_name_of
 from eval.goals.measure import measure, watch
 from eval.goals.metrics import Outcomes, summarise
 from eval.goals.progress import progress
@@ -99,11 +98,8 @@ class AgentSettings(Settings):
     def what(self) -> str:
         """Suite, tasks and goals as a part of a file's name: ``ML1-reach-v3``."""
         tasks = (self.task,) if self.task else (*self.tasks, *self.test_tasks)
-        named = "+".join(tasks)
-        if len(tasks) > NAMED:
-            named = f"{len(tasks)}-tasks-{zlib.crc32(named.encode()):08x}"
         goals = f"goals-seed{self.goals_seed}" if self.goals_seed != 1 else ""
-        return "-".join(filter(None, (self.suite, named, goals)))
+        return "-".join(filter(None, (self.suite, file_name_of(tasks), goals)))
 
     def make_suite(self) -> Suite:
         """Tasks and goals. Raises InputError, which lists every problem."""
