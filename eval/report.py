@@ -34,7 +34,8 @@ from eval.reporting import (
     summary,
     tables,
 )
-from eval.reporting.loading import group_runs, load_runs, stream_groups
+from eval.reporting.budgets import unlike_budgets
+from eval.reporting.loading import arms_of, group_runs, load_runs, stream_groups
 from eval.reporting.profiles import enough
 from eval.reporting.report_writer import Lines, Page, Part, Picture
 from eval.reporting.runs import Run, StreamRun
@@ -125,12 +126,13 @@ def stream_page(
 ) -> Page:
     """The report of a stream."""
     page = Page(title)
+    runs = {arm: [r.run for r in group] for arm, group in groups.items()}
     page.add(
         Lines(summary.of_stream(groups, contrasts)),
         _stream_facts(groups),
         INTERVALS,
         "# Arms",
-        tables.cost_table({arm: [r.run for r in group] for arm, group in groups.items()}),
+        *_arms(runs),
         "# Metrics",
         "Mean, interval and every seed in order of their numbers. Definitions and sources: "
         "docs/continual.md.",
@@ -234,7 +236,7 @@ def training_page(
 ) -> Page:
     """The report of runs that train on all their tasks at once."""
     page = Page(title)
-    page.add(Lines(summary.of_suite(groups)), INTERVALS, "# Arms", tables.cost_table(groups))
+    page.add(Lines(summary.of_suite(groups)), INTERVALS, "# Arms", *_arms(groups))
     for split, told in (("test", "Held out"), ("train", "On the goals trained on")):
         page.add(*_evaluated(groups, split, told, contrasts))
     if trained := _trained(groups):
@@ -276,7 +278,7 @@ def recall_page(groups: dict[str, list[Run]], fork: ForkSettings, title: str, wi
             fork_figures.by_exposure(groups, fork, window),
         ),
         "# Arms",
-        tables.cost_table(groups),
+        *_arms(groups),
     )
     return page
 
@@ -302,8 +304,14 @@ def fork_page(groups: dict[str, list[Run]], fork: ForkSettings, title: str, wind
             HOW_SOON_NOTE,
             fork_learning.learning_table(trained, fork),
         )
-    page.add("# Arms", tables.cost_table(groups))
+    page.add("# Arms", *_arms(groups))
     return page
+
+
+def _arms(groups: dict[str, list[Run]]) -> list[Part]:
+    """What each arm is and took, and whether their training is comparable."""
+    unlike = unlike_budgets(groups)
+    return [tables.cost_table(groups), *([Lines(unlike)] if unlike else [])]
 
 
 def _trained(groups: dict[str, list[Run]]) -> dict[str, list[Run]]:
@@ -347,9 +355,12 @@ def answer_page(suites: dict[str, list[Run]], title: str) -> tuple[Page, dict]:
     if not found:
         stop(["nothing was evaluated: python -m eval.evaluate RUN measures a run"])
     page = Page(title)
+    notes = answer.left_out(found)
+    for name, runs in suites.items():
+        notes += [f"{name}: {line}" for line in unlike_budgets(arms_of(runs))]
     page.add(
         ANSWER_NOTE,
-        *([Lines(lines)] if (lines := answer.left_out(found)) else []),
+        *([Lines(notes)] if notes else []),
         answer.answer_table(found),
         Picture(
             "answer",

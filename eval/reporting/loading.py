@@ -58,11 +58,17 @@ def stream_groups(runs: Sequence[Run]) -> dict[str, list[StreamRun]]:
     return groups
 
 
-def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
-    """Runs of one suite by arm, and what is wrong with them."""
+def arms_of(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by what their column is called, each arm's in the order of their seeds."""
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         groups.setdefault(run.label, []).append(run)
+    return groups
+
+
+def group_runs(runs: Sequence[Run]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Runs of one suite by arm, and what is wrong with them."""
+    groups = arms_of(runs)
     problems = mixed_recipes(groups)
     fields = ("suite", "task", "tasks", "test_tasks")
     suites = {tuple(getattr(run.config, name) for name in fields) for run in runs}

@@ -1,0 +1,46 @@
+"""Whether arms are comparable: a page names those that trained longer, or began with more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from eval.reporting.runs import Run
+
+TOLERANCE = 1.05
+"""Most steps over fewest: a run ends with a whole iteration, so equal budgets differ a little."""
+
+
+def unlike_budgets(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    """A sentence for each way in which the training of arms differs; none: it is alike.
+
+    Agents of other people's are left out: nothing tells how they were trained.
+    """
+    trained = {
+        arm: [run for run in group if run.agent is None and run.steps]
+        for arm, group in groups.items()
+    }
+    trained = {arm: group for arm, group in trained.items() if group}
+    return [*_steps(trained), *_beginnings(trained)]
+
+
+def _steps(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    steps = [run.steps for group in groups.values() for run in group]
+    if not steps or max(steps) <= TOLERANCE * min(steps):
+        return []
+    shown = "; ".join(f"{arm} {_range(group)}" for arm, group in groups.items())
+    return [f"Runs had unlike numbers of steps, so they are not at equal budgets: {shown}."]
+
+
+def _range(group: Sequence[Run]) -> str:
+    low, high = min(run.steps for run in group), max(run.steps for run in group)
+    return f"{high:,}" if high <= TOLERANCE * low else f"{low:,} to {high:,}"
+
+
+def _beginnings(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    begun = {arm for arm, group in groups.items() if any(run.config.init_from for run in group)}
+    if not begun or len(begun) == len(groups):
+        return []
+    return [
+        "Some arms began with the weights of another run (--init-from), whose steps are not "
+        f"counted: {', '.join(sorted(begun))}."
+    ]
