@@ -410,12 +410,12 @@ class PPO:
         readouts'. Gradients, and what was `found`, become the sums over all learners.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        pulled = {} if pull is None else pull_gradient(pull, self.groups[0])
+        pulled = None if pull is None else pull_gradient(pull, self.groups[0])
         loss.backward()
         told: dict[str, Any] = {} if pull is None else {"pull_loss": pull.detach()}
         if self.ranks.count > 1:
             self._sum_up(pulled, told, {} if found is None else found)
-        if pull is not None:
+        if pulled is not None:
             told |= add_capped(pulled, cap, self.groups[0])
         norms = [
             torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
@@ -434,15 +434,27 @@ class PPO:
             **told,
         }
 
-    def _sum_up(self, pulled: dict[Any, Tensor], *found: dict[str, Any]) -> None:
-        """Make all gradients, and what was found, the sums over all learners, in one message."""
-        weights = [w for group in self.groups for w in group if w.grad is not None]
-        kept = [(numbers, name) for numbers in (pulled, *found) for name in numbers]
-        parts = [*(w.grad for w in weights), *(numbers[name] for numbers, name in kept)]
-        sums = self.ranks.total(parts)
-        for weight, total in zip(weights, sums, strict=False):
-            weight.grad = total
-        for (numbers, name), total in zip(kept, sums[len(weights) :], strict=True):
+    def _sum_up(self, pulled: dict[Any, Tensor] | None, *found: dict[str, Any]) -> None:
+        """Make all gradients, and what was found, the sums over all learners, in one message.
+
+        A weight may have a gradient on one learner alone: a share of trials that recall nothing
+        does not reach the reader. So all learners send all weights, and which of them they have.
+        """
+        own = {w: w.grad for group in self.groups for w in group if w.grad is not None}
+        slots = [(own, w) for group in self.groups for w in group]
+        if pulled is not None:
+            slots += [(pulled, w) for w in self.groups[0]]
+        has = torch.tensor([float(w in given) for given, w in slots], device=slots[0][1].device)
+        kept = [(numbers, name) for numbers in found for name in numbers]
+        sent = [given[w] if w in given else torch.zeros_like(w) for given, w in slots]
+        sums = self.ranks.total([*sent, has, *(numbers[name] for numbers, name in kept)])
+        learners = sums[len(slots)].tolist()
+        for (given, weight), total, some in zip(slots, sums, learners, strict=False):
+            if some:
+                given[weight] = total
+        for weight, gradient in own.items():
+            weight.grad = gradient
+        for (numbers, name), total in zip(kept, sums[len(slots) + 1 :], strict=True):
             numbers[name] = total
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from memory.episodic import NOTHING, OLD
 from tests.train.algorithms.learners import rng, weights_of
 from tests.train.learners.threads import together
 from train.algorithms.ppo import PPO
@@ -61,6 +62,25 @@ def test_learners_together_learn_what_one_learns(make_learner, act, arm, learner
         assert metrics.keys() == told.keys()
         for name, value in metrics.items():
             assert value == pytest.approx(told[name], rel=1e-2, abs=1e-4), name
+
+
+def test_a_share_that_recalls_nothing_sends_what_the_others_send(make_learner, act) -> None:
+    """One trial recalls: only its learner has a gradient of the reader."""
+
+    def worked(learner: PPO, ranks: Ranks = ALONE) -> dict[str, torch.Tensor]:
+        learner.ranks = ranks
+        rollout = act(learner.agent, seed=0)
+        assert rollout.recall is not None
+        rollout.recall[:] = NOTHING
+        rollout.recall[-1] = OLD
+        learner.update(rollout, rng(0))
+        return weights_of(learner)
+
+    alone = worked(new(make_learner, "episodic")[0])
+    made = new(make_learner, "episodic", 2)
+    for weights in together(2, lambda ranks: worked(made[ranks.rank], ranks)):
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, alone[name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_a_share_that_is_left_out_would_show(make_learner, act, monkeypatch) -> None:
