@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         slopes: scale of `agents.input_layout.slopes`, which the layer sees
             besides the input; 0: not.
         inputs: version of the input's layout.
-        signals: names in `agents.input_layout.SIGNALS`, which follow the features as they are.
+        signals: names in `memory.cores.signals.SIGNALS`, which follow the features as they are.
     """
 
     def __init__(

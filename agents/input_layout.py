@@ -39,8 +39,6 @@ AIM = slice(INPUT_DIM, None)
 """What follows in the rows of an agent that acts on an aim: one number for each target, 1 for the
 aim (`agents.posterior`), or the part and the place (`agents.acting.place_aims`). The agent writes
 it itself while acting."""
-SIGNALS = ("outcome", "present")
-"""What a core may ask to be told apart from the features (`memory.cores.core.Core.signals`)."""
 OBS, PREV_ACTION = SLICES["obs"], SLICES["prev_action"]
 PREV_REWARD, PREV_DONE = SLICES["prev_reward"].start, SLICES["prev_done"].start
 REWARD_CHANGE = SLICES["reward_change"].start
@@ -82,7 +80,7 @@ def pack(
 
 
 def signal(name: str, inputs: Any) -> Any:
-    """One of `SIGNALS` for packed inputs (…, input), NumPy or torch; (…) of zeros and ones.
+    """One of `memory.cores.signals` for packed inputs (…, input), NumPy or torch; (…), 0 or 1.
 
     ``outcome``: the first input of an episode, which shows how the last one ended. ``present``:
     the observation is shown; one that is hidden is all zeros, as no real one is.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from agents.acting.place_aims import AIM_NUMBERS
 from agents.encoder import Encoder
 from agents.heads import GaussianHead
-from agents.input_layout import INPUT_DIM, LAYOUT_VERSION, SIGNALS, WIDTHS
+from agents.input_layout import INPUT_DIM, LAYOUT_VERSION, WIDTHS
 from agents.lifetime_recall import LifetimeReader
 from agents.place_belief import PlaceBelief
 from agents.posterior import AimedBody, TargetBelief
@@ -22,6 +22,7 @@ from agents.recall import Recall
 from memory.behaviour import Behaviour
 from memory.cores.core import Core
 from memory.cores.registry import core_problems, find_core
+from memory.cores.signals import SIGNALS
 from memory.episodic import EpisodicMemory
 
 SIZES = {

@@ -20,11 +20,11 @@ from agents.input_layout import (
     OBS,
     OBS_DIM,
     PREV_DONE,
-    SIGNALS,
     SLOPES,
     signal,
     slopes,
 )
+from memory.cores.signals import SIGNALS
 from memory.cores.steps import make_step, sigmoid
 
 OBS_CLIP = 5.0

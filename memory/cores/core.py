@@ -31,7 +31,7 @@ class Core(nn.Module, ABC):
     """
 
     signals: ClassVar[tuple[str, ...]] = ()
-    """Names in `agents.input_layout.SIGNALS`: what it is told apart from the features, for a clock
+    """Names in `memory.cores.signals.SIGNALS`: what it is told apart from the features, for a clock
     or a gate. They are the last numbers of the features, each 0 or 1."""
 
     stepper: ClassVar[str] = "graph"

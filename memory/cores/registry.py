@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib
 
-import torch
-
 from memory.cores.attention import Attention
 from memory.cores.core import Core
 from memory.cores.event import Event
@@ -19,6 +17,7 @@ from memory.cores.hmt import HMT
 from memory.cores.hrnn import HRNN
 from memory.cores.lstm import LSTM
 from memory.cores.none import Memoryless
+from memory.cores.trial_run import try_out
 
 CORES: dict[str, type[Core]] = {
     "gru": GRU,
@@ -66,7 +65,7 @@ def import_core(name: str) -> None:
         ) from error
     if not (isinstance(found, type) and issubclass(found, Core)):
         raise CoreError(f"{name} is not a subclass of memory.cores.core.Core")
-    _try_out(name, found)
+    try_out(name, found)
     _imported[name] = found
 
 
@@ -83,27 +82,3 @@ def core_problems(name: str) -> list[str]:
             "pip install -e '.[onnx]'"
         ]
     return []
-
-
-def _try_out(name: str, kind: type[Core], time: int = 2, rows: int = 3) -> None:
-    """Run two steps of a small core, so that mistakes show before anything is written."""
-    inputs, hidden = 5, 4
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            core = kind(inputs, hidden)
-            state = core.initial_state(rows)
-            output, after = core.unroll(torch.zeros(time, rows, inputs), state)
-    except Exception as error:
-        raise CoreError(f"{name} does not run ({type(error).__name__}: {error})") from error
-    for what, value, shape in (
-        ("outputs", output, (time, rows, hidden)),
-        ("state", after, (rows, core.state_width)),
-    ):
-        if not isinstance(value, torch.Tensor):
-            kind = type(value).__name__
-            raise CoreError(f"{name}.unroll must give {what} as a tensor, not as a {kind}")
-        if tuple(value.shape) != shape:
-            raise CoreError(
-                f"{name}.unroll must give {what} of shape {shape} for features of shape "
-                f"{(time, rows, inputs)} and hidden={hidden}, not {tuple(value.shape)}"
-            )

@@ -6,6 +6,7 @@ import pytest
 
 from memory.cores import registry
 from memory.cores.registry import CORES, CoreError, core_problems, find_core, import_core
+from memory.cores.trial_run import try_out
 
 OWN = """
 import torch
@@ -23,8 +24,36 @@ class Sum(Core):
         outputs = state + self.layer(features).cumsum(0)
         return outputs, outputs[-1]
 
+def step(weights, features, state):
+    output = state + features @ weights["layer.weight"].T + weights["layer.bias"]
+    return output, output
+
+def late(weights, features, state):
+    return state, step(weights, features, state)[1]
+
 class Stepped(Sum):
-    stepper = "own_step:step"
+    stepper = "own_cores:step"
+
+class Late(Sum):
+    stepper = "own_cores:late"
+
+class Misspelt(Sum):
+    stepper = "grru"
+
+class Borrowed(Sum):
+    stepper = "gru"
+
+class Elsewhere(Sum):
+    stepper = "own_cores:nothing"
+
+class Curious(Sum):
+    signals = ("outcomes",)
+
+class Bare(Sum):
+    signals = "outcome"
+
+class Told(Sum):
+    signals = ("outcome", "present")
 
 class Flat(Sum):
     def unroll(self, features, state):
@@ -73,6 +102,12 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
         ("own_cores:Stranger", "not a subclass of memory.cores.core.Core"),
         ("own_cores:Unfinished", "does not run.*abstract"),
         ("own_cores:Listed", "must give outputs as a tensor, not as a list"),
+        ("own_cores:Misspelt", "stepper 'grru' does not run.*grru"),
+        ("own_cores:Elsewhere", "stepper 'own_cores:nothing' does not run.*nothing"),
+        ("own_cores:Borrowed", "stepper 'gru' does not run.*weight_ih"),
+        ("own_cores:Late", "stepper 'own_cores:late' and own_cores:Late.unroll differ by"),
+        ("own_cores:Curious", r"signals must be a tuple of names among 'outcome', 'present', not"),
+        ("own_cores:Bare", "signals must be a tuple of names among"),
         ("own_cores:Flat", r"unroll must give outputs of shape \(2, 3, 4\)"),
     ],
 )
@@ -81,6 +116,17 @@ def test_what_is_no_core_is_refused(name: str, says: str) -> None:
         import_core(name)
     with pytest.raises(CoreError, match="code outside Strata"):
         find_core(name)
+
+
+@pytest.mark.parametrize("name", ["own_cores:Stepped", "own_cores:Told"])
+def test_steps_and_signals_that_keep_the_contract_pass(name: str) -> None:
+    import_core(name)
+    assert find_core(name).__name__ == name.partition(":")[2]
+
+
+@pytest.mark.parametrize("name", sorted(CORES))
+def test_strata_s_own_cores_keep_the_contract(name: str) -> None:
+    try_out(name, CORES[name])
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
