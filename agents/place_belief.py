@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from agents.acting.place_aims import COMPONENT, LEAST_SPREAD, MOST_SPREAD, UNIT
 
-START_SPREAD = 0.9  # before squashing: 10 cm
+START_SPREAD = 0.9  # before squashing: 17 cm
 APART = 0.5  # units between the components at the start, about: equal ones would stay equal
 
 

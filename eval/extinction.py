@@ -31,7 +31,7 @@ from eval.goals.results import print_table, provenance, table_console
 from eval.memory_tests.extinction import KIND, Extinction, extinction_trials, recency_of
 from eval.memory_tests.fork_measure import measure_fork
 from eval.outcome import write_and_show, write_json
-from memory.cascade import chosen
+from memory.restored import chosen
 from train.collect import acting_policy
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError

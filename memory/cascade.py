@@ -21,13 +21,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import tyro
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from memory.adam import Adam
 from memory.behaviour import Behaviour, divergence
 from memory.reservoir import Replay, distillation
-from memory.restored import check_tensors, restore_adam
+from memory.restored import adam_tensors, check_tensors, chosen, restore_adam
 
 Unroll = Callable[[Any, Tensor, Tensor], tuple[Behaviour, Tensor]]
 """(policy, inputs (T, B, I), state (B, S)) → what it does along them, state (B, S)."""
@@ -49,11 +50,11 @@ class CascadeConfig:
     """beta: weight of each level's KL to itself before the iteration (kl)."""
     half_lives: tuple[float, ...] = (10.0, 100.0)
     """Half-life of each slow level's average, in iterations (ema)."""
-    slow_optimiser: Literal["adam"] = "adam"
+    slow_optimiser: tyro.conf.Suppress[Literal["adam"]] = "adam"
     """What moves slow policies (kl); there is no other choice, but saved runs name it."""
     slow_minibatches: int = 8
-    """Optimiser steps of each slow policy per iteration, at most one a trial and stretch of time
-    (kl)."""
+    """Optimiser steps of each slow policy per iteration, about: at least one a stretch of time, at
+    most one a trial and stretch (kl)."""
 
     def problems(self) -> list[str]:
         """Everything wrong with these values, each with the flag to change."""
@@ -239,8 +240,8 @@ class Cascade:
         found: dict[str, Tensor] = {}
         for k, (level, optimiser) in enumerate(zip(self.policies, self.optimisers, strict=True), 2):
             found |= {f"level{k}.{name}": value for name, value in level.state_dict().items()}
-            for i, slots in optimiser.state_dict()["state"].items():
-                found |= {f"optimiser{k}.{i}.{name}": value for name, value in slots.items()}
+            moments = adam_tensors(optimiser)
+            found |= {f"optimiser{k}.{name}": value for name, value in moments.items()}
         return found
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -276,8 +277,3 @@ def minibatches(
         order = torch.from_numpy(rng.permutation(trials))
         found += [(stretch, columns) for columns in torch.tensor_split(order, groups)]
     return [found[i] for i in rng.permutation(len(found))]
-
-
-def chosen(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose name starts with `prefix`, without it."""
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -35,6 +35,17 @@ def check_tensors(found: Mapping[str, Tensor], asked: Mapping[str, Tensor]) -> N
             raise ValueError(f"{name} must be finite")
 
 
+def adam_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments as ``<number of the weight>.<name>``, which `restore_adam` takes."""
+    states = optimiser.state_dict()["state"]
+    return {f"{i}.{name}": value for i, slots in states.items() for name, value in slots.items()}
+
+
+def chosen(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose name starts with `prefix`, without it."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
 def restore_adam(optimiser: torch.optim.Optimizer, found: Mapping[str, Tensor]) -> None:
     """Give Adam back its moments, saved as ``<number of the weight>.<name>``; they are copied.
 

@@ -11,6 +11,8 @@ from agents.input_layout import PREV_DONE, PREV_REWARD
 class ForgettingActor:
     """Acts as `actor` does, without what it remembers of earlier attempts.
 
+    Its query of a store (`agents.recall`) begins anew too: it would hold what it saw of them.
+
     The outcome of the last one is hidden too: an agent whose first choice is always the same would
     know from the outcome alone what it tried.
     """

@@ -78,10 +78,6 @@ class TrialBatch:
             ("aims", "float32", (b, AIM_NUMBERS)),
         )
 
-    def copy(self) -> TrialBatch:
-        """Arrays of its own, that a later run does not overwrite."""
-        return TrialBatch(**{name: array.copy() for name, array in vars(self).items()})
-
 
 class SharedBuffer:
     """A growable mapping that starts with two numbers per worker: where it is, were it to die.

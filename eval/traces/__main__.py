@@ -78,6 +78,8 @@ class Arguments:
             found.append(f"--trials must be from {FEWEST} to 400, not {self.trials}")
         if self.seed < 0:
             found.append(f"--seed must be 0 or more, not {self.seed}")
+        if self.lesion and "lesions" not in self.parts:
+            found.append("--lesion needs the part lesions: add it to --parts, or leave --parts out")
         if self.out.is_file() or nearest_folder(self.out / "report.html") is None:
             found.append(f"--out {self.out} cannot be written: name a folder elsewhere")
         return found

@@ -170,15 +170,30 @@ def _from(found: Trace, start: int) -> Trace:
 
 
 def _pushed(agent: RL2Agent, recording: Recording, at: int, rng: np.random.Generator) -> Course:
-    """The state after step `at` moves in a random direction, as far as an observation moves it."""
+    """The course of a push after step `at`."""
     inputs = recording.inputs[: at + LONGEST]
-    other = inputs[: at + 1].copy()
-    other[at, :, OBS] = np.roll(inputs[at, :, OBS], 1, axis=0)
-    state = state_after(agent, inputs[: at + 1])
-    length = (state_after(agent, other) - state).norm(dim=-1, keepdim=True)
-    pushed = state.clone()
-    part = agent.memory.hidden_part if agent.memory.state_width else slice(0, 0)
-    direction = torch.from_numpy(rng.standard_normal(tuple(pushed[:, part].shape))).to(pushed)
-    pushed[:, part] += length * direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    state, pushed = push_start(agent, inputs[: at + 1], rng)
     later = inputs[at + 1 :]
     return course(agent, trace(agent, later, state), trace(agent, later, pushed), at + 1)
+
+
+def push_start(
+    agent: RL2Agent, inputs: np.ndarray, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """States (N, S) after inputs (T, N, input), and with L0 pushed in a random direction.
+
+    The push is as long as the way that L0 goes with the last observation of the next trial. That
+    may not move L0 at once (`hrnn` keeps inputs in a window first); then the whole state's way
+    counts.
+    """
+    other = inputs.copy()
+    other[-1, :, OBS] = np.roll(inputs[-1, :, OBS], 1, axis=0)
+    state = state_after(agent, inputs)
+    moved = state_after(agent, other) - state
+    pushed = state.clone()
+    part = agent.memory.hidden_part if agent.memory.state_width else slice(0, 0)
+    own, whole = (x.norm(dim=-1, keepdim=True) for x in (moved[:, part], moved))
+    length = torch.where(own > 0, own, whole)
+    direction = torch.from_numpy(rng.standard_normal(tuple(pushed[:, part].shape))).to(pushed)
+    pushed[:, part] += length * direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    return state, pushed

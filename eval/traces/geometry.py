@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def decoder_drift(recording: Recording, states: Sequence[np.ndarray]) -> dict[st
             hits = predicted(both, labels, target.classes, held, ~held) == labels[:, held]
             accuracy[i, j] = hits.mean()
     apart = np.array([np.diagonal(accuracy, offset).mean() for offset in range(count)])
-    life = float(half_life(np.maximum(apart - 1 / target.classes, 0.0)))
+    life = float(half_life(np.maximum(apart - 1 / recording.counted, 0.0)))
     return {
         "accuracy": _rows(accuracy),
         "by_distance": apart.tolist(),
@@ -153,10 +153,10 @@ def collapse(keys: np.ndarray) -> float | None:
 
 
 def plasticity(moment: Moment, states: np.ndarray) -> dict[str, Any]:
-    """Dormant units, effective rank of (n, H) states, and mean norm of a learnt weight."""
-    weights: Mapping[str, torch.Tensor] = dict(moment.agent.named_parameters())
-    squares = sum(float(w.detach().double().square().sum()) for w in weights.values())
-    count = sum(w.numel() for w in weights.values())
+    """Dormant units, effective rank of (n, H) states, and root mean square of learnt weights."""
+    weights = [w.detach().double() for w in moment.agent.parameters() if w.requires_grad]
+    squares = sum(float(w.square().sum()) for w in weights)
+    count = sum(w.numel() for w in weights)
     return {
         "step": moment.step,
         "dormant": dormant(states),

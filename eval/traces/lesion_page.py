@@ -144,27 +144,38 @@ Cells = dict[tuple[str, str], list[np.ndarray]]
 
 
 def matrix_of(groups: Groups) -> tuple[Cells, dict[str, list[np.ndarray]], list[str]]:
-    """Losses by (level, benchmark), the sham's by benchmark, and why cells are empty.
+    """Losses by (level, benchmark), the sham's by benchmark, and notes: whose they are, what lacks.
 
-    A level's row is of the runs that have it; where several arms have it the first one counts.
+    All lesions of one benchmark are of one arm (`_subjects`), and so is their sham.
     """
     cells: Cells = {}
     shams: dict[str, list[np.ndarray]] = {}
-    for results in groups.values():
-        column = results[0]["lesions"]["benchmark"]
+    subjects = _subjects(groups)
+    for column, arm in subjects.items():
+        shams[column] = _by_seed(groups[arm], SHAM)
         for level, lesion in ROWS.items():
-            if found := _by_seed(results, lesion):
-                cells.setdefault((level, column), found)
-        if results[0]["arm"] != "none":
-            shams.setdefault(column, _by_seed(results, SHAM))
+            if found := _by_seed(groups[arm], lesion):
+                cells[level, column] = found
     cells |= {cell: found for cell, found in _without_slow(groups).items() if found}
-    reasons = [
+    reasons = [f"{column}: lesions of {arm}" for column, arm in subjects.items()]
+    reasons += [
         f"{ROWS[level]} on {column} is empty: {_why(groups, level, column)}"
         for level in ROWS
         for column in COLUMNS
         if (level, column) not in cells
     ]
     return cells, shams, reasons
+
+
+def _subjects(groups: Groups) -> dict[str, str]:
+    """By benchmark the arm whose lesions are shown: that with most of ROWS, of equals the first."""
+    best: dict[str, tuple[int, str]] = {}
+    for arm, results in groups.items():
+        column = results[0]["lesions"]["benchmark"]
+        count = sum(bool(_by_seed(results, lesion)) for lesion in ROWS.values())
+        if count > best.get(column, (0, ""))[0]:
+            best[column] = count, arm
+    return {column: arm for column, (_, arm) in best.items()}
 
 
 def _why(groups: Groups, level: str, column: str) -> str:

@@ -46,8 +46,10 @@ def lesions_of(
     Args:
         patient: the run, on a FORK suite.
         recording: of its probe trials, where the target's direction is found.
-        rng: draws random directions and shuffles.
+        rng: draws random directions and shuffles, for each lesion from a stream of its own: what is
+            measured beside it changes nothing.
     """
+    draws = dict(zip(LEVEL_OF, rng.spawn(len(LEVEL_OF)), strict=True))
     agent, trials = patient.subject.agent, patient.trials[:MOST_TRIALS]
     policy = acting_policy(agent)
     found: dict[str, Callable[[], Ready]] = {
@@ -58,11 +60,14 @@ def lesions_of(
         found["clear L0"] = lambda: (dataclasses.replace(policy, forget=True), trials)
     if isinstance(agent.memory, GRU):  # its state is its output, where probes read
         for name in ("remove target", "remove random"):
-            found[name] = lambda name=name: (_without(policy, recording, name, rng), trials)
+            found[name] = lambda name=name: (
+                _without(policy, recording, name, draws[name]),
+                trials,
+            )
     if agent.recall is not None:
         unread = [dataclasses.replace(trial, recall=NOTHING) for trial in trials]
         found["hide L1"] = lambda: (policy, unread)
-        found["shuffle L1"] = lambda: (shuffled_store(policy, rng), trials)
+        found["shuffle L1"] = lambda: (shuffled_store(policy, draws["shuffle L1"]), trials)
     for level, slow in patient.slow.items():
         found[f"act with {level}"] = lambda slow=slow: (acting_policy(slow), trials)
     return found

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from agents.input_layout import PREV_DONE
 from agents.rl2 import RL2Agent
-from memory.cascade import chosen
 from memory.gaussian import gaussian_kl
+from memory.restored import chosen
 from train.run.checkpoint import Checkpoint
 from train.run.state import load_agent
 

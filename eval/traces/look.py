@@ -65,7 +65,7 @@ def look_into(
     before = trace(floor, recording.inputs).states
     if "timescales" in parts:
         rng = draws["timescales"]
-        values["timescales"] = all_timescales(subject.agent, floor, recording, rng)
+        values["timescales"] = all_timescales(subject.agent, floor, before, recording, rng)
     if "probes" in parts:
         found = all_probes(recording, before, draws["probes"])
         tested = leak_test(recording, sources_of(recording, before))
@@ -116,6 +116,7 @@ def _facts(patient: Patient, seed: int) -> dict[str, Any]:
         "kind": KIND,
         "schema": SCHEMA,
         "checkpoint": provenance(patient.subject.saved),
+        "run": patient.subject.saved.manifest.get("run"),
         "environment": environment(),
         "suite": patient.subject.suite.name,
         "label": config.label,

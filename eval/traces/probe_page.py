@@ -81,6 +81,9 @@ def over_time(groups: Groups) -> Figure:
     for row, (arm, results) in enumerate(groups.items()):
         for column, name in enumerate(names):
             axis = axes[row, column]
+            if name not in _timed(results):
+                axis.axis("off")
+                continue
             for number, result in enumerate(results):
                 _draw(axis, result, name, labelled=number == 0)
             for episode in range(1, results[0]["episodes"]):
@@ -90,7 +93,8 @@ def over_time(groups: Groups) -> Figure:
             axis.set(xlabel="step of the trial", ylim=(0, 1.03))
             axis.spines[["top", "right"]].set_visible(False)
         axes[row, 0].set_ylabel("accuracy")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    legends = [axis.get_legend_handles_labels() for axis in axes.flat]
+    handles, labels = max(legends, key=lambda found: len(found[0]))
     columns = 2 * len(names)  # so that it is no wider than the panels
     figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8
@@ -101,8 +105,6 @@ def over_time(groups: Groups) -> Figure:
 def _draw(axis: Any, result: Mapping[str, Any], name: str, *, labelled: bool) -> None:
     probes = result["probes"]
     for source, variables in probes["sources"].items():
-        if name not in variables:
-            continue
         colour = COLOURS.get(source, "0.7")
         values = _curve(variables[name]["accuracy"])
         label = source if labelled else None

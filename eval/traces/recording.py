@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.input_layout import AIM
+from agents.input_layout import ACTION_DIM, AIM
 from envs.memory_tests.fork import STILL, UNRELATED
 from envs.pool.shared_rollout import TrialBatch
 from envs.trials.trial import Trial
@@ -135,7 +135,7 @@ def record(
     Raises:
         WorkerError: a worker failed for good.
     """
-    batch = pool.run(trials, acting_policy(subject.agent), lanes=LANES).copy()
+    batch = pool.run(trials, acting_policy(subject.agent), lanes=LANES)
     whole = ~batch.faults[-1]
     kept = [trial for trial, good in zip(trials, whole, strict=True) if good]
     inputs = batch.inputs[:, whole]
@@ -280,5 +280,20 @@ def _check(found: Recording) -> None:
             raise ValueError(f"{name} must begin with {(steps, trials)}")
         if not np.isfinite(values).all():
             raise ValueError(f"{name} must be finite")
+    if found.inputs.shape[2] < AIM.start:
+        raise ValueError(f"inputs must have at least {AIM.start} numbers")
+    if found.layout.ndim != 2 or len(found.layout) != trials:
+        raise ValueError(f"layout must have {trials} rows")
+    for level, values in found.log_stds.items():
+        if values.shape != (ACTION_DIM,) or not np.isfinite(values).all():
+            raise ValueError(f"log_stds.{level} must be {ACTION_DIM} finite numbers")
+    counts = found.targets >= 0  # other attempts are in another scene, or outside FORK
+    for name, values, most in (
+        ("scenes", found.scenes, len(facts["tasks"])),
+        ("targets", found.targets[counts], facts["options"]),
+        ("choices", found.choices[counts] + 1, facts["options"] + 1),
+    ):
+        if values.size and not (values.min() >= 0 and values.max() < most):
+            raise ValueError(f"{name} must be numbers below {most}")
     if "L0" not in found.states:
         raise ValueError("states.L0 is missing")

@@ -70,6 +70,8 @@ def checked_traces(found: Field) -> dict[str, Any]:
     _check(found, _FACTS)
     if "counted" in found.value:  # older files have `options` alone
         found["counted"].whole()
+    if found.value.get("run") is not None:
+        found["run"].text()
     if found["schema"].value != SCHEMA:
         raise found["schema"].wrong(f"{SCHEMA}, the version that is read here")
     for name, shape in _PARTS.items():
@@ -104,7 +106,7 @@ def _check(found: Field, shape: Any) -> None:
 
 
 def former_parts(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Parts that a result at `path` has of the same recording, and that `values` has not."""
+    """Parts that a result at `path` has of the same run and trials, and that `values` has not."""
     if not path.exists():
         return {}
     try:
@@ -112,6 +114,8 @@ def former_parts(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     except RunError:  # it is replaced
         return {}
     if any(former[name] != values[name] for name in _FACTS):
+        return {}
+    if former.get("run") not in (None, values["run"]):  # None: an older file does not tell
         return {}
     return {name: former[name] for name in _PARTS if name in former and name not in values}
 

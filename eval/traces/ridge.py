@@ -67,7 +67,8 @@ def _scaled(
 def directions(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """(D, C - 1) orthonormal directions of `features` (N, D) along which labels (N,) are read.
 
-    They are columns of the weights of a ridge probe of unscaled features.
+    They are columns of the weights of a ridge probe of unscaled features. C is the number of
+    classes that occur, at most `classes`: one that never does has no direction.
     """
     centred = features - features.mean(axis=0, dtype=np.float64)
     wanted = np.eye(classes)[labels]
@@ -76,4 +77,4 @@ def directions(features: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
     penalty = 1e-3 * np.trace(gram) / len(gram)
     weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), centred.T @ wanted)
     basis, _, _ = np.linalg.svd(weights, full_matrices=False)
-    return basis[:, : classes - 1]
+    return basis[:, : len(np.unique(labels)) - 1]

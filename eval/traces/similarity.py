@@ -12,17 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def cka(first: np.ndarray, second: np.ndarray) -> float:
-    """Debiased linear CKA of the same n samples as (n, D) and (n, E); NaN where one is constant.
-
-    1: the same up to rotation and scale. About 0: unrelated; it may be a little below.
-    """
-    left, right = _gram(first), _gram(second)
-    return _ratio(_hsic(left, right), _hsic(left, left), _hsic(right, right))
-
-
 def cka_matrix(states: Sequence[np.ndarray]) -> np.ndarray:
-    """(L, L) debiased linear CKA of all pairs."""
+    """(L, L) debiased linear CKA of all pairs of the same n samples, each (n, its units).
+
+    1: the same up to rotation and scale. About 0: unrelated; it may be a little below. NaN where
+    one is constant.
+    """
     grams = [_gram(values) for values in states]
     own = [_hsic(gram, gram) for gram in grams]
     count = len(states)

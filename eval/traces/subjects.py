@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agents.rl2 import RL2Agent
 from envs.memory_tests.fork import fork_settings
-from envs.metaworld.suites import GOALS_PER_TASK, Suite
+from envs.metaworld.suites import Suite
 from envs.trials.trial import Trial
 from eval.goals.config import Settings, Subject, load_subject
 from eval.goals.floors import untrained
@@ -104,7 +104,12 @@ def open_run(folder: Path, *, trials: int, seed: int) -> Patient:
         stop([str(error)])
     probes = probe_trials(subject.suite, subject.config, trials, seed)
     if len(probes) < FEWEST:
-        stop([f"{len(probes)} trials are too few for a probe: use --trials {FEWEST} or more"])
+        stop(
+            [
+                f"{subject.suite.name} has {len(probes)} test goals, and probes need {FEWEST}: "
+                "train on more tasks, or look at the run with eval.evaluate"
+            ]
+        )
     return Patient(folder, subject, slow, probes)
 
 
@@ -129,7 +134,7 @@ def _settings(folder: Path, trials: int) -> Settings:
     if config.adapts:
         stop([f"{folder}: an agent of train.maml has no memory to look into"])
     fork = fork_settings(config.suite)
-    goals = 1 if fork is None else max(1, trials // len(fork.scenes))
+    goals = 1 if fork is None else _each(trials, len(fork.scenes))
     episodes, horizon = shape_of(config)
     return Settings(
         folder,
@@ -155,11 +160,16 @@ def probe_trials(suite: Suite, config: Config, trials: int, seed: int) -> list[T
     episodes, horizon = shape_of(config)
     tasks = suite.split("test")
     if suite.fork is None:
-        trials = min(trials, MOST_STEPS // (episodes * horizon), GOALS_PER_TASK * len(tasks))
-    goals = min(trials // len(tasks), min(map(len, tasks.values())))
+        trials = min(trials, max(FEWEST, MOST_STEPS // (episodes * horizon)))
+    goals = min(_each(trials, len(tasks)), *map(len, tasks.values()))
     return suite.evaluation_trials(
-        "test", goals=max(goals, 1), episodes=episodes, horizon=horizon, seed=seed
+        "test", goals=goals, episodes=episodes, horizon=horizon, seed=seed
     )
+
+
+def _each(trials: int, kinds: int) -> int:
+    """Trials of each of so many tasks or scenes: at most `trials` in all, but FEWEST at least."""
+    return max(trials // kinds, -(-FEWEST // kinds))
 
 
 def floor_of(subject: Subject) -> RL2Agent:

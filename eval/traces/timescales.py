@@ -10,7 +10,6 @@ from agents.rl2 import RL2Agent
 from eval.traces.acf import Timescales, shuffled, timescales
 from eval.traces.causal import context_swap, draw_pairs, past_of, perturbations
 from eval.traces.gates import gate_constants
-from eval.traces.levels import trace
 from eval.traces.recording import Recording
 
 
@@ -20,17 +19,22 @@ def lags_of(recording: Recording) -> int:
 
 
 def all_timescales(
-    agent: RL2Agent, floor: RL2Agent, recording: Recording, rng: np.random.Generator
+    agent: RL2Agent,
+    floor: RL2Agent,
+    before: np.ndarray,
+    recording: Recording,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Autocorrelation, gates and causal courses.
 
     Args:
         agent: as training left it.
         floor: the same before training.
+        before: states of `floor` on the recorded inputs, (T, N, H).
         recording: of the agent's trials.
         rng: draws pairs and orders.
     """
-    lags, before = lags_of(recording), trace(floor, recording.inputs).states
+    lags = lags_of(recording)
     sources = dict(recording.states)
     sources["untrained"] = before
     sources["inputs"] = recording.observed

@@ -24,7 +24,7 @@ from envs.pool.pool import Policy
 from envs.trials.trial import Trial
 from memory.adam import Adam
 from memory.gaussian import gaussian_kl
-from memory.restored import check_tensors, restore_adam
+from memory.restored import adam_tensors, check_tensors, restore_adam
 from train.algorithms.adaptation import (
     Network,
     Samples,
@@ -263,10 +263,7 @@ class Maml:
         """Groups ``agent``, ``maml`` and, with an optimiser, ``optimiser``."""
         found = {"agent": self.agent.state_dict(), "maml": {"updates": self.updates}}
         if self.optimiser is not None:
-            states = self.optimiser.state_dict()["state"]
-            found["optimiser"] = {
-                f"{i}.{name}": v for i, slots in states.items() for name, v in slots.items()
-            }
+            found["optimiser"] = adam_tensors(self.optimiser)
         return found
 
     def restore(self, tensors: dict[str, dict[str, Tensor]]) -> None:

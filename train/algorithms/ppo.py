@@ -26,7 +26,7 @@ from envs.trials import practice
 from envs.trials.trial import Trial
 from memory.adam import Adam
 from memory.gaussian import gaussian_kl
-from memory.restored import check_tensors, restore_adam
+from memory.restored import adam_tensors, check_tensors, restore_adam
 from train.algorithms.learner import Run, learner_device
 from train.algorithms.ppo_config import PPOConfig
 from train.algorithms.rollout import (
@@ -228,7 +228,7 @@ class PPO:
         if self.agent.belief is not None:
             truth, counts = rollout.taught()
             taught = truth.to(device), counts.to(device)
-            knew = self._knew(rollout, hidden, inputs, taught[0])
+            knew = self._knew(rollout, hidden, inputs, *taught)
         data = _Data(rollout, task_ids, whole, old_log_std, explained, taught, knew)
         return data, starts
 
@@ -311,16 +311,24 @@ class PPO:
         return (errors * weight).sum() / known.clamp(min=1.0)
 
     def _knew(
-        self, rollout: Rollout, hidden: Tensor, inputs: Tensor, truth: Tensor
+        self, rollout: Rollout, hidden: Tensor, inputs: Tensor, truth: Tensor, counts: Tensor
     ) -> dict[str, float]:
-        """Accuracy of the belief when it is read, in trials that do not practise."""
+        """Accuracy of the belief when it is read, in trials that do not practise.
+
+        An attempt in which nothing is hidden, in another scene, has none.
+        """
         assert self.agent.belief is not None
         aims, read, own = inputs[..., AIM], rollout.when_read, rollout.own.to(hidden.device)
         if not bool(own.any()):
             return {}
         found = self.agent.belief.knew(*(x[read][:, own] for x in (hidden, truth, aims)))
-        curves = {name: values.mean(dim=1).tolist() for name, values in found.items()}
-        return {f"{n}/{e + 1}": x for n, curve in curves.items() for e, x in enumerate(curve)}
+        counted = counts[read][:, own] > 0
+        return {
+            f"{name}/{e + 1}": float(values[e][counted[e]].mean())
+            for name, values in found.items()
+            for e in range(len(values))
+            if bool(counted[e].any())
+        }
 
     def _view(
         self, one: _Pass, number: int, index: Tensor, batch: Batch, outputs: Unrolled
@@ -459,13 +467,11 @@ class PPO:
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Groups ``agent``, ``critic``, ``belief`` and ``optimiser``."""
-        states = self.optimiser.state_dict()["state"]
-        moments = {f"{i}.{name}": v for i, slots in states.items() for name, v in slots.items()}
         return {
             "agent": self.agent.state_dict(),
             "critic": self.critic.state_dict(),
             "belief": self.belief.state_dict(),
-            "optimiser": moments,
+            "optimiser": adam_tensors(self.optimiser),
         }
 
     def restore(self, tensors: dict[str, dict[str, Tensor]]) -> None:

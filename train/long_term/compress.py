@@ -21,7 +21,7 @@ from torch import Tensor
 from agents.rl2 import RL2Agent
 from memory.adam import Adam
 from memory.behaviour import Behaviour, divergence
-from memory.restored import check_tensors, number
+from memory.restored import check_tensors, chosen, number
 from train.algorithms.rollout import Rollout
 from train.long_term.contract import MinibatchView
 from train.long_term.reference import (
@@ -134,9 +134,9 @@ class ProgressAndCompress:
         Raises:
             KeyError, ValueError: they are of another kind of memory or another architecture.
         """
-        base = {k.removeprefix("base."): v for k, v in tensors.items() if k.startswith("base.")}
+        base = chosen(tensors, "base.")
         check_tensors(base, self.base.state_dict())
-        fisher = {k.removeprefix("fisher."): v for k, v in tensors.items() if k[:7] == "fisher."}
+        fisher = chosen(tensors, "fisher.")
         if fisher:  # there is none before the first boundary
             check_tensors(fisher, dict(self.base.named_parameters()))
             not_negative(fisher, "")

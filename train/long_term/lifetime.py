@@ -11,6 +11,7 @@ from torch import Tensor
 from agents.rl2 import RL2Agent
 from envs.trials.trial import Trial
 from memory.lifetimes import LifetimeStores
+from memory.restored import chosen
 from train.algorithms.rollout import Rollout, lives
 from train.long_term.level import IterationView, Level
 
@@ -40,7 +41,7 @@ class LifetimeLevel(Level):
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Inverse of `tensors`."""
-        own = {n.removeprefix("lifetime."): v for n, v in tensors.items() if n[:9] == "lifetime."}
+        own = chosen(tensors, "lifetime.")
         self.stores.restore(own)
 
 

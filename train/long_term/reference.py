@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from agents.rl2 import RL2Agent
-from memory.restored import check_tensors
+from memory.restored import check_tensors, chosen
 from train.algorithms.rollout import Rollout
 from train.long_term.contract import MinibatchView
 
@@ -206,7 +206,7 @@ def not_negative(tensors: Weights, prefix: str) -> None:
 
 
 def _copied(tensors: Weights, prefix: str) -> Weights:
-    return {n.removeprefix(prefix): w.clone() for n, w in tensors.items() if n.startswith(prefix)}
+    return {name: weight.clone() for name, weight in chosen(tensors, prefix).items()}
 
 
 class L2(Anchored):

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from agents.rl2 import RL2Agent
-from memory.cascade import chosen, minibatches
+from memory.cascade import minibatches
 from memory.episodic import NOTHING
 from memory.reservoir import Replay, TrialStore, distillation
+from memory.restored import chosen
 from train.algorithms.rollout import Rollout
 from train.long_term.config import ReplayFrom
 from train.long_term.contract import MinibatchView

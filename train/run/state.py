@@ -22,9 +22,8 @@ from agents.reinstating import hide_cues
 from agents.rl2 import AgentConfig, RL2Agent, blank_agent
 from envs.metaworld.suites import Suite
 from envs.trials.trial import Trial
-from memory.cascade import chosen
 from memory.cores.registry import CoreError
-from memory.restored import check_tensors, number, whole
+from memory.restored import check_tensors, chosen, number, whole
 from train.algorithms.learner import Learner, SharesGradients
 from train.algorithms.registry import ALGORITHMS
 from train.algorithms.rollout import Rollout

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from agents.input_layout import OBS
 from eval.traces.causal import (
     context_swap,
     draw_pairs,
     half_life,
     past_of,
     perturbations,
+    push_start,
     swap_start,
 )
 from eval.traces.gates import gate_constants
-from eval.traces.levels import belief_kl, trace
+from eval.traces.levels import belief_kl, state_after, trace
 from tests.eval.traces.made_up import HORIZON, STILL, make_agent, make_recording
 
 
@@ -74,6 +76,21 @@ def test_a_memory_without_a_past_differs_in_nothing() -> None:
     assert not changed["outcome"].state[1:].any()
     assert not changed["random direction"].state.any()
     assert gate_constants(agent, recording.inputs, recording.states["L0"]) is None
+
+
+@pytest.mark.parametrize("core", ["gru", "lstm", "hmt", "event"])
+def test_a_push_is_as_long_as_what_another_observation_moves(core: str) -> None:
+    """Whatever else the state holds: a store's query, segments, an LSTM's output."""
+    agent, inputs = make_agent(core, entries=3), make_recording().inputs[:8]
+    other = inputs.copy()
+    other[-1, :, OBS] = np.roll(inputs[-1, :, OBS], 1, axis=0)
+    part = agent.memory.hidden_part
+    moved = (state_after(agent, other) - state_after(agent, inputs))[:, part]
+    state, pushed = push_start(agent, inputs, np.random.default_rng(0))
+    way = pushed - state
+    np.testing.assert_allclose(way[:, part].norm(dim=-1), moved.norm(dim=-1), rtol=1e-4)
+    way[:, part] = 0
+    assert not way.any()
 
 
 def test_an_agent_that_acts_on_aims_is_moved_by_its_belief() -> None:

@@ -177,5 +177,18 @@ def test_cells_are_of_runs_and_empty_ones_say_why() -> None:
     assert ("L1", "FORK") not in cells
     assert "hide L1 on FORK is empty: no run on FORK has L1" in reasons
     assert any(text.startswith("clear L0 on RECALL is empty: no run of RECALL") for text in reasons)
+    assert "FORK: lesions of short" in reasons
     (line,) = said(cells, shams)
     assert line.startswith("It cannot be said")
+
+
+def test_all_cells_of_a_benchmark_and_its_sham_are_of_one_arm() -> None:
+    """The first arm lacks a level: that column is of the arm that has both."""
+    short = [result("short", s, intact=1.0, sham=0.8, clear_L0=0.0) for s in (1, 2)]
+    both = [result("episodic", s, intact=0.9, sham=0.9, clear_L0=0.0, hide_L1=0.9) for s in (1, 2)]
+    for groups in ({"short": short, "episodic": both}, {"episodic": both, "short": short}):
+        cells, shams, reasons = matrix_of(groups)
+        np.testing.assert_allclose([x.mean() for x in cells["L0", "FORK"]], 0.9)
+        np.testing.assert_allclose([x.mean() for x in shams["FORK"]], 0.0)
+        assert ("L1", "FORK") in cells
+        assert "FORK: lesions of episodic" in reasons

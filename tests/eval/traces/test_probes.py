@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
 from agents.input_layout import AIM
 from eval.traces.leak import leak_test, verdict
+from eval.traces.probe_page import over_time
 from eval.traces.probes import all_probes, at_decisions, correct, sources_of
 from eval.traces.recording import Recording
 from eval.traces.ridge import directions, predicted
@@ -128,6 +130,29 @@ def test_a_probe_of_constant_states_guesses() -> None:
     assert correct(np.ones((40, 3)), labels, 2, parts).mean() == 0.75
     test = parts == 0
     assert (predicted(np.ones((40, 3)), labels, 2, test, ~test) == 0).all()
+
+
+def test_a_class_that_never_occurs_has_no_direction() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=400)
+    states = rng.standard_normal((400, 6)) + 4.0 * labels[:, None] * np.eye(6)[4]
+    assert directions(states, labels, 8).shape == (6, 1)
+
+
+def _probed(names: list[str]) -> dict[str, Any]:
+    """A result in which these variables were asked over time."""
+    curve = {"accuracy": [0.5, 0.6], "control": [0.5, 0.5], "chance": [0.5, 0.5]}
+    sources = {source: dict.fromkeys(names, curve) for source in ("L0", "untrained", "inputs")}
+    probes = {"steps": [4, 14], "decisions": [4, 14], "sources": sources, "leak": {}}
+    return {"seed": 1, "episodes": 2, "horizon": 10, "options": 2, "probes": probes}
+
+
+def test_arms_with_other_variables_stand_on_one_figure() -> None:
+    groups = {"short": [_probed(["target"])], "joint": [_probed(["target", "scene"])]}
+    figure = over_time(groups)
+    titles = [axis.get_title() for axis in figure.axes if axis.axison]
+    assert titles == ["short: target", "joint: target", "joint: scene"]
+    assert len(figure.legends[0].get_texts()) == 4
 
 
 def test_a_direction_that_tells_is_found() -> None:

@@ -44,6 +44,12 @@ def test_what_is_saved_comes_back(file: Path) -> None:
         ({"states.L0": np.full((36, 5, 8), np.nan, np.float32)}, "states.L0 must be finite"),
         ({"choices": np.zeros((5, 2), np.int8)}, "choices must be of shape"),
         ({"facts": np.frombuffer(b"[1]", np.uint8)}, "delete it and record anew"),
+        ({"inputs": np.zeros((36, 5, 3), np.float32)}, "inputs must have at least 46 numbers"),
+        ({"layout": np.zeros((4, 6), np.float32)}, "layout must have 5 rows"),
+        ({"choices": np.full((5, 3), 5, np.int8)}, "choices must be"),
+        ({"targets": np.full((5, 3), 2, np.int8)}, "targets must be numbers below 2"),
+        ({"scenes": np.full(5, 3, np.int16)}, "scenes must be numbers below 1"),
+        ({"log_stds.L0": np.full(4, np.nan, np.float32)}, "log_stds.L0 must be 4 finite numbers"),
         ({"other": np.zeros(3)}, "delete it and record anew"),
     ],
 )

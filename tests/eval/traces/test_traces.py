@@ -10,7 +10,7 @@ import train.rl2
 from eval import evaluate, report
 from eval.reporting.runs import load_run
 from eval.traces import __main__ as program
-from eval.traces import subjects
+from eval.traces import results, subjects
 from eval.traces.results import rounded
 from train.run.run_files import RunError
 
@@ -73,6 +73,20 @@ def test_a_recording_is_kept(run: Path, page: Path, tmp_path: Path, monkeypatch)
     assert {"timescales", "probes", "geometry", "lesions"} <= set(values)  # so are other parts
 
 
+def test_parts_of_another_run_are_not_taken_over(run: Path, page: Path) -> None:
+    path = run / "results" / "traces-test-000000000096.json"
+    values = json.loads(path.read_text())
+    asked = {name: value for name, value in values.items() if name != "lesions"}
+    assert set(results.former_parts(path, asked)) == {"lesions"}
+    assert results.former_parts(path, {**asked, "run": "another"}) == {}
+
+
+@pytest.mark.parametrize("kinds", [1, 3, 7])
+def test_the_fewest_trials_that_are_allowed_are_enough(kinds: int) -> None:
+    assert subjects._each(subjects.FEWEST, kinds) * kinds >= subjects.FEWEST
+    assert subjects._each(100, kinds) == 100 // kinds
+
+
 def test_a_leak_fails_loudly(run: Path, page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = load_run(run).traces["traces-test-000000000096.json"]
     assert program.tell_leaks([values]) == 0
@@ -89,6 +103,7 @@ def test_a_leak_fails_loudly(run: Path, page: Path, capsys: pytest.CaptureFixtur
         (["--lesion", "hide L1"], "--lesion hide L1: arm short has no L1"),
         (["--workers", "0"], "--workers"),
         (["--seed", "-1"], "--seed must be 0 or more"),
+        (["--lesion", "clear L0", "--parts", "probes"], "--lesion needs the part lesions"),
     ],
 )
 def test_what_cannot_be_done_is_told(

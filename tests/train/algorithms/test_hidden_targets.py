@@ -12,6 +12,7 @@ from envs.metaworld.suites import make_suite
 from envs.pool.pool import WorkerPool
 from memory.cascade import minibatches
 from train.algorithms.ppo import make_ppo
+from train.algorithms.rollout import Rollout
 from train.collect import collect, practice_metrics, practising
 from train.loop import drawn
 from train.run.config import Config, difference
@@ -64,6 +65,40 @@ def test_the_belief_is_taught_where_it_is_read_and_nowhere_else(learnt) -> None:
     read = rollout.target_when_read()
     assert torch.equal(read[4::12, rollout.own], rollout.targets[:, rollout.own])
     assert (read >= 0).sum() == rollout.targets[:, rollout.own].numel() < rollout.targets.numel()
+
+
+def test_what_is_believed_in_another_scene_counts_for_nothing() -> None:
+    """There nothing is hidden, so no belief is right or wrong."""
+    name = "FORK-reach-2-interference"
+    config = dataclasses.replace(recipe(Config, name), suite=name, device="cpu", horizon=12)
+    suite = make_suite(name, train_goals=4)
+    trials = suite.sample_trials(8, episodes=config.episodes, horizon=12, iteration=0, seed=1)
+    targets = torch.tensor([trial.fork.targets for trial in trials]).T
+    learner, steps = make_ppo(config, suite), config.episodes * 12
+    assert learner.agent.belief is not None
+    with torch.no_grad():
+        learner.agent.belief.out.bias.copy_(torch.tensor([5.0, -5.0]))  # always the first target
+    inputs = torch.zeros(steps, 8, learner.agent.input_width)
+    rollout = Rollout(
+        inputs=inputs,
+        actions=torch.zeros(steps, 8, 4),
+        log_probs=torch.zeros(steps, 8),
+        rewards=torch.zeros(steps, 8),
+        successes=torch.zeros(steps, 8, dtype=torch.bool),
+        usable=torch.ones(8, dtype=torch.bool),
+        task_ids=torch.zeros(8, dtype=torch.long),
+        goals=torch.zeros(8, 6),
+        episodes=config.episodes,
+        targets=targets,
+        choices=-torch.ones_like(targets),
+    )
+    hidden = torch.zeros(steps, 8, config.network.hidden)
+    found = learner._knew(rollout, hidden, inputs, *rollout.taught())
+    own = (targets[:, 0] >= 0).nonzero().flatten().tolist()
+    assert 0 < len(own) < config.episodes
+    assert found == {
+        f"belief_right/{e + 1}": pytest.approx(float((targets[e] == 0).float().mean())) for e in own
+    }
 
 
 def test_practice_in_the_input_is_taught_too(learnt) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from envs.metaworld.suites import Suite
-from memory.cascade import chosen
+from memory.restored import chosen
 from train.rl2 import banner, main
 from train.run import checkpoint, program
 from train.run.config import Config
