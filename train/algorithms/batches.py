@@ -14,11 +14,7 @@ import torch
 from torch import Tensor
 
 from envs.trials.trial import Trial
-from train.algorithms.rollout import Rollout
-
-TIMED = ("inputs", "actions", "log_probs", "rewards", "successes")
-BY_EPISODE = ("choices", "targets")
-BY_TRIAL = ("task_ids", "goals", "recall", "kinds", "practised", "shown", "true_aims")
+from train.algorithms.rollout import TIMED, Rollout
 
 
 def cut(episodes: int, rollouts: int) -> list[range]:
@@ -49,26 +45,19 @@ def stacked(singles: Rollout, episodes: int) -> Rollout:
         apart = values.reshape(len(values), -1, episodes, *values.shape[2:]).movedim(2, 0)
         return apart.flatten(0, 1)
 
-    known = [name for name in BY_EPISODE if getattr(singles, name) is not None]
-    fixed = [name for name in BY_TRIAL if getattr(singles, name) is not None]
-    return dataclasses.replace(
-        singles,
-        **{name: in_time(getattr(singles, name)) for name in (*TIMED, *known)},
-        **{name: getattr(singles, name)[::episodes] for name in fixed},
-        usable=singles.usable.reshape(-1, episodes).all(dim=1),
-        episodes=episodes,
-    )
+    columns, rows = singles.fields()
+    fields = {name: in_time(getattr(singles, name)) for name in columns}
+    fields |= {name: getattr(singles, name)[::episodes] for name in rows}
+    fields["usable"] = singles.usable.reshape(-1, episodes).all(dim=1)
+    return dataclasses.replace(singles, **fields, episodes=episodes)
 
 
 def in_turn(batches: Sequence[Rollout]) -> Rollout:
     """The same trials' batches one after another in time."""
-    known = [name for name in BY_EPISODE if getattr(batches[0], name) is not None]
+    columns, _ = batches[0].fields()
     return dataclasses.replace(
         batches[0],
-        **{
-            name: torch.cat([getattr(batch, name) for batch in batches])
-            for name in (*TIMED, *known)
-        },
+        **{name: torch.cat([getattr(batch, name) for batch in batches]) for name in columns},
         usable=torch.stack([batch.usable for batch in batches]).all(dim=0),
         episodes=sum(batch.episodes for batch in batches),
     )
@@ -78,10 +67,7 @@ def part(rollout: Rollout, batch: range) -> Rollout:
     """Inverse of `in_turn`: the episodes of one batch."""
     steps = slice(batch.start * rollout.horizon, batch.stop * rollout.horizon)
     episodes = slice(batch.start, batch.stop)
-    known = [name for name in BY_EPISODE if getattr(rollout, name) is not None]
-    return dataclasses.replace(
-        rollout,
-        **{name: getattr(rollout, name)[steps] for name in TIMED},
-        **{name: getattr(rollout, name)[episodes] for name in known},
-        episodes=len(batch),
-    )
+    columns, _ = rollout.fields()
+    rows = {name: steps if name in TIMED else episodes for name in columns}
+    fields = {name: getattr(rollout, name)[some] for name, some in rows.items()}
+    return dataclasses.replace(rollout, **fields, episodes=len(batch))

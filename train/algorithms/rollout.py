@@ -22,8 +22,14 @@ from envs.trials.practice import PARTS
 from envs.trials.trial import Trial
 
 Boundary = Literal["carry", "cut"]
-BY_TRIAL = ("recall", "kinds", "practised", "shown", "lives", "stores", "true_aims")
-"""Fields of a rollout that a trial has one row of, or that are None."""
+TIMED = ("inputs", "actions", "log_probs", "rewards", "successes")
+"""Fields of a rollout with a row for each step; trials are columns."""
+BY_EPISODE = ("choices", "targets")
+"""Fields with a row for each episode, or None; trials are columns."""
+BY_TRIAL = (
+    "task_ids", "goals", "recall", "kinds", "practised", "shown", "lives", "stores", "true_aims",
+)  # fmt: skip
+"""Fields with a row for each trial, or None; so has `usable`."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +114,16 @@ class Rollout:
     @staticmethod
     def join(parts: Sequence[Rollout]) -> Rollout:
         """The trials of all parts side by side, e.g. of groups acted by different weights."""
-        timed = ("inputs", "actions", "log_probs", "rewards", "successes")
-        fixed = ("usable", "task_ids", "goals", *BY_TRIAL)
-        known = [name for name in fixed if getattr(parts[0], name) is not None]
-        joined = {name: torch.cat([getattr(p, name) for p in parts], dim=1) for name in timed}
-        joined |= {name: torch.cat([getattr(p, name) for p in parts]) for name in known}
-        by_episode = [n for n in ("choices", "targets") if getattr(parts[0], n) is not None]
-        joined |= {name: torch.cat([getattr(p, name) for p in parts], dim=1) for name in by_episode}
+        columns, rows = parts[0].fields()
+        joined = {name: torch.cat([getattr(p, name) for p in parts], dim=1) for name in columns}
+        joined |= {name: torch.cat([getattr(p, name) for p in parts]) for name in rows}
         return dataclasses.replace(parts[0], **joined)
+
+    def fields(self) -> tuple[list[str], list[str]]:
+        """Names of the fields that there are: those whose trials are columns, and rows."""
+        names = (*TIMED, *BY_EPISODE), ("usable", *BY_TRIAL)
+        columns, rows = ([n for n in some if getattr(self, n) is not None] for some in names)
+        return columns, rows
 
     @property
     def steps(self) -> int:
@@ -140,15 +148,11 @@ class Rollout:
         """Only the trials of `keep`; itself where that is all of them, as a copy costs time."""
         if bool(keep.all()):
             return self
-        timed = ("inputs", "actions", "log_probs", "rewards", "successes")
-        fixed = ("usable", "task_ids", "goals")
-        known = [name for name in BY_TRIAL if getattr(self, name) is not None]
-        by_episode = [n for n in ("choices", "targets") if getattr(self, n) is not None]
+        columns, rows = self.fields()
         return dataclasses.replace(
             self,
-            **{name: getattr(self, name)[:, keep] for name in timed},
-            **{name: getattr(self, name)[keep] for name in (*fixed, *known)},
-            **{name: getattr(self, name)[:, keep] for name in by_episode},
+            **{name: getattr(self, name)[:, keep] for name in columns},
+            **{name: getattr(self, name)[keep] for name in rows},
         )
 
     def usable_obs(self) -> Float[Tensor, "n obs"]:
