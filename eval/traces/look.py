@@ -118,7 +118,7 @@ def _facts(patient: Patient, seed: int) -> dict[str, Any]:
         "checkpoint": provenance(patient.subject.saved),
         "run": patient.subject.saved.manifest.get("run"),
         "environment": environment(),
-        "suite": patient.subject.suite.name,
+        "suite": patient.suite,
         "label": config.label,
         "arm": config.arm,
         "seed": config.seed,

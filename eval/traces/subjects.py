@@ -18,6 +18,7 @@ from train.run.checkpoint import CheckpointError
 from train.run.config import Config, stop
 from train.run.input_error import InputError
 from train.run.state import load_agent
+from train.run.stream_config import StreamConfig
 
 MOST_STEPS = 100_000  # of the probe trials of a suite without targets
 FEWEST = 40  # trials, for a probe with five folds
@@ -50,7 +51,13 @@ class Patient:
     @property
     def name(self) -> str:
         """For messages and folders."""
-        return f"{self.subject.suite.name}-{self.config.label}-seed{self.config.seed}"
+        return f"{self.suite}-{self.config.label}-seed{self.config.seed}"
+
+    @property
+    def suite(self) -> str:
+        """Its suite, or the stream, whose tasks are a suite without a name of its own."""
+        stream = isinstance(self.config, StreamConfig)
+        return self.config.suite if stream else self.subject.suite.name
 
     @property
     def levels(self) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,9 @@ from eval.reporting.runs import load_run
 from eval.traces import __main__ as program
 from eval.traces import results, subjects
 from eval.traces.results import rounded
+from train.run.config import Config
 from train.run.run_files import RunError
+from train.run.stream_config import StreamConfig
 
 TINY = "--trials 2 --lanes 2 --episodes 2 --horizon 12 --hidden 8 --encoder 8 --critic 8"
 
@@ -216,3 +219,12 @@ def test_what_lifetimes_have_not_is_told(
     assert ended.value.code == 2
     assert says in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stream_is_named_and_its_tasks_are_not() -> None:
+    subject = SimpleNamespace(
+        suite=SimpleNamespace(name="custom"), config=StreamConfig(suite="CW10")
+    )
+    assert subjects.Patient(Path("x"), subject, {}, []).suite == "CW10"  # type: ignore[arg-type]
+    subject.config = Config(suite="ML1", task="reach-v3")
+    assert subjects.Patient(Path("x"), subject, {}, []).suite == "custom"  # type: ignore[arg-type]
