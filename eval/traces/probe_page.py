@@ -105,6 +105,8 @@ def over_time(groups: Groups) -> Figure:
 def _draw(axis: Any, result: Mapping[str, Any], name: str, *, labelled: bool) -> None:
     probes = result["probes"]
     for source, variables in probes["sources"].items():
+        if name not in variables:
+            continue
         colour = COLOURS.get(source, "0.7")
         values = _curve(variables[name]["accuracy"])
         label = source if labelled else None
