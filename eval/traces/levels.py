@@ -16,6 +16,7 @@ from agents.input_layout import PREV_DONE
 from agents.rl2 import RL2Agent
 from memory.gaussian import gaussian_kl
 from memory.restored import chosen
+from train.long_term.arms import ARMS
 from train.run.checkpoint import Checkpoint
 from train.run.state import load_agent
 
@@ -95,10 +96,14 @@ def reads(agent: RL2Agent, inputs: np.ndarray) -> np.ndarray:
 def slow_agents(saved: Checkpoint) -> dict[str, RL2Agent]:
     """The slow policies of a checkpoint by level; empty where its arm has none, or kept none.
 
+    The average of weights that encodes the store of arm `episodic` is no policy: it never acted.
+
     Raises:
         CheckpointError: they do not fit the checkpoint's configuration.
     """
-    kept = saved.tensors.get("long_term", {})
+    kept, arm = saved.tensors.get("long_term", {}), ARMS.get(load_agent(saved)[1].arm)
+    if arm is not None and not arm.cascade:  # None: one of your own
+        return {}
     found = {name: k for name, k in SLOW.items() if chosen(kept, f"level{k}.")}
     return {name: load_agent(saved, level=k)[0] for name, k in found.items()}
 

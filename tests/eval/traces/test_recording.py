@@ -4,11 +4,13 @@ import dataclasses
 import io
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from eval.traces import levels
 from eval.traces import recording as module
 from eval.traces.levels import reads, trace
 from eval.traces.recording import Recording, RecordingError, load, save
@@ -113,3 +115,13 @@ def test_episodes_in_other_scenes_are_no_attempts() -> None:
     targets[:, 1] = -1
     assert dataclasses.replace(found, targets=targets).attempts == [0, 2]
     assert isinstance(found, Recording)
+
+
+@pytest.mark.parametrize(
+    ("arm", "found"), [("episodic", []), ("cascade", ["L2"]), ("my_module:MY_ARM", ["L2"])]
+)
+def test_the_encoder_of_a_store_is_no_slow_policy(arm: str, found: list[str], monkeypatch) -> None:
+    saved = SimpleNamespace(tensors={"long_term": {"level2.x": torch.zeros(1)}})
+    config = SimpleNamespace(arm=arm)
+    monkeypatch.setattr(levels, "load_agent", lambda saved, level=1: (None, config))
+    assert list(levels.slow_agents(saved)) == found  # type: ignore[arg-type]
