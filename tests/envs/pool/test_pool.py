@@ -1,5 +1,6 @@
 """The worker pool: the same bits from any number of workers."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_a_batch_is_what_its_trials_are(expected) -> None:
 def test_a_batch_is_its_owner_s(lone) -> None:
     """The next run overwrites the shared memory but not what the last one returned."""
     first = lone.run(SHORT, POLICY, lanes=LANES)
-    kept = first.copy()
+    kept = copy.deepcopy(first)
     lone.run(SHORT[::-1], POLICY, lanes=LANES)
     assert_same(first, kept)
 

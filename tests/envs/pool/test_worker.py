@@ -1,5 +1,6 @@
 """A worker, in this process: what it writes into the batch."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_a_physics_fault_ends_its_trial_only(monkeypatch: pytest.MonkeyPatch) ->
         [0, 2],
         [trial.to_json() for trial in trials],
     )
-    batch = TrialBatch(**buffer.arrays(TrialBatch.spec(16, 2))).copy()
+    batch = copy.deepcopy(TrialBatch(**buffer.arrays(TrialBatch.spec(16, 2))))
     buffer.close()
     assert len(answer["faults"]) == 1
     assert not batch.faults[:, 0].any()
