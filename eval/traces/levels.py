@@ -101,11 +101,15 @@ def slow_agents(saved: Checkpoint) -> dict[str, RL2Agent]:
     Raises:
         CheckpointError: they do not fit the checkpoint's configuration.
     """
-    kept, arm = saved.tensors.get("long_term", {}), ARMS.get(load_agent(saved)[1].arm)
-    if arm is not None and not arm.cascade:  # None: one of your own
-        return {}
-    found = {name: k for name, k in SLOW.items() if chosen(kept, f"level{k}.")}
-    return {name: load_agent(saved, level=k)[0] for name, k in found.items()}
+    kept = saved.tensors.get("long_term", {})
+    found = {
+        name: load_agent(saved, level=k) for name, k in SLOW.items() if chosen(kept, f"level{k}.")
+    }
+    return {
+        name: agent
+        for name, (agent, config) in found.items()
+        if config.arm not in ARMS or ARMS[config.arm].cascade  # others are your own
+    }
 
 
 def divergence(agent: RL2Agent, first: Trace, second: Trace) -> np.ndarray:

@@ -33,7 +33,7 @@ def try_out(name: str, kind: type[Core]) -> None:
         raise CoreError(f"{name} does not run ({type(error).__name__}: {error})") from error
     _check(f"{name}.unroll", output, after, (TIME, ROWS, HIDDEN), (ROWS, core.state_width))
     if kind.stepper != "graph":
-        _try_step(name, core, features)
+        _try_step(name, core, features, output, after)
 
 
 def _check_signals(name: str, signals: Any) -> None:
@@ -57,8 +57,10 @@ def _check(
 
 
 @torch.no_grad()
-def _try_step(name: str, core: Core, features: torch.Tensor) -> None:
-    """The step that workers take, beside `unroll`."""
+def _try_step(
+    name: str, core: Core, features: torch.Tensor, wanted: torch.Tensor, end: torch.Tensor
+) -> None:
+    """The step that workers take, beside the outputs and the last state of `unroll`."""
     what = f"{name}.stepper {core.stepper!r}"
     state = core.initial_state(ROWS).numpy()
     outputs = []
@@ -73,7 +75,6 @@ def _try_step(name: str, core: Core, features: torch.Tensor) -> None:
     except Exception as error:
         raise CoreError(f"{what} does not run ({type(error).__name__}: {error})") from error
     _check(what, output, after, (TIME, ROWS, HIDDEN), (ROWS, core.state_width))
-    wanted, end = core.unroll(features, core.initial_state(ROWS))
     pairs = ((output, wanted), (after, end))
     worst = float(torch.cat([(one - other).flatten() for one, other in pairs]).abs().max())
     if not worst <= TOLERANCE:
