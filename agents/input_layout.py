@@ -80,11 +80,8 @@ def pack(
 
 
 def signal(name: str, inputs: Any) -> Any:
-    """One of `memory.cores.signals` for packed inputs (…, input), NumPy or torch; (…), 0 or 1.
-
-    ``outcome``: the first input of an episode, which shows how the last one ended. ``present``:
-    the observation is shown; one that is hidden is all zeros, as no real one is.
-    """
+    """One of `memory.cores.signals` for packed inputs (…, input), NumPy or torch; (…), 0 or 1."""
+    # A hidden observation is all zeros, as no real one is.
     return inputs[..., PREV_DONE] > 0.5 if name == "outcome" else (inputs[..., OBS] != 0).any(-1)
 
 
