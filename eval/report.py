@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -352,9 +352,13 @@ def _evaluated(
 def answer_page(suites: dict[str, list[Run]], title: str) -> tuple[Page, dict]:
     """Arms × benchmarks, for runs of several suites and streams; the page and its numbers."""
     found = [one for name, runs in suites.items() for one in answer.benchmarks_of(name, runs)]
-    if not found:
+    lesions = lesion_parts(newest_traces([run for runs in suites.values() for run in runs]))
+    if not found and not lesions:
         stop(["nothing was evaluated: python -m eval.evaluate RUN measures a run"])
     page = Page(title)
+    if not found:
+        page.add("No run was evaluated: python -m eval.evaluate RUN measures one.", *lesions)
+        return page, {}
     notes = answer.left_out(found)
     for name, runs in suites.items():
         notes += [f"{name}: {line}" for line in unlike_budgets(arms_of(runs))]
@@ -368,6 +372,7 @@ def answer_page(suites: dict[str, list[Run]], title: str) -> tuple[Page, dict]:
             "interval. Dotted: the floor; dashed: the ceiling.",
             answer.answer_figure(found),
         ),
+        *lesions,
     )
     return page, answer.to_json(found)
 
@@ -383,7 +388,6 @@ def make_page(
     if len(suites) > 1:
         _no_contrasts(contrasts, "several suites")
         page, numbers = answer_page(suites, title or "Strata: which memory buys what")
-        page.add(*lesion_parts(newest_traces(runs)))
     else:
         title = title or f"Strata on {runs[0].config.task or runs[0].config.suite}"
         page, numbers = suite_page(runs, title, window, contrasts)
@@ -402,6 +406,7 @@ def suite_page(
         stop(["some runs are of a stream and some are not: report each kind by itself"])
     if runs[0].record is not None:
         groups = stream_groups(runs)
+        _known_arms(contrasts, groups)
         contrasts = contrasts or CONTRASTS
         page = stream_page(groups, title, window, contrasts)
         return page, tables.to_json(groups, contrasts)
@@ -410,11 +415,22 @@ def suite_page(
         stop(problems)
     fork = fork_tables.suite_of(by_label)
     if fork is None:
+        _known_arms(contrasts, by_label)
         return training_page(by_label, title, window, contrasts), suite_tables.to_json(by_label)
     _no_contrasts(contrasts, runs[0].config.suite)
     if fork.lifetimes is not None:
         return recall_page(by_label, fork, title, window), recall_tables.to_json(by_label)
     return fork_page(by_label, fork, title, window), fork_tables.to_json(by_label, fork)
+
+
+def _known_arms(contrasts: Contrasts, arms: Collection[str]) -> None:
+    """Refuse contrasts that were asked for with arms that no run has."""
+    unknown = sorted({arm for pair in contrasts for arm in pair if arm not in arms})
+    if unknown:
+        stop(
+            [f"--contrast: no run of arm {printable(arm)}" for arm in unknown],
+            f"choose from {', '.join(arms)}",
+        )
 
 
 def _no_contrasts(contrasts: Contrasts, what: str) -> None:

@@ -38,6 +38,7 @@ from train.run.run_files import (
     read_lines,
     read_object,
 )
+from train.run.run_folder import holds_a_checkpoint
 from train.run.stream_config import StreamConfig, read_config
 
 UNLIKE = (CHANGEABLE - HOW_IT_ENDS) | {"seed", "run", "lanes"}
@@ -207,6 +208,11 @@ def load_run(folder: Path) -> Run:
         raise RunError(f"{folder} is no run folder: name one, e.g. runs/CL5x2-short-seed1")
     config = _config(folder / "config.json")
     rows = read_lines(folder / METRICS) if (folder / METRICS).exists() else []
+    if not rows and holds_a_checkpoint(folder):
+        raise RunError(
+            f"{folder / METRICS} holds no whole line, though the run has checkpoints: restore it "
+            "from a copy, or leave the run out"
+        )
     if not rows:
         raise NotStartedError(f"{folder} has logged nothing yet: let it train an iteration")
     record, evaluations, forks, extinctions = None, {}, {}, {}
@@ -240,7 +246,8 @@ def _config(path: Path) -> Config:
     except (ValueError, TypeError, OverflowError) as error:
         problems = [str(error)]
     if problems:
-        raise RunError(f"{path}: {'; '.join(problems)}")
+        wrong = "; ".join(problems)
+        raise RunError(f"{path}: {wrong}: restore it from a copy, or leave the run out")
     return config
 
 

@@ -30,7 +30,7 @@ from eval.traces.lifetime_lesions import lifetime_steps
 from eval.traces.look import PARTS, Part, look_into, look_into_lifetimes
 from eval.traces.probe_page import leaks_of
 from eval.traces.recording import Recording, RecordingError, facts_of, load, record, save
-from eval.traces.results import former_parts, write
+from eval.traces.results import other_trials, with_former, write
 from eval.traces.section import by_arm, section
 from eval.traces.subjects import FEWEST, Patient, open_runs
 from train.run.command_line import read
@@ -86,8 +86,14 @@ class Arguments:
 
 
 def problems_of(patient: Patient, arguments: Arguments) -> list[str]:
-    """Why what is asked for cannot be looked at in a run."""
+    """Why what is asked for cannot be looked at in a run, or would replace what was found."""
     found = lesion_problems(patient, arguments.lesion)
+    found += other_trials(
+        result_of(patient, arguments.out),
+        run=patient.subject.saved.manifest.get("run"),
+        trials=patient.looked_at,
+        seed=arguments.seed,
+    )
     if patient.rounds and "lesions" not in arguments.parts:
         name = patient.subject.suite.name
         found.append(f"{patient.folder}: of {name} lesions alone are measured: --parts lesions")
@@ -100,6 +106,11 @@ def place_of(patient: Patient, out: Path) -> Path:
     if folder is None or nearest_folder(folder / "x") is None:
         return out / patient.name
     return folder
+
+
+def result_of(patient: Patient, out: Path) -> Path:
+    """Where a run's numbers are; its recording lies beside them."""
+    return place_of(patient, out) / f"traces-test-{patient.subject.saved.step:012d}.json"
 
 
 def recording_of(patient: Patient, path: Path, pool: WorkerPool, seed: int) -> Recording:
@@ -115,6 +126,7 @@ def recording_of(patient: Patient, path: Path, pool: WorkerPool, seed: int) -> R
             found = load(path)
             if found.facts == facts:
                 return found
+            print(f"note: {path} is of other trials; it is replaced", file=sys.stderr)
         except RecordingError as error:
             print(f"note: {error}; it is replaced", file=sys.stderr)
     steps = len(patient.trials) * patient.trials[0].steps
@@ -154,12 +166,11 @@ def run(arguments: Arguments, patients: Sequence[Patient]) -> list[dict[str, Any
     results = []
     with WorkerPool(arguments.workers) as pool:
         for patient in patients:
-            name = f"traces-test-{patient.subject.saved.step:012d}"
-            place = place_of(patient, arguments.out)
-            values = values_of(arguments, patient, place / f"{name}.npz", pool)
-            values |= former_parts(place / f"{name}.json", values)
-            write(values, place / f"{name}.json")
-            print(f"written: {place / name}.json", flush=True)
+            path = result_of(patient, arguments.out)
+            values = values_of(arguments, patient, path.with_suffix(".npz"), pool)
+            values = with_former(path, values)
+            write(values, path)
+            print(f"written: {path}", flush=True)
             results.append(values)
     return results
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,19 +106,44 @@ def _check(found: Field, shape: Any) -> None:
         found.number()
 
 
-def former_parts(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Parts that a result at `path` has of the same run and trials, and that `values` has not."""
+def other_trials(path: Path, *, run: str | None, trials: int, seed: int) -> list[str]:
+    """Why the result at `path` cannot be added to, a sentence each; nothing where there is none.
+
+    Args:
+        path: of the result.
+        run: that is to be looked into; None: its checkpoint does not tell.
+        trials: that are to be looked at.
+        seed: of these trials.
+    """
     if not path.exists():
-        return {}
+        return []
+    elsewhere = "or move it and its recording to another folder first"
     try:
         former = checked_traces(read_object(path, RESULT_LIMIT))
-    except RunError:  # it is replaced
-        return {}
-    if any(former[name] != values[name] for name in _FACTS):
-        return {}
-    if former.get("run") not in (None, values["run"]):  # None: an older file does not tell
-        return {}
-    return {name: former[name] for name in _PARTS if name in former and name not in values}
+    except RunError:
+        return [f"{path} is damaged, or of another version: move it to another folder first"]
+    if former.get("run") not in (None, run):  # None: an older file does not tell
+        return [f"{path} is of another run: move it to another folder first"]
+    if (former["trials"], former["probe_seed"]) != (trials, seed):
+        return [
+            f"{path} is of {former['trials']} trials of seed {former['probe_seed']}, not {trials} "
+            f"of {seed}: type --trials {former['trials']} --seed {former['probe_seed']} to add to "
+            f"it, {elsewhere}"
+        ]
+    return []
+
+
+def with_former(path: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, with the parts and the lesions that the result at `path` has beside them."""
+    if not path.exists():
+        return dict(values)
+    former = checked_traces(read_object(path, RESULT_LIMIT))
+    kept = {name: former[name] for name in _PARTS if former.get(name) is not None}
+    joined = {**kept, **values}
+    if "lesions" in kept and "lesions" in values:
+        found = kept["lesions"]["found"] | values["lesions"]["found"]
+        joined["lesions"] = {**values["lesions"], "found": found}
+    return joined
 
 
 def write(values: dict[str, Any], path: Path) -> None:

@@ -40,12 +40,24 @@ def _notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def by_arm(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Results by arm and in order of the seeds; by suite and arm where there are several suites."""
+    """Results by arm and in order of the seeds; by suite and arm where there are several suites.
+
+    Where an arm's seeds were looked into on different trials, each kind of trials is by itself.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     several = len({values["suite"] for values in results}) > 1
+
+    def arm_of(values: dict[str, Any]) -> str:
+        return f"{values['suite']} {values['label']}" if several else values["label"]
+
+    def trials_of(values: dict[str, Any]) -> tuple[int, int]:
+        return values["trials"], values["probe_seed"]
+
     for values in sorted(results, key=lambda values: values["seed"]):
-        name = f"{values['suite']} {values['label']}" if several else values["label"]
-        groups.setdefault(name, []).append(values)
+        arm, trials = arm_of(values), trials_of(values)
+        if any(arm_of(other) == arm and trials_of(other) != trials for other in results):
+            arm += f", {trials[0]} trials of seed {trials[1]}"
+        groups.setdefault(arm, []).append(values)
     return groups
 
 

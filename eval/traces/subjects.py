@@ -54,6 +54,11 @@ class Patient:
         return f"{self.suite}-{self.config.label}-seed{self.config.seed}"
 
     @property
+    def looked_at(self) -> int:
+        """Number of trials that are looked at."""
+        return len(self.trials) + sum(map(len, self.rounds))
+
+    @property
     def suite(self) -> str:
         """Its suite, or the stream, whose tasks are a suite without a name of its own."""
         stream = isinstance(self.config, StreamConfig)
@@ -136,10 +141,9 @@ def _settings(folder: Path, trials: int) -> Settings:
     try:
         _, config = load_agent(checkpoint.load(folder))
     except CheckpointError as error:
-        told = [line.strip() for line in str(error).splitlines()]
-        stop(told, "name a run folder or a checkpoint that this Strata has written")
+        stop([line.strip() for line in str(error).splitlines()])
     if config.adapts:
-        stop([f"{folder}: an agent of train.maml has no memory to look into"])
+        stop(["an agent of train.maml has no memory to look into: name a run of train.rl2"])
     fork = fork_settings(config.suite)
     goals = 1 if fork is None else _each(trials, len(fork.scenes))
     episodes, horizon = shape_of(config)

@@ -140,6 +140,31 @@ def test_contrasts_are_checked(tmp_path, capsys) -> None:
     assert "write ARM:ARM" in capsys.readouterr().err
 
 
+def test_a_contrast_with_an_arm_that_no_run_has_is_refused(tmp_path, capsys) -> None:
+    write_training_run(tmp_path / "a")
+    write_stream_run(tmp_path / "b", "short", 1, keeps=0.5)
+    for name in ("a", "b"):
+        with pytest.raises(SystemExit) as stopped:
+            report.main(
+                [str(tmp_path / name), "--contrast", "short:nothing", "--out", str(tmp_path / "c")]
+            )
+        assert stopped.value.code == 2
+        said = capsys.readouterr().err
+        assert "--contrast: no run of arm nothing" in said
+        assert "choose from short" in said
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_torn_log_beside_checkpoints_is_told(tmp_path, capsys) -> None:
+    write_training_run(tmp_path / "a")
+    (tmp_path / "a" / "metrics.jsonl").write_text('{"step": 20')
+    (tmp_path / "a" / "checkpoints" / "000000020000").mkdir(parents=True)
+    with pytest.raises(SystemExit) as stopped:
+        report.main([str(tmp_path / "a"), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    assert "holds no whole line, though the run has checkpoints" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_curves_of_one_run_and_of_several(tmp_path, count, capsys) -> None:
     folders = [str(tmp_path / str(seed)) for seed in range(count)]

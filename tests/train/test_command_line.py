@@ -269,6 +269,17 @@ def test_a_file_that_is_no_configuration_is_refused(capsys, tmp_path: Path) -> N
     (tmp_path / "wheels.json").write_text('{"wheels": 4}')
     assert "unknown field wheels" in refused(capsys, "--config", "wheels.json")
     assert "--config nowhere" in refused(capsys, "--config", "nowhere")
+    for text, says in {
+        '{"seed": 1, "seed": 2}': "seed stands twice",
+        '{"agent": 5}': "agent must be a JSON object",
+        '{"suite":': "is not valid JSON",
+        "[]": "is not a JSON object",
+    }.items():
+        (tmp_path / "bad.json").write_text(text)
+        said = refused(capsys, "--config", "bad.json")
+        assert says in said
+        assert "checkpoint" not in said
+        assert said.count("bad.json") == 1
     assert "leave out" in refused(capsys, "--config", "wheels.json", "--resume", "nowhere")
 
 

@@ -53,7 +53,7 @@ def read_values(path: Path) -> dict[str, Any]:
 def build(cls: Any, values: Any, prefix: str = "") -> Any:
     """A (nested) dataclass from JSON values; ValueError names unknown and ill-typed fields."""
     if not isinstance(values, dict):
-        raise ValueError(f"{prefix or 'config'} must be a JSON object")
+        raise ValueError(f"{prefix.rstrip('.') or 'config'} must be a JSON object")
     hints = typing.get_type_hints(cls)
     names = {f.name for f in dataclasses.fields(cls)}
     problems = [f"unknown field {prefix}{name}" for name in values if name not in names]

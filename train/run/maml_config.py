@@ -96,5 +96,6 @@ class MamlConfig(Config):
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`. Raises ValueError naming unknown or ill-typed fields."""
         if isinstance(values, dict) and "maml" not in values:
-            raise ValueError("a run of another program, which resumes it")
+            program = "train.continual" if "phase_steps" in values else "train.rl2"
+            raise ValueError(f"a run of {program}, to be resumed by python -m {program} --resume")
         return super().from_json(values)

@@ -158,10 +158,13 @@ def import_typed_core(argv: Sequence[str], name: str) -> None:
 
 def _from_file(path: Path, kind: type[_Kind]) -> _Kind:
     """The configuration in `path`; ends with exit code 2 where it is none."""
+    hint = "name a config.json of a run of this program"
     try:
         config = kind.from_json(read_values(path))
-    except (CheckpointError, ValueError) as error:
-        stop([f"--config {path}: {error}"], "name a config.json of a run of this program")
+    except CheckpointError as error:
+        stop([f"--config {error.fault}"], hint)
+    except ValueError as error:
+        stop([f"--config {path}: {error}"], hint)
     if config.run is not None:  # runs write none: a new run has a folder of its own
         stop([f"--config {path}: it names a folder, {config.run}: take run out, and use --run"])
     return config

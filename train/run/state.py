@@ -200,6 +200,22 @@ def initialise(config: Config, suite: Suite) -> TrainState:
     return TrainState(learner, long_term=make_long_term(config, learner.agent))
 
 
+def _asked_for(saved: Checkpoint) -> str:
+    """What to type so that an agent fits the one that was saved."""
+    try:
+        config = read_config(saved.config)
+    except (ValueError, TypeError):
+        return "name an agent that this Strata has trained"
+    if config.adapts:
+        return "it is one of train.maml: name a run of train.rl2 or train.continual"
+    agent = config.agent
+    return (
+        f"it was trained with --suite {config.suite} --arm {config.arm} --core {agent.core} --act "
+        f"{agent.act} --hidden {agent.hidden} --encoder {agent.encoder}; take its options, or "
+        "another agent"
+    )
+
+
 def _take_weights(agent: RL2Agent, source: Path) -> None:
     """Give a new agent the weights of a trained one, with what scales its inputs.
 
@@ -212,8 +228,7 @@ def _take_weights(agent: RL2Agent, source: Path) -> None:
         check_tensors(tensors, _without_recall(agent.state_dict()))
     except ValueError as error:
         raise CheckpointError(
-            f"--init-from {source}: {saved.path} holds another agent ({error}): train with its "
-            "--arm, --core, --hidden and --encoder"
+            f"--init-from {source}: {saved.path} holds another agent ({error}): {_asked_for(saved)}"
         ) from error
     agent.load_state_dict({**agent.state_dict(), **tensors})
     if agent.recall is not None:

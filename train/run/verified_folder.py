@@ -40,15 +40,20 @@ class CheckpointError(Exception):
     """A checkpoint cannot be written or read; the message names the file and what to do.
 
     Names that come from a file are shown without control characters.
+
+    Attributes:
+        fault: which file, and what is wrong with it; the whole message where it says no more.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, fault: str = "") -> None:
         super().__init__(printable_lines(message))
+        self.fault = printable_lines(fault or message)
 
 
 def damaged(path: Path, defect: str) -> CheckpointError:
     """The error for a file that was read but must not be used."""
-    return CheckpointError(f"{path} {defect}; restore it from a copy or use an older checkpoint.")
+    fault = f"{path} {defect}"
+    return CheckpointError(f"{fault}; restore it from a copy or use an older checkpoint.", fault)
 
 
 def seal(
@@ -172,7 +177,7 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def _unread(path: Path, defect: str) -> CheckpointError:
-    return CheckpointError(f"{path} {defect}; restore it from a copy.")
+    return CheckpointError(f"{path} {defect}; restore it from a copy.", f"{path} {defect}")
 
 
 def to_json(value: Any, where: str) -> bytes:
@@ -208,12 +213,21 @@ def from_json(data: bytes, path: Path) -> dict[str, Any]:
         CheckpointError: it is not an object, holds NaN, or nests too deeply.
     """
     try:
-        value = json.loads(data, parse_constant=_refuse)
+        value = json.loads(data, parse_constant=_refuse, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"is not valid JSON ({error})") from error
     if not isinstance(value, dict):
         raise damaged(path, "is not a JSON object")
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these names and values; no name may stand twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)} stands twice")
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:

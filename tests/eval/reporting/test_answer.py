@@ -71,6 +71,19 @@ def test_seeds_that_are_not_evaluated_are_left_out_by_name(tmp_path, capsys) -> 
     assert "(2 seeds)" in text
 
 
+def test_traces_of_several_suites_need_no_evaluation(tmp_path, monkeypatch) -> None:
+    write_suite_run(tmp_path / "a", 1, 0.5)
+    write_training_run(tmp_path / "b")
+    for path in (tmp_path / "a" / "results").glob("*.json"):
+        path.unlink()
+    monkeypatch.setattr(report, "lesion_parts", lambda groups: ["# Memory traces: lesions"])
+    folders = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert report.main([*folders, "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "No run was evaluated" in text
+    assert "# Memory traces: lesions" in text
+
+
 def test_nothing_measured_is_told(tmp_path, capsys) -> None:
     write_suite_run(tmp_path / "a", 1, 0.5)
     for path in (tmp_path / "a" / "results").glob("*.json"):

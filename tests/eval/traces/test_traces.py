@@ -13,6 +13,7 @@ from eval.reporting.runs import load_run
 from eval.traces import __main__ as program
 from eval.traces import results, subjects
 from eval.traces.results import rounded
+from eval.traces.section import by_arm
 from train.run.config import Config
 from train.run.run_files import RunError
 from train.run.stream_config import StreamConfig
@@ -76,12 +77,55 @@ def test_a_recording_is_kept(run: Path, page: Path, tmp_path: Path, monkeypatch)
     assert {"timescales", "probes", "geometry", "lesions"} <= set(values)  # so are other parts
 
 
-def test_parts_of_another_run_are_not_taken_over(run: Path, page: Path) -> None:
+def test_parts_and_lesions_that_are_not_measured_again_are_kept(run: Path, page: Path) -> None:
     path = run / "results" / "traces-test-000000000096.json"
     values = json.loads(path.read_text())
-    asked = {name: value for name, value in values.items() if name != "lesions"}
-    assert set(results.former_parts(path, asked)) == {"lesions"}
-    assert results.former_parts(path, {**asked, "run": "another"}) == {}
+    found = values["lesions"]["found"]
+    asked = {name: value for name, value in values.items() if name != "probes"}
+    asked["lesions"] = {**values["lesions"], "found": {"clear L0": found["sham"]}}
+    joined = results.with_former(path, asked)
+    assert joined["probes"] == values["probes"]
+    assert joined["lesions"]["found"] == {**found, "clear L0": found["sham"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--trials", "41"], "is of 40 trials of seed 1, not 41 of 1: type --trials 40 --seed 1"),
+        (["--trials", "40", "--seed", "2"], "is of 40 trials of seed 1, not 40 of 2"),
+    ],
+)
+def test_numbers_of_other_trials_are_not_replaced(
+    run: Path, page: Path, monkeypatch, capsys, options: list[str], says: str
+) -> None:
+    monkeypatch.setattr(subjects, "shape_of", lambda config: (3, 12))
+    files = {path: path.read_bytes() for path in (run / "results").iterdir()}
+    with pytest.raises(SystemExit) as stopped:
+        program.main([str(run), *options, "--workers", "1", "--parts", "timescales"])
+    assert stopped.value.code == 2
+    assert says in capsys.readouterr().err
+    assert files == {path: path.read_bytes() for path in (run / "results").iterdir()}
+
+
+def test_numbers_of_another_run_and_damaged_ones_are_not_replaced(
+    run: Path, page: Path, tmp_path: Path
+) -> None:
+    path = run / "results" / "traces-test-000000000096.json"
+    own = json.loads(path.read_text())["run"]
+    assert results.other_trials(path, run=own, trials=40, seed=1) == []
+    (problem,) = results.other_trials(path, run="another", trials=40, seed=1)
+    assert "is of another run: move it to another folder" in problem
+    (tmp_path / "torn.json").write_text(path.read_text()[:100])
+    (problem,) = results.other_trials(tmp_path / "torn.json", run=own, trials=40, seed=1)
+    assert "torn.json is damaged" in problem
+    assert "move it to another folder" in problem
+
+
+def test_seeds_that_met_other_trials_are_not_averaged(run: Path, page: Path) -> None:
+    values = load_run(run).traces["traces-test-000000000096.json"]
+    assert list(by_arm([values, {**values, "seed": 2}])) == ["short"]
+    groups = by_arm([values, {**values, "seed": 2, "trials": 80}])
+    assert list(groups) == ["short, 40 trials of seed 1", "short, 80 trials of seed 1"]
 
 
 @pytest.mark.parametrize("kinds", [1, 3, 7])

@@ -71,7 +71,7 @@ def with_change(path: str, value: Any) -> dict[str, Any]:
     [
         ("agnt", 1, "unknown field agnt"),
         ("ppo.gama", 1, "unknown field ppo.gama"),
-        ("ppo", 5, "ppo. must be a JSON object"),
+        ("ppo", 5, "ppo must be a JSON object"),
         ("seed", "7", "seed must be int, not '7'"),
         ("seed", True, "seed must be int, not True"),
         ("seed", 7.5, "seed must be int"),

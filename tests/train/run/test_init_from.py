@@ -61,6 +61,7 @@ def test_another_agent_is_refused_and_nothing_is_written(trained: Path, capsys) 
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert "--init-from old: old/checkpoints/000000001000 holds another agent" in said
+    assert "trained with --suite ML1 --arm short --core gru --act direct --hidden" in said
     assert not Path("runs").exists()
     with pytest.raises(CheckpointError, match="nowhere"):
         begun(init_from="nowhere")
