@@ -39,6 +39,7 @@ from train.run.command_line import read
 from train.run.config import stop
 from train.run.console import forgiving_console
 from train.run.input_error import exits_on_bad_input
+from train.run.run_files import RESULT_LIMIT, RunError, read_object
 from train.run.run_folder import foreign_problems, results_folder
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 from train.run.state import load_agent
@@ -165,6 +166,22 @@ def default_path(saved: Checkpoint) -> Path | None:
     return folder / f"extinction-{saved.step:012d}.json"
 
 
+def other_settings(path: Path, arguments: Arguments) -> list[str]:
+    """Why a result at `path` may not be replaced: it was not asked for like this one."""
+    if not path.exists():
+        return []
+    elsewhere = "keep the new one with --out FILE, or move the old one first"
+    try:
+        former = read_object(path, RESULT_LIMIT)["settings"].value
+    except RunError:
+        return [f"{path} is damaged, or of another version: {elsewhere}"]
+    asked = {name: getattr(arguments, name) for name in ("trials", "attempts", "seed")}
+    asked["level"] = list(arguments.level)
+    held = former if isinstance(former, dict) else {}
+    unlike = [f"{name} {held.get(name)}" for name in asked if held.get(name) != asked[name]]
+    return [f"{path} was made with {', '.join(unlike)}: {elsewhere}"] if unlike else []
+
+
 def write(path: Path, arguments: Arguments, subject: Subject, found: dict[int, Extinction]) -> None:
     """Write the JSON atomically. Raises OSError; an older file is then intact."""
     settings: dict[str, Any] = dataclasses.asdict(arguments)
@@ -191,6 +208,8 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.out and (problems := foreign_problems(arguments.out, subject.saved)):
             stop(problems)
         path = arguments.out or default_path(subject.saved)
+        if not arguments.out and path and (problems := other_settings(path, arguments)):
+            stop(problems)
         found = probe(arguments, subject)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)

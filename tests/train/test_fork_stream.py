@@ -72,6 +72,13 @@ def test_every_policy_is_probed(finished, capsys) -> None:
     assert found["recency"] == [1, 1, 0, 0, 2, 2, 2, 2]
     assert list(found["levels"]) == ["1", "2", "3"]
     assert np.array(found["levels"]["3"]["order"]).shape == (2, 8)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:  # it would replace these
+        extinction.main([str(finished), "--trials", "3", "--attempts", "3", "--level", "1"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "was made with trials 2, level []: keep the new one with --out FILE" in said
+    assert json.loads(path.read_bytes()) == found
 
 
 def test_eras_go_on_with_a_trained_agent(tmp_path) -> None:
