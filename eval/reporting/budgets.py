@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from eval.reporting.runs import Run
+from train.run.printable import printable
 
 TOLERANCE = 1.05
 """Most steps over fewest: a run ends with a whole iteration, so equal budgets differ a little."""
@@ -37,10 +39,20 @@ def _range(group: Sequence[Run]) -> str:
 
 
 def _beginnings(groups: Mapping[str, Sequence[Run]]) -> list[str]:
-    begun = {arm for arm, group in groups.items() if any(run.config.init_from for run in group)}
-    if not begun or len(begun) == len(groups):
-        return []
-    return [
-        "Some arms began with the weights of another run (--init-from), whose steps are not "
-        f"counted: {', '.join(sorted(begun))}."
-    ]
+    sources = {arm: _sources(group) for arm, group in groups.items()}
+    begun = {arm: " and ".join(sorted(found)) for arm, found in sources.items() if found}
+    if begun and len(begun) < len(groups):
+        return [
+            "Some arms began with the weights of another run (--init-from), whose steps are not "
+            f"counted: {', '.join(sorted(begun))}."
+        ]
+    if len({frozenset(found) for found in sources.values()}) > 1:
+        shown = "; ".join(f"{arm} {printable(begun[arm])}" for arm in sorted(begun))
+        return [f"Arms began with the weights of different runs (--init-from): {shown}."]
+    return []
+
+
+def _sources(group: Sequence[Run]) -> set[str]:
+    """Runs that an arm's seeds began with, whose own seeds do not tell them apart."""
+    begun = {str(run.config.init_from) for run in group if run.config.init_from}
+    return {re.sub(r"seed\d+", "seed?", source) for source in begun}

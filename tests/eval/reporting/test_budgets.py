@@ -62,6 +62,20 @@ def test_arms_that_began_with_another_run_are_named(tmp_path) -> None:
     assert said(tmp_path / "a", tmp_path / "b") == []
 
 
+def test_arms_that_began_with_different_runs_are_told_apart(tmp_path) -> None:
+    """Seeds that began with the same arm's own seed are alike."""
+    write_stream_run(tmp_path / "a", "short")
+    write_stream_run(tmp_path / "b", "hierarchical")
+    changed(tmp_path / "a", init_from="runs/x-seed1")
+    changed(tmp_path / "b", init_from="runs/x-seed2")
+    assert said(tmp_path / "a", tmp_path / "b") == []
+    changed(tmp_path / "b", init_from="runs/y-seed1")
+    (line,) = said(tmp_path / "a", tmp_path / "b")
+    assert line.endswith(
+        "different runs (--init-from): hierarchical runs/y-seed?; short runs/x-seed?."
+    )
+
+
 def test_pages_say_it(tmp_path) -> None:
     for name in "ab":
         write_training_run(tmp_path / name, 1)
