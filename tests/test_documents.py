@@ -34,6 +34,18 @@ def test_lines_are_short(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
+def test_tables_and_lists_are_read_as_such(page: Path) -> None:
+    """The site wants tables at the margin; a wrapped line that begins "2. " begins a list."""
+    lines = prose(page)
+    assert [line for line in lines if re.match(r" +\|", line)] == []
+    numbers = [(n, int(found[1])) for n, line in enumerate(lines)
+               if (found := re.match(r" *(\d+)\. ", line))]  # fmt: skip
+    began = {0: -1} | {number: n for n, number in numbers}
+    strays = [lines[n] for n, number in numbers if number != 1 and began.get(number - 1, n) >= n]
+    assert strays == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_to_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", "\n".join(prose(page)))
     assert [to for to in links if "://" not in to and not (page.parent / to).exists()] == []
