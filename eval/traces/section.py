@@ -44,21 +44,17 @@ def by_arm(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
 
     Where an arm's seeds were looked into on different trials, each kind of trials is by itself.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
+    arms: dict[str, dict[str, list[dict[str, Any]]]] = {}
     several = len({values["suite"] for values in results}) > 1
-
-    def arm_of(values: dict[str, Any]) -> str:
-        return f"{values['suite']} {values['label']}" if several else values["label"]
-
-    def trials_of(values: dict[str, Any]) -> tuple[int, int]:
-        return values["trials"], values["probe_seed"]
-
     for values in sorted(results, key=lambda values: values["seed"]):
-        arm, trials = arm_of(values), trials_of(values)
-        if any(arm_of(other) == arm and trials_of(other) != trials for other in results):
-            arm += f", {trials[0]} trials of seed {trials[1]}"
-        groups.setdefault(arm, []).append(values)
-    return groups
+        arm = f"{values['suite']} {values['label']}" if several else values["label"]
+        trials = f"{values['trials']} trials of seed {values['probe_seed']}"
+        arms.setdefault(arm, {}).setdefault(trials, []).append(values)
+    return {
+        arm if len(kinds) == 1 else f"{arm}, {trials}": found
+        for arm, kinds in arms.items()
+        for trials, found in kinds.items()
+    }
 
 
 def newest_traces(runs: Sequence[Run]) -> Groups:
