@@ -20,6 +20,7 @@ from agents.input_layout import (
     OBS,
     OBS_DIM,
     PREV_DONE,
+    PREV_REWARD,
     SLOPES,
     signal,
     slopes,
@@ -96,8 +97,11 @@ class NumpyActor:
     def mean(self, inputs: np.ndarray) -> np.ndarray:
         """Mean action (B, 4) for packed inputs (B, input); advances the memory by one step.
 
-        An agent that acts on aims writes them into `inputs`.
+        An agent that acts on aims writes them into `inputs`. One without memory that acts on
+        FORK's targets hides the outcome there.
         """
+        if self._hides():
+            inputs[:, PREV_REWARD] = 0.0
         if self._reader is not None:
             self.state = self._reader.read(self._net, inputs, self.state)
         if self._recall is None:
@@ -113,6 +117,14 @@ class NumpyActor:
             for weight, bias in self._body:
                 hidden = np.tanh(hidden @ weight + bias)
         return self._limit * np.tanh((hidden @ self._head[0] + self._head[1]) / self._limit)
+
+    def _hides(self) -> bool:
+        """Whether the outcome is hidden from it.
+
+        An aim is held through an attempt. Drawn where the last outcome is seen, it would be a
+        memory of that outcome, and an agent without memory has to have none.
+        """
+        return isinstance(self._aims, Aims) and self._net.width == 0
 
     def act(self, inputs: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Actions (B, 4), unclipped, and their log-probabilities (B,), from noise (B, 4)."""

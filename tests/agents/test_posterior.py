@@ -121,6 +121,26 @@ def test_a_forgetting_agent_is_told_no_outcome(agent) -> None:
     assert not np.array_equal(run(agent, plans(), outcome=1.0)[1], lost)
 
 
+def test_an_agent_without_memory_is_told_no_outcome(monkeypatch) -> None:
+    """An aim is held through an attempt: one that follows the last outcome would remember it.
+
+    Seen, the outcome lets a habit win without memory: try the first target, then the second after
+    a failure and the first again after a success.
+    """
+    agent = RL2Agent(
+        AgentConfig(core="none", act="posterior", targets=TARGETS, hidden=16, encoder=12)
+    )
+    with torch.no_grad():
+        for weight in agent.parameters():
+            weight += 0.5 * torch.randn_like(weight)
+    won, lost = (run(agent, plans(), outcome=o) for o in (1.0, -1.0))
+    assert np.array_equal(won[1], lost[1])
+    assert not won[0][..., PREV_REWARD].any()  # so nothing that learns from inputs sees it either
+    monkeypatch.setattr(NumpyActor, "_hides", lambda self: False)
+    won, lost = (run(agent, plans(), outcome=o) for o in (1.0, -1.0))
+    assert not np.array_equal(won[0][..., AIM], lost[0][..., AIM])
+
+
 def test_the_belief_is_read_even_where_the_memory_acts_itself() -> None:
     """So that a memory failure and an exploration failure look different in plain RL² too."""
     agent = RL2Agent(AgentConfig(targets=TARGETS, hidden=16, encoder=12))
