@@ -203,6 +203,7 @@ def answer_figure(benchmarks: Sequence[Benchmark]) -> Figure:
             if isfinite(bound):
                 panel.axvline(bound, color="grey", linestyle=style, linewidth=1)
         panel.set(yticks=range(len(shown)), yticklabels=shown, ylim=(-0.6, len(shown) - 0.4))
+        panel.locator_params(axis="x", nbins=6)  # labels such as -0.50 must not touch
         panel.set_title(one.name, fontsize=10)
         panel.set_xlabel(one.measure, fontsize=9)
     return figure
