@@ -29,7 +29,6 @@ from train.run.origin import Origin, command
 from train.run.program import refuse, run_program, say, started
 from train.run.retention_file import earlier_evaluations
 from train.run.retention_log import Evaluation, Record
-from train.run.rollback import Rollback
 from train.run.run_files import RunError
 from train.run.signals import StopSignal
 from train.run.state import TrainState, initialise
@@ -56,7 +55,6 @@ def train(
     """
     ranks, record = state.ranks, Record.open(config, stream, state.parameters, earlier)
     log = open_log(config, state, stream.total_steps, stop_signal, resumed=resumed)
-    rollback = Rollback(state.learner)
     with log, WorkerPool(ranks.workers(config.workers or 1)) as pool:
         saved_at = state.steps if resumed else -1
         if ranks.any(ranks.first and record.due(state.steps)):  # the first has the record
@@ -67,8 +65,7 @@ def train(
             phase = stream.phase_at(state.steps)
             if config.chosen_arm.tasks == "alone" and state.steps == phase.start:
                 start_afresh(config, suite, state)
-                rollback = Rollback(state.learner)
-            done = iterate_phase(pool, config, suite, state, rollback, phase)
+            done = iterate_phase(pool, config, suite, state, phase)
             learned, metrics = time.perf_counter(), done.metrics
             if ranks.any(ranks.first and record.due(state.steps)):
                 log.message(evaluating(config, stream, state.steps))
@@ -93,7 +90,6 @@ def iterate_phase(
     config: StreamConfig,
     suite: Suite,
     state: TrainState,
-    rollback: Rollback,
     phase: Phase,
 ) -> Iteration:
     """One iteration of a phase; the last one tells long-term memory that the phase has ended."""
@@ -103,7 +99,6 @@ def iterate_phase(
         config,
         suite if at_once else only(suite, phase.task),
         state,
-        rollback,
         tasks=suite.tasks,
         progress=scheduled(config, phase, state.steps),
     )
@@ -162,7 +157,8 @@ def stored(state: TrainState) -> int:
 def start_afresh(config: StreamConfig, suite: Suite, state: TrainState) -> None:
     """Forget everything but the counters: the next task is learnt alone, from initial weights."""
     fresh = initialise(config, suite)
-    state.learner, state.long_term = fresh.learner, fresh.long_term
+    state.learner, state.rollback = fresh.learner, fresh.rollback
+    state.long_term = fresh.long_term
     state.join(state.ranks)
 
 

@@ -23,7 +23,6 @@ from train.run.checkpoint import CheckpointError
 from train.run.config import Config
 from train.run.log import AnyLog, RunLog, Silence
 from train.run.printable import printable
-from train.run.rollback import Rollback
 from train.run.signals import StopSignal
 from train.run.state import TrainState
 
@@ -53,7 +52,6 @@ def iterate(
     config: Config,
     suite: Suite,
     state: TrainState,
-    rollback: Rollback,
     *,
     tasks: tuple[str, ...],
     progress: float,
@@ -68,7 +66,6 @@ def iterate(
         config: of the run.
         suite: what trials are drawn from.
         state: learner, long-term memory and counters, changed in place.
-        rollback: watches the learner.
         tasks: all tasks that critic and belief have outputs for, in their order.
         progress: fraction of the learning-rate schedule gone.
     """
@@ -82,10 +79,10 @@ def iterate(
     rollout = state.learner.collect(run, trials)
     collected = time.perf_counter()
     state.learner.set_progress(progress)
-    rollback.keep()
+    state.rollback.keep()
     learnt = state.learner.update(rollout, state.minibatch_rng(config.seed), state.long_term)
     state.learner.observe(rollout)
-    learnt |= rollback.check(learnt)
+    learnt |= state.rollback.check(learnt)
     kept = {} if learnt["rolled_back"] else state.consolidate(rollout, config.seed)
     metrics = success_metrics(rollout.chosen(rollout.own), tasks, "train")
     metrics |= trial_metrics(rollout, trials)

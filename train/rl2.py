@@ -26,7 +26,6 @@ from train.run.console import forgiving_console
 from train.run.log import AnyLog
 from train.run.origin import Origin, command
 from train.run.program import refuse, run_program, say, started
-from train.run.rollback import Rollback
 from train.run.signals import StopSignal
 from train.run.state import TrainState
 
@@ -51,7 +50,6 @@ def train(
     total, ranks = config.total_steps or 0, state.ranks
     whole = config.trained_steps(len(suite.tasks))
     log = open_log(config, state, whole, stop_signal, resumed=resumed)
-    rollback = Rollback(state.learner)
     with log, WorkerPool(ranks.workers(config.workers or 1)) as pool:
         saved_at = state.steps if resumed else -1
         while state.steps < total and not ranks.any(stop_signal.requested):
@@ -61,7 +59,6 @@ def train(
                 config,
                 suite,
                 state,
-                rollback,
                 tasks=suite.tasks,
                 progress=state.steps / total,
             )

@@ -19,7 +19,6 @@ from train.loop import iterate
 from train.run.config import MAX_STEPS, Config
 from train.run.origin import Origin
 from train.run.program import started
-from train.run.rollback import Rollback
 from train.run.state import initialise
 
 
@@ -142,7 +141,7 @@ class OurLearners:
         state = self._open.enter_context(started(self._config, self._suite, Origin()))
         workers = state.ranks.workers(self._config.workers or 1)
         self._pool = self._open.enter_context(WorkerPool(workers))
-        self._state, self._rollback = state, Rollback(state.learner)
+        self._state = state
 
     def run(self, steps: int) -> int:
         """Collect and learn for at least `steps` steps, in whole iterations; returns how many."""
@@ -150,7 +149,7 @@ class OurLearners:
         state, began = self._state, self._state.steps
         while state.steps - began < steps:
             state.ranks.any(False)  # the others go on, as `train.rl2` does
-            where = self._pool, self._config, self._suite, state, self._rollback
+            where = self._pool, self._config, self._suite, state
             iterate(*where, tasks=self._suite.tasks, progress=state.steps / MAX_STEPS)
         return state.steps - began
 

@@ -156,6 +156,7 @@ FORGERIES: list[tuple[Callable[[Forgery], None], str, tuple[str, ...]]] = [
     (set_state(best=1e300), "best must be a number from -1 to 1", ("resume",)),
     (set_state(success=[]), "success must be a number from 0 to 1", ("resume",)),
     (set_state(success_by_task={"a": "b"}), "a must be a number", ("resume",)),
+    (set_state(bad_updates=-1), "bad_updates must be a whole number", ("resume",)),
     (set_state(success_by_task=[1]), "success_by_task must be a JSON object", ("resume",)),
     (set_tensor("optimiser", "0.exp_avg_sq", None), "0.exp_avg_sq is missing", ("resume",)),
     (set_tensor("optimiser", "0.step", torch.tensor(-1e9)), "0.step", ("resume",)),

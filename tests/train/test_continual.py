@@ -190,10 +190,10 @@ def test_single_starts_each_task_from_the_initial_weights(no_simulator, monkeypa
     starts = []
     original = continual.iterate
 
-    def iterate(pool, config, suite, state: TrainState, guard, **options):
+    def iterate(pool, config, suite, state: TrainState, **options):
         weights = torch.cat([w.detach().flatten().clone() for w in state.agent.parameters()])
         starts.append((suite.tasks, weights))
-        return original(pool, config, suite, state, guard, **options)
+        return original(pool, config, suite, state, **options)
 
     monkeypatch.setattr(continual, "iterate", iterate)
     assert main([*TINY, "--arm", "single", "--cycles", "2", "--run", "alone"]) == 0

@@ -125,6 +125,27 @@ def test_a_roll_back_keeps_what_was_consolidated(
     assert_same_run("whole", "parts")
 
 
+def test_bad_updates_in_a_row_are_counted_on(
+    stop_after, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two before the interruption and one after it are three in a row, as without one."""
+    original = PPO.update
+
+    def update(self: PPO, *args: Any, **options: Any) -> dict[str, float]:
+        metrics = original(self, *args, **options)
+        self.agent.head.raw_log_std.data[0] = float("nan")
+        return metrics
+
+    monkeypatch.setattr(PPO, "update", update)
+    stop_after(2)
+    total = ["--total-steps", str(6 * PER_ITERATION), "--workers", "1"]
+    with pytest.warns(RuntimeWarning, match="rolled back"):
+        assert main([*TINY, *total, "--run", "mine"]) == INTERRUPTED
+    assert checkpoint.load(Path("mine")).state["bad_updates"] == 2
+    assert main(["--resume", "mine"]) == 1
+    assert "3 times in a row" in capsys.readouterr().err
+
+
 def test_a_resumed_run_deals_trials_as_the_uninterrupted_one(
     stop_after, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,10 +28,13 @@ class Rollback:
 
     Args:
         learner: healthy when `keep` is called; `check` takes it back in place.
+
+    Attributes:
+        bad: updates undone in a row, so far; part of a checkpoint.
     """
 
     def __init__(self, learner: Learner) -> None:
-        self._learner, self._bad = learner, 0
+        self._learner, self.bad = learner, 0
         self._kept: dict[str, dict[str, Tensor]] = {}
 
     def keep(self) -> None:
@@ -64,12 +67,12 @@ class Rollback:
         if not found and metrics.get("skipped_steps") and "loss" not in metrics:
             found = ["every gradient"]
         if not found:
-            self._bad = 0
+            self.bad = 0
             return {"rolled_back": 0.0}
-        self._bad += 1
+        self.bad += 1
         self._learner.restore(self._kept)
         text = f"not finite after the update: {', '.join(found[:5])}; rolled back"
-        if self._bad >= LIMIT:
+        if self.bad >= LIMIT:
             raise DivergedError(f"{text}, {LIMIT} times in a row; try a lower --learning-rate")
         warnings.warn(text, RuntimeWarning, stacklevel=2)
         return {"rolled_back": 1.0}

@@ -37,6 +37,7 @@ from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.config import Config
 from train.run.config_io import build
 from train.run.input_error import InputError
+from train.run.rollback import Rollback
 from train.run.run_folder import identity
 from train.run.stream_config import StreamConfig, read_config
 
@@ -56,6 +57,7 @@ class TrainState:
         success_by_task: the same of each task, by which trials are dealt.
         long_term: what keeps old knowledge, in the arms that have it.
         ranks: the learners that share the run.
+        rollback: takes the learner back where an update leaves a number that is not finite.
     """
 
     learner: Learner
@@ -66,6 +68,10 @@ class TrainState:
     success_by_task: dict[str, float] = field(default_factory=dict)
     long_term: LongTerm | None = None
     ranks: Ranks = ALONE
+    rollback: Rollback = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rollback = Rollback(self.learner)
 
     @property
     def agent(self) -> RL2Agent:
@@ -131,6 +137,7 @@ class TrainState:
             "best": self.best,
             "success": self.success,
             "success_by_task": self.success_by_task,
+            "bad_updates": self.rollback.bad,
             "long_term": None if self.long_term is None else self.long_term.state(),
             "network": dataclasses.asdict(self.agent.config),
         }
@@ -166,6 +173,7 @@ class TrainState:
             self.iteration, self.steps = whole(state, "iteration"), whole(state, "steps")
             if self.steps != saved.step:
                 raise ValueError(f"steps must be {saved.step}, as in the manifest")
+            self.rollback.bad = whole({"bad_updates": 0, **state}, "bad_updates")  # older: none
             self.best = number(state, "best", -1, 1)
             self.success = None if state["success"] is None else number(state, "success", 0, 1)
             by_task = state.get("success_by_task", {})  # older: none
