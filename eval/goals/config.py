@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from train.run.config import Config, stop
 from train.run.run_folder import is_a_runs_own
 from train.run.state import load_agent
 from train.run.stream_config import read_config
-from train.run.verified_folder import from_json, read_file
+from train.run.verified_folder import can_hold_files, from_json, read_file
 
 CONFIG_LIMIT = 2**20  # bytes
 MAX_EPISODES = 100  # a trial is held in memory as a whole
@@ -399,4 +398,4 @@ def nearest_folder(path: Path) -> Path | None:
     if is_a_runs_own(path):
         return None
     nearest = next(place for place in path.absolute().parents if place.exists())
-    return nearest if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK) else None
+    return nearest if nearest.is_dir() and can_hold_files(nearest) else None

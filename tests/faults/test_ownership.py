@@ -276,6 +276,12 @@ def test_no_result_takes_the_place_of_a_runs_own_file(mine: Path, name: str) -> 
     assert nearest_folder(mine / "results" / "eval.json") is not None
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="/proc is Linux's")
+def test_no_result_goes_where_no_file_can_be_made() -> None:
+    """Root may write anywhere, so that `--out /proc/x` ended in an error after all of the work."""
+    assert nearest_folder(Path("/proc/none/eval.json")) is None
+
+
 def test_no_result_goes_among_those_of_another_run(mine: Path) -> None:
     """An evaluation of one run in the results of another was reported as the other's."""
     other = Path(shutil.copytree(mine, "other"))

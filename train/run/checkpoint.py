@@ -22,6 +22,7 @@ import torch
 from train.run.verified_folder import (
     MANIFEST,
     CheckpointError,
+    can_hold_files,
     damaged,
     environment_difference,
     from_json,
@@ -224,7 +225,7 @@ def check_run_folder(path: Path) -> list[str]:
         for place in (nearest, *(place for place in inner if place.exists())):
             if not place.is_dir():
                 problems.append(f"{place} is not a folder; choose another run folder")
-            elif not os.access(place, os.W_OK | os.X_OK):
+            elif not can_hold_files(place):
                 problems.append(f"{place} is read-only; choose another run folder")
         free = shutil.disk_usage(nearest).free
     except OSError as error:

@@ -13,6 +13,7 @@ import platform
 import re
 import stat
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
@@ -254,6 +255,18 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def can_hold_files(folder: Path) -> bool:
+    """Whether a file can be made in a folder. It is tried: permissions do not say so of `/proc`.
+
+    The file has no name, or loses it at once.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:
