@@ -82,7 +82,8 @@ def evaluate_recall(
 
     Arguments and errors are those of `evaluate`; defaults are the suite's own.
     """
-    found = _evaluated(run, preset, options)
+    with forgiving_console():
+        found = _evaluated(run, preset, options)
     if not isinstance(found, RecallEvaluation):
         raise InputError(["evaluate_recall measures RECALL suites: use evaluate"])
     return found

@@ -146,9 +146,9 @@ def policies(settings: Settings, subject: Subject) -> dict[str, Policy]:
     """
     agent = acting_policy(subject.agent)
     chosen = {"stochastic": agent}
-    if settings.told and agent.targets:
+    if settings.told and agent.aims:
         chosen["told"] = dataclasses.replace(agent, told=True)
-    if settings.attempted and not agent.targets:
+    if settings.attempted and not agent.aims:
         chosen["repeating"] = acting_policy(subject.agent, attempts=settings.attempted)
     if settings.deterministic:
         chosen["deterministic"] = acting_policy(subject.agent, deterministic=True)

@@ -100,6 +100,8 @@ def load(arguments: Arguments) -> Subject:
         agent, config = load_agent(saved)
         if not isinstance(config, StreamConfig) or not _of_sites(config):
             stop([*problems, f"{arguments.source} is of no stream of sites: name a run of ERAS"])
+        if not saved.step:
+            problems.append(f"{saved.path}: no era has begun at step 0: name a later checkpoint")
         levels = arguments.level or range(1, 1 + levels_of(saved))
         policies = {n: agent if n == 1 else load_agent(saved, level=n)[0] for n in levels}
     except CheckpointError as error:

@@ -25,7 +25,7 @@ def acting_policy(agent: RL2Agent, *, deterministic: bool = False, attempts: int
     """The agent's present weights as the workers take them."""
     weights = {name: weight.numpy() for name, weight in actor_weights(agent).items()}
     aims = agent.input_width - INPUT_DIM
-    return Policy("agent", agent.memory.stepper, weights, deterministic, attempts, targets=aims)
+    return Policy("agent", agent.memory.stepper, weights, deterministic, attempts, aims=aims)
 
 
 def collect(

@@ -1,4 +1,4 @@
-"""A lesion for FORK: the agent acts in each attempt as if it were the first of its trial."""
+"""A lesion for FORK: the agent acts in each attempt without memory of the ones before it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class ForgettingActor:
     Its query of a store (`agents.recall`) begins anew too: it would hold what it saw of them.
 
     The outcome of the last one is hidden too: an agent whose first choice is always the same would
-    know from the outcome alone what it tried.
+    know from the outcome alone what it tried. That an attempt has just ended stays visible; it says
+    nothing of the target.
     """
 
     def __init__(self, actor: NumpyActor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 Belief = tuple[float, ...]
 
 
@@ -24,5 +26,10 @@ def after_outcome(belief: Belief, choice: int, right: bool, switch: float = 0.0)
     else:
         others = sum(belief) - belief[choice]
         now = [0.0 if i == choice else p / others for i, p in enumerate(belief)]
+    return after_switch(now, switch)
+
+
+def after_switch(belief: Sequence[float], switch: float) -> Belief:
+    """The belief about the next attempt's target, where this attempt said nothing of it."""
     elsewhere = switch / (len(belief) - 1)
-    return tuple((1 - switch) * p + elsewhere * (1 - p) for p in now)
+    return tuple((1 - switch) * p + elsewhere * (1 - p) for p in belief)

@@ -17,11 +17,6 @@ DIGITS = 9  # of a belief; beliefs that differ by round-off alone are one state
 CERTAIN = 1 - 1e-9
 
 
-def memoryless(options: int, attempts: int) -> np.ndarray:
-    """(K,) the most of any agent without memory that always commits: 1/M."""
-    return np.full(attempts, 1 / options)
-
-
 def bayes(options: int, attempts: int, switch: float = 0.0) -> np.ndarray:
     """(K,) of a memory that is perfect and acts to succeed most often over the trial.
 

@@ -287,8 +287,9 @@ RECALLS = {
 """Likewise those in which contexts come again."""
 MOST_ATTEMPTS = 100  # of a trial, which is held in memory as a whole
 
-KNOBS = "-delay50 (steps), -switch10 (in %) or -interference, each once"
-RECALL_KNOBS = "-contexts12 (1 to 24) or -flat (1 to 12 contexts), each once"
+KNOBS = "-delay50 (steps), -switch10 (in %) and -interference, any of them in this order"
+RECALL_KNOBS = "-contexts12 (1 to 24) and -flat (1 to 12 contexts), any of them in this order"
+_ORDER = ("delay", "switch", "interference", "contexts", "flat")
 
 
 @functools.cache
@@ -317,8 +318,9 @@ def fork_settings(name: str) -> ForkSettings | None:
             one = {"switch": percent / 100}
         else:
             return None
-        if one.keys() & turned.keys():  # one suite has one name
-            return None
+        (setting,) = one
+        if any(_ORDER.index(setting) <= _ORDER.index(before) for before in turned):
+            return None  # one suite has one name
         turned |= one
     if settings.lifetimes is not None:
         if turned.get("flat") and settings.lifetimes.scene:  # one trial has one place
@@ -335,12 +337,12 @@ def _of_lifetimes(knob: str) -> dict[str, Any] | None:
     if knob == "flat":
         return {"flat": True}
     contexts = _number(knob, "contexts", MOST_CONTEXTS)
-    return {"contexts": contexts} if contexts else None
+    return None if contexts is None else {"contexts": contexts}
 
 
 def _number(knob: str, name: str, most: int) -> int | None:
-    """The number behind a knob's name; None where there is none from 0 to `most`."""
+    """The number behind a knob's name; None where there is none from 1 to `most`."""
     digits = knob.removeprefix(name)
-    if not knob.startswith(name) or not re.fullmatch(r"[0-9]{1,3}", digits):
+    if not knob.startswith(name) or not re.fullmatch(r"[1-9][0-9]{0,2}", digits):
         return None
     return int(digits) if int(digits) <= most else None

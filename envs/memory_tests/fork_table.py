@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from agents.input_layout import ACTION_DIM
-from envs.memory_tests.belief import after_outcome, uniform
+from envs.memory_tests.belief import after_outcome, after_switch, uniform
 from envs.memory_tests.fork import UNCOMMITTED, UNRELATED, Fork
 from envs.memory_tests.skills import Skill, skill
 from envs.trials.trial import Trial, TrialRunner
@@ -47,7 +47,9 @@ def bayes(switch: float = 0.0) -> Chooser:
     def choose(fork: Fork, past: Past, rng: np.random.Generator) -> int:
         belief = uniform(fork.options)
         for choice, right in past:
-            if choice != UNCOMMITTED:
+            if choice == UNCOMMITTED:
+                belief = after_switch(belief, switch)
+            else:
                 belief = after_outcome(belief, choice, right, switch)
         return int(rng.choice(np.flatnonzero(np.isclose(belief, max(belief)))))
 

@@ -58,8 +58,8 @@ class Policy:
         attempts: episodes of a trial after which the best is repeated
             (`agents.acting.repeating`); 0: the short-term memory is
             carried through all episodes instead.
-        targets: numbers of an aim, of an agent that acts on one (M in FORK): they follow its
-            inputs; 0: it acts on its memory.
+        aims: numbers of an aim, of an agent that acts on one (M in FORK): they follow its inputs.
+            0: it acts on its memory.
         told: show the true targets: what the agent would do if it knew. To one that acts on aims
             the workers show them; for others the trials say so (`Trial.shown`).
         forget: clear the short-term memory at each attempt's start and hide the outcome of the
@@ -71,18 +71,18 @@ class Policy:
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
     deterministic: bool = False
     attempts: int = 0
-    targets: int = 0
+    aims: int = 0
     told: bool = False
     forget: bool = False
 
     @property
     def input_width(self) -> int:
         """Numbers of an input with its aim."""
-        return INPUT_DIM + self.targets
+        return INPUT_DIM + self.aims
 
     def to_json(self) -> dict[str, Any]:
         """All but the weights, which travel in shared memory."""
-        names = ("kind", "core", "deterministic", "attempts", "targets", "told", "forget")
+        names = ("kind", "core", "deterministic", "attempts", "aims", "told", "forget")
         return {name: getattr(self, name) for name in names}
 
 

@@ -9,8 +9,14 @@ from eval.goals.config import Subject
 
 
 def untrained(subject: Subject) -> RL2Agent:
-    """The agent as its run began (`train.run.state.initialise`)."""
+    """The agent with new weights: those of its run's start, but for a run with `--init-from`.
+
+    They depend on the number of threads, as in `train.run.state.initialise`.
+    """
+    threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.set_num_threads(subject.config.threads)
         torch.manual_seed(subject.config.seed)
-        return RL2Agent(subject.agent.config)
+        agent = RL2Agent(subject.agent.config)
+    torch.set_num_threads(threads)
+    return agent

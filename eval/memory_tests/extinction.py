@@ -44,7 +44,8 @@ class Extinction:
         tau_past: the same without the present era's sites, which any agent tries first.
         past: mean number of older eras' sites before the first that never counted.
         chance_past: the same if all but the present era's sites were shuffled.
-        p_tau, p_tau_past, p_past: share of shuffles of the sites that come out as high.
+        p_tau, p_tau_past, p_past: share of orders of the sites that come out as high, among
+            `SHUFFLES` shuffles and the sites' own order.
         touched: mean number of different sites that were touched.
     """
 
@@ -90,15 +91,20 @@ class Extinction:
             tau_past,
             past,
             float(by_chance.mean()),
-            float((taus >= tau - 1e-9).mean()),
-            float((taus_past >= tau_past - 1e-9).mean()),
-            float((by_chance >= past - 1e-9).mean()),
+            _share_as_high(taus, tau),
+            _share_as_high(taus_past, tau_past),
+            _share_as_high(by_chance, past),
             float((order < choices.shape[1]).sum(axis=1).mean()),
         )
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {**vars(self), "order": self.order.tolist()}
+
+
+def _share_as_high(shuffled: np.ndarray, value: float) -> float:
+    """The p of a permutation test; never 0, as the order that was seen is one of the orders."""
+    return float((1 + (shuffled >= value - 1e-9).sum()) / (1 + len(shuffled)))
 
 
 def first_touched(

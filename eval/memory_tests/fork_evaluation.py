@@ -62,7 +62,8 @@ def evaluate_fork(settings: Settings, subject: Subject) -> ForkEvaluation:
         del policies[AGENT]
         adapted[AGENT] = _adapted(settings, subject, trials)
     measured = adapted | _measured(policies, settings, subject.suite, trials, believers)
-    return _evaluation(subject.saved, subject.suite, settings, measured)
+    found = _evaluation(subject.saved, subject.suite, settings, measured)
+    return dataclasses.replace(found, adapts=subject.config.adapts)
 
 
 def _adapted(settings: Settings, subject: Subject, trials: list[Trial]) -> ForkMeasured:

@@ -26,7 +26,7 @@ class ForkOutcomes:
 
     Attributes:
         scenes: (N,) the task of each trial.
-        choices: (N, K) target touched, -1 for none.
+        choices: (N, K) target touched, -1 for none and from a physics fault on.
         targets: (N, K) target that counted.
         faults: (N,) bool, the physics became unstable; later attempts then count as failed.
         believed: (N, K) the likeliest target by the agent's belief at the last still step, when
@@ -83,7 +83,7 @@ def measure_fork(
     Raises:
         WorkerError: a worker failed for good.
     """
-    if policy.told and not policy.targets:
+    if policy.told and not policy.aims:
         trials = [dataclasses.replace(trial, practise=True, shown=True) for trial in trials]
     horizon, size = trials[0].horizon, chunk_size(trials[0].steps, len(trials), pool.workers)
     choices, faults, believed = [], [], []
@@ -148,7 +148,7 @@ def fork_outcomes(
     forks = [trial.fork for trial in trials if trial.fork is not None]
     own = list(forks[0].attempts)
     targets = np.array([fork.targets for fork in forks])
-    met = [(trial.task, trial.goal_index) for trial in trials]
+    met = [(trial.task, tuple(trial.goal)) for trial in trials]  # goals come round again
     shared = not any(fork.sites for fork in forks)  # sites differ in every trial
     return ForkOutcomes(
         tuple(trial.task for trial in trials),

@@ -84,6 +84,7 @@ def summarise_fork(
     *,
     counted: int | None = None,
     switch: float = 0.0,
+    scenes: Sequence[str] = (),
     places: np.ndarray | None = None,
     seed: int = 0,
 ) -> ForkSummary:
@@ -95,6 +96,7 @@ def summarise_fork(
         options: M.
         counted: how many of them may count; None: all.
         switch: h of the trials, for Bayes' ceiling.
+        scenes: N scenes of the trials; (): all of one.
         places: (N,) number of the place that each trial shares with others; None: all differ.
         seed: of the bootstrap over places.
     """
@@ -108,7 +110,7 @@ def summarise_fork(
     return ForkSummary(
         success=shares(right),
         memory_index=memory_index(
-            right, counted or options, switch=switch, places=places, seed=seed
+            right, counted or options, switch=switch, scenes=scenes, places=places, seed=seed
         ),
         committed=shares(committed),
         right_if_committed=tuple(
@@ -125,25 +127,35 @@ def memory_index(
     options: int,
     *,
     switch: float = 0.0,
+    scenes: Sequence[str] = (),
     places: np.ndarray | None = None,
     seed: int = 0,
 ) -> Interval:
     """Memory index of outcomes (N, K) bool, with a bootstrap interval over trials, or over places.
 
-    Trials of one place are alike, so they count as one. Where all trials agree a bootstrap shows no
-    spread; then the bounds are those of Wilson.
+    Trials of one place are alike, so they count as one. Scenes are strata, each with as many
+    places. Where all trials agree a bootstrap shows no spread; then the bounds are those of Wilson.
     """
     chance = 1 / options
     ceiling = float(bayes(options, right.shape[1], switch)[1:].mean())
     later = right[:, 1:].mean(axis=1)
-    if places is not None:
-        later = np.array([later[places == place].mean() for place in np.unique(places)])
-    index = stratified_bootstrap(later[None], seed=seed)
-    if (later == later[0]).all() and later[0] in (0.0, 1.0):
-        index = wilson(round(later.sum()), len(later))
+    by_place = _by_place(later, scenes or ("",) * len(later), places)
+    index = stratified_bootstrap(by_place, seed=seed)
+    if (by_place == later[0]).all() and later[0] in (0.0, 1.0):
+        index = wilson(round(by_place.sum()), by_place.size)
     return Interval(
         *((x - chance) / (ceiling - chance) for x in (index.value, index.low, index.high))
     )
+
+
+def _by_place(values: np.ndarray, scenes: Sequence[str], places: np.ndarray | None) -> np.ndarray:
+    """Means of trials (N,) that share a place, (scene, place); `places` None: all differ."""
+    own = np.arange(len(values)) if places is None else places
+    rows: dict[str, list[float]] = {}
+    for scene, place in dict.fromkeys(zip(scenes, own.tolist(), strict=True)):
+        met = (np.array(scenes) == scene) & (own == place)
+        rows.setdefault(scene, []).append(values[met].mean())
+    return np.array(list(rows.values()))
 
 
 def known_to_fail(choices: np.ndarray, targets: np.ndarray, options: int) -> np.ndarray:

@@ -57,6 +57,7 @@ class ForkMeasured:
                 fork.options,
                 counted=len(fork.counted),
                 switch=fork.switch,
+                scenes=found.scenes,
                 places=found.places,
                 seed=seed,
             )
@@ -89,6 +90,7 @@ class ForkEvaluation:
         settings: how, as JSON values.
         policies: ``agent`` and, by what they are called, what stands beside it
             (`eval.memory_tests.fork_evaluation`).
+        adapts: by gradients, before the last attempt, instead of remembering.
     """
 
     checkpoint: Checkpoint
@@ -96,6 +98,7 @@ class ForkEvaluation:
     split: str
     settings: dict[str, Any]
     policies: dict[str, ForkMeasured]
+    adapts: bool = False
 
     @property
     def ceilings(self) -> Ceilings:
@@ -196,6 +199,12 @@ class ForkEvaluation:
         if found.belief:
             notes.append(
                 "belief: what it holds likeliest at the last still step is the right target."
+            )
+        if self.adapts:
+            notes.append(
+                "this agent adapts by gradients once, before its last attempt: compare the success "
+                "of that attempt. The memory index averages all attempts after the first, so it "
+                "cannot be 1 here."
             )
         told = [text for name, text in WHAT.items() if name in self.policies]
         if told:

@@ -49,7 +49,7 @@ def recall_policies(settings: Settings, subject: Subject) -> dict[str, Asked]:
         chosen |= {
             lesion: Asked(acting, agent, lesion) for lesion in LESIONS if not alike.get(lesion)
         }
-    if settings.told and acting.targets:
+    if settings.told and acting.aims:
         chosen["told"] = Asked(dataclasses.replace(acting, told=True))
     if settings.untrained:
         chosen["untrained"] = Asked(acting_policy(untrained(subject)))

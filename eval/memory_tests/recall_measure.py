@@ -34,7 +34,7 @@ class RecallOutcomes:
         slots: (N,) where.
         exposures: (N,) how often the context had been met, this meeting included.
         lags: (N,) trials since it was met last, 0 at the first exposure.
-        choices: (N, K) target touched, -1 for none.
+        choices: (N, K) target touched, -1 for none and from a physics fault on.
         targets: (N, K) target that counted.
         faults: (N,) bool, the physics of the trial became unstable: it is not written either.
         believed: (N, K) the likeliest target by the belief at the last still step; None where

@@ -54,7 +54,7 @@ def summarise_recall(found: RecallOutcomes, options: int, *, seed: int = 0) -> R
         options: M.
         seed: of the bootstrap over slots: each is one lifetime.
     """
-    right = (found.choices == found.targets) & ~found.faults[:, None]
+    right = found.choices == found.targets
     rounds = [found.exposures == r + 1 for r in range(int(found.exposures.max()))]
     lags = [found.lags == lag + 1 for lag in range(int(found.lags.max(initial=0)))]
     belief = ()
@@ -77,7 +77,7 @@ def summarise_recall(found: RecallOutcomes, options: int, *, seed: int = 0) -> R
 
 def recall_shares(found: RecallOutcomes, options: int) -> np.ndarray:
     """(slots,) each lifetime's part in `RecallSummary.recall_index`, whose mean they have."""
-    right = (found.choices == found.targets)[:, 0] & ~found.faults
+    right = (found.choices == found.targets)[:, 0]
     later = found.exposures > 1
     shares = _by_slot(right[later], found.slots[later])
     return _share_of_gain(shares, found, options)

@@ -49,7 +49,7 @@ class OfficialAgent:
         seed: int,
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
-        aims = [PlacePlan((seed, row)) for row in range(environments)] if policy.targets else None
+        aims = [PlacePlan((seed, row)) for row in range(environments)] if policy.aims else None
         self._actor = NumpyActor(policy.core, policy.weights, environments, aims=aims)
         self._attempts = policy.attempts
         self._rng = np.random.default_rng([seed, 0, 3])

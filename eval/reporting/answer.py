@@ -62,8 +62,8 @@ def of_memory_test(name: str, groups: Mapping[str, Sequence[Run]]) -> Benchmark:
     value = "recall_index" if store else "memory_index"
     for arm, runs in groups.items():
         found = [latest(run, run.recalls if store else run.forks, "test", AGENT) for run in runs]
-        arms[arm] = _known(nan if one is None else one[value][0] for one in found)
-        missing[arm] = tuple(run.seed for run, one in zip(runs, found, strict=True) if one is None)
+        values = [None if one is None else one[value][0] for one in found]
+        arms[arm], missing[arm] = _known(values), _unknown(runs, values)
     measure = "share of what a store can gain" if store else "memory index"
     return Benchmark(name, measure, 0.0, 1.0, _with_values(arms), missing)
 
@@ -73,7 +73,7 @@ def of_stream(name: str, groups: Mapping[str, Sequence[StreamRun]]) -> Benchmark
     forks = of_forks(groups)
     metric = "memory index" if forks else "performance"
     arms = {}
-    for arm, runs in groups.items():
+    for arm, runs in _lived_through(groups).items():
         values = metric_values(metric, runs)
         arms[arm] = _known(float(nanmean(values[:, [i]])) for i in range(values.shape[1]))
     measure = "memory index at the end" if forks else "success at the end, last episode"
@@ -84,13 +84,19 @@ def of_stream(name: str, groups: Mapping[str, Sequence[StreamRun]]) -> Benchmark
 
 def of_extinction(name: str, groups: Mapping[str, Sequence[StreamRun]]) -> Benchmark:
     """The order in which sites are tried when none counts, beside the recency of their eras."""
-    arms = {}
-    for arm, runs in groups.items():
+    arms: dict[str, tuple[float, ...]] = {}
+    missing: dict[str, tuple[int, ...]] = {}
+    for arm, runs in _lived_through(groups).items():
         probes = [newest_probe(run.run).get("1") for run in runs]
-        arms[arm] = _known(nan if one is None else one["tau"] for one in probes)
-    return Benchmark(
-        f"{name}, extinction", "τ-c with the recency of eras, θ1", 0.0, 1.0, _with_values(arms)
-    )
+        values = [None if one is None else one["tau"] for one in probes]
+        arms[arm], missing[arm] = _known(values), _unknown([run.run for run in runs], values)
+    name, measure = f"{name}, extinction", "τ-c with the recency of eras, θ1"
+    return Benchmark(name, measure, 0.0, 1.0, _with_values(arms), missing)
+
+
+def _lived_through(groups: Mapping[str, Sequence[StreamRun]]) -> dict[str, Sequence[StreamRun]]:
+    """The arms whose agents live through the stream: `single` begins anew in each phase."""
+    return {arm: runs for arm, runs in groups.items() if arm != "single"}
 
 
 def benchmarks_of(name: str, runs: Sequence[Run]) -> list[Benchmark]:
@@ -148,6 +154,10 @@ def left_out(benchmarks: Sequence[Benchmark]) -> list[str]:
 
 def _known(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values if value is not None and isfinite(value))
+
+
+def _unknown(runs: Sequence[Run], values: Sequence[float | None]) -> tuple[int, ...]:
+    return tuple(run.seed for run, value in zip(runs, values, strict=True) if not _known([value]))
 
 
 def _with_values(arms: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:

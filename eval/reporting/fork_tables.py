@@ -59,14 +59,21 @@ def rows_of(groups: Groups, split: str) -> dict[str, list[dict[str, Any]]]:
             name = arm if policy == AGENT else f"{arm}, {policy}"
             rows[name] = _seeds(groups[arm], split, policy)
     every = [run for group in groups.values() for run in group]
-    every = [run for run in every if run.agent is None] or every  # each seed's bounds once
-    rows |= {policy: _seeds(every, split, policy) for policy in BOUNDS}
+    rows |= {policy: distinct(_seeds(every, split, policy)) for policy in BOUNDS}
     return {name: found for name, found in rows.items() if found}
 
 
 def _seeds(runs: Sequence[Run], split: str, policy: str) -> list[dict[str, Any]]:
     found = [latest(run, run.forks, split, policy) for run in runs]
     return [summary for summary in found if summary is not None]
+
+
+def distinct(summaries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each summary once: on the same trials a script does the same, whichever run stands beside it.
+
+    Trials of reach are those of all seeds; joints are placed by the seed of the run.
+    """
+    return [one for n, one in enumerate(summaries) if one not in summaries[:n]]
 
 
 def results(groups: Groups, split: str) -> dict[str, dict[str, list[list[float]]]]:
@@ -87,12 +94,13 @@ def value_of(interval: Sequence[float | None]) -> float:
 
 def memory_table(groups: Groups, split: str, fork: ForkSettings) -> Table | None:
     """Arms × measures, mean and interval over seeds; None where nothing was evaluated."""
-    found, exact = results(groups, split), ceilings(groups, fork)
+    found = results(groups, split)
     if not found:
         return None
+    attempts = max(len(measures["success"]) for measures in found.values())
+    exact = Ceilings.of(len(fork.counted), attempts, fork.switch)
     columns: dict[str, list[str]] = {"arm": [], "seeds": [], "memory index [95 %]": []}
     columns["every seed"] = []
-    attempts = len(exact.bayes)
     columns |= {f"attempt {e + 1}": [] for e in range(attempts)}
     columns |= {name.replace("_", "–"): [] for name in SINGLE[1:]}
     for name, measures in found.items():

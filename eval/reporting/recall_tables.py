@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envs.memory_tests.fork import ForkSettings
+from envs.memory_tests.fork import MEETING, ForkSettings
 from envs.memory_tests.recall import ceiling, without_store
 from eval.goals.metrics import t_interval
 from eval.memory_tests.fork_results import AGENT
 from eval.memory_tests.recall_results import CLEARED, PERFECT
+from eval.reporting.chosen import chosen
 from eval.reporting.figures import ordered
-from eval.reporting.fork_tables import latest, value_of
+from eval.reporting.fork_tables import distinct, latest, value_of
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
 from eval.reporting.tables import UNKNOWN, every_seed, number, span
@@ -30,7 +31,7 @@ def results(groups: Groups, split: str) -> dict[str, dict[str, list[list[float]]
                 groups[arm], split, policy
             )
     every = [run for group in groups.values() for run in group]
-    rows |= {policy: _seeds(every, split, policy) for policy in BOUNDS}
+    rows |= {policy: distinct(_seeds(every, split, policy)) for policy in BOUNDS}
     found = {}
     for name, seeds in rows.items():
         if seeds:
@@ -48,12 +49,20 @@ def _seeds(runs: Sequence[Run], split: str, policy: str) -> list[dict[str, Any]]
     return [summary for summary in found if summary is not None]
 
 
+def _attempts(groups: Groups, split: str, flat: bool) -> int:
+    """K of each meeting, as the runs were evaluated."""
+    every = [run for group in groups.values() for run in group]
+    told = [chosen(run, run.recalls, split, lambda _: True) for run in every]
+    asked = [one["settings"].get("episodes", MEETING) for one in told if one is not None]
+    return MEETING if flat else max(asked, default=MEETING)
+
+
 def recall_table(groups: Groups, split: str, fork: ForkSettings) -> Table | None:
     """Arms × measures, mean and interval over seeds; None where nothing was evaluated."""
     found, life = results(groups, split), fork.lifetimes
     if not found or life is None:
         return None
-    rows = []
+    rows, attempts = [], _attempts(groups, split, life.flat)
     for name, measures in found.items():
         index, first = measures["recall_index"][0], measures["first"]
         cells = [span(t_interval(seeds)) for seeds in first]
@@ -61,7 +70,7 @@ def recall_table(groups: Groups, split: str, fork: ForkSettings) -> Table | None
         shown = span(t_interval(index)), every_seed(index)
         rows.append((name, str(len(index)), *shown, *cells, span(t_interval(measures["gain"][0]))))
     for name, of in ((PERFECT, ceiling), (CLEARED, without_store)):
-        curve = of(fork.options, life.exposures, 2)[:, 0].tolist()
+        curve = of(fork.options, life.exposures, attempts)[:, 0].tolist()
         index = "1" if of is ceiling else "0"
         gain = number(curve[1] - curve[0])
         rows.append((name, UNKNOWN, index, UNKNOWN, *map(number, curve), gain))

@@ -233,8 +233,12 @@ def newest_probe(run: Run) -> dict[str, dict[str, float]]:
 
 
 def sizes_line(groups: Groups) -> str:
-    """Bytes of an old trial beside those of slow policies, in the shapes of these runs."""
-    config = next(iter(groups.values()))[0].run.config
+    """Bytes of an old trial beside those of slow policies, in the shapes of these runs.
+
+    Of the first arm that has slow policies, where there is one: others' networks may differ.
+    """
+    configs = [runs[0].run.config for runs in groups.values()]
+    config = next((c for c in configs if c.without_own_parts().chosen_arm.cascade), configs[0])
     trial, (bare, moved) = trial_bytes(config), slow_policy_bytes(config)
     return (
         f"An old trial in the reservoir takes {trial:,} bytes. The slow policies of a cascade take "

@@ -20,7 +20,6 @@ from train.long_term.arms import ARMS
 from train.run.checkpoint import Checkpoint
 from train.run.state import load_agent
 
-LEVELS = ("L0", "L1", "L2", "L3")
 SLOW = {"L2": 2, "L3": 3}
 """Slow policies by level: their number in the cascade."""
 

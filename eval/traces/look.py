@@ -53,6 +53,7 @@ def look_into(
     subject = patient.subject
     values = _facts(patient, recording.facts["seed"]) | {
         "trials": recording.trials,
+        "asked": patient.looked_at,
         "episodes": recording.episodes,
         "horizon": recording.horizon,
         "still": recording.still,
@@ -100,6 +101,7 @@ def look_into_lifetimes(
     )
     return _facts(patient, seed) | {
         "trials": sum(map(len, patient.rounds)),
+        "asked": patient.looked_at,
         "episodes": first.episodes,
         "horizon": first.horizon,
         "still": STILL,

@@ -69,8 +69,9 @@ def checked_traces(found: Field) -> dict[str, Any]:
         RunError: it is not; the message names the field.
     """
     _check(found, _FACTS)
-    if "counted" in found.value:  # older files have `options` alone
-        found["counted"].whole()
+    for name in ("counted", "asked"):  # older files have `options` and `trials` alone
+        if name in found.value:
+            found[name].whole()
     if found.value.get("run") is not None:
         found["run"].text()
     if found["schema"].value != SCHEMA:
@@ -124,11 +125,11 @@ def other_trials(path: Path, *, run: str | None, trials: int, seed: int) -> list
         return [f"{path} is damaged, or of another version: move it to another folder first"]
     if former.get("run") not in (None, run):  # None: an older file does not tell
         return [f"{path} is of another run: move it to another folder first"]
-    if (former["trials"], former["probe_seed"]) != (trials, seed):
+    asked = former.get("asked") or former["trials"]  # without those that a fault ended
+    if (asked, former["probe_seed"]) != (trials, seed):
         return [
-            f"{path} is of {former['trials']} trials of seed {former['probe_seed']}, not {trials} "
-            f"of {seed}: type --trials {former['trials']} --seed {former['probe_seed']} to add to "
-            f"it, {elsewhere}"
+            f"{path} is of {asked} trials of seed {former['probe_seed']}, not {trials} of {seed}: "
+            f"type --trials {asked} --seed {former['probe_seed']} to add to it, {elsewhere}"
         ]
     return []
 

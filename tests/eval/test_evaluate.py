@@ -197,7 +197,7 @@ def test_the_untrained_floor_is_the_runs_own_start(run: Path) -> None:
     for threads in (2, 1):
         torch.set_num_threads(threads)
         found.append(evaluate.policies(settings, subject)["untrained"].weights)
-        assert torch.get_num_threads() == subject.config.threads
+        assert torch.get_num_threads() == threads, "the caller's own number is left as it was"
     for name, weight in found[0].items():
         np.testing.assert_array_equal(weight, found[1][name])
 

@@ -6,7 +6,6 @@ import pytest
 from envs.memory_tests.belief import after_outcome, uniform
 from envs.memory_tests.ceilings import (
     bayes,
-    memoryless,
     tried_by_chance,
     win_stay_lose_shift,
 )
@@ -36,10 +35,6 @@ def test_the_ideal_memory(options, attempts, switch, curve, mean) -> None:
 )
 def test_one_bit_of_memory(options, curve) -> None:
     np.testing.assert_allclose(win_stay_lose_shift(options, 5), curve, atol=6e-4)
-
-
-def test_without_memory() -> None:
-    assert memoryless(4, 3).tolist() == [0.25] * 3
 
 
 @pytest.mark.parametrize(("options", "attempts", "most"), [(4, 5, 0.684), (2, 4, 0.875)])

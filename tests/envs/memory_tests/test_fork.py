@@ -92,11 +92,12 @@ def test_knobs() -> None:
     [
         "-delay999999999", "-delay451", "-delay" + "9" * 5000, "-delay-5", "-delay٣", "-delay",
         "-switch150", "-switch101", "-switch1e1", "-switch10-switch20", "-delay5-delay5",
-        "-interference-interference", "-", "--delay5", "-delay5-", "-\x1b[2J",
+        "-interference-interference", "-switch10-delay5", "-delay0", "-switch0", "-delay05",
+        "-", "--delay5", "-delay5-", "-\x1b[2J",
     ],
 )  # fmt: skip
 def test_what_no_suite_can_be_called(knobs: str) -> None:
-    """A delay of a billion steps, a chance above one, numbers of thousands of digits."""
+    """A delay of a billion steps, a chance above one, a second name of one suite."""
     assert fork_settings("FORK-reach-2" + knobs) is None
     assert suite_problems("FORK-reach-2" + knobs, task=None, tasks=(), test_tasks=())
 

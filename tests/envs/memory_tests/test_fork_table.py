@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from envs.memory_tests import ceilings, fork_table
+from envs.memory_tests.fork import UNCOMMITTED, fork_settings
 from envs.memory_tests.fork_table import Chooser, play
 from envs.metaworld.suites import make_suite
 from envs.trials.trial import TrialRunner
@@ -60,6 +61,17 @@ def test_eight_sites_can_be_told_apart_by_moving(runner) -> None:
 def test_a_target_that_moves_is_found_again(runner) -> None:
     found = right(runner, "FORK-reach-2-switch20", fork_table.bayes(0.2))
     assert_near(found, ceilings.bayes(2, 4, 0.2))
+
+
+def test_an_attempt_that_touches_nothing_still_lets_the_target_move() -> None:
+    """Else a target that moves each time is believed where it was, and its failure impossible."""
+    settings = fork_settings("FORK-reach-2-switch100")
+    assert settings is not None
+    fork = settings.draw("reach-v3", 1, 4, split="test")
+    past = [(0, True), (UNCOMMITTED, False)]
+    assert fork_table.bayes(1.0)(fork, past[:1], np.random.default_rng(0)) == 1
+    assert fork_table.bayes(1.0)(fork, past[:2], np.random.default_rng(0)) == 0
+    assert fork_table.bayes(1.0)(fork, [*past, (1, False)], np.random.default_rng(0)) == 1
 
 
 @pytest.mark.parametrize("scene", ["drawer", "window", "faucet", "handle-side", "lock"])

@@ -28,6 +28,7 @@ def test_a_memory_of_all_eras_has_tau_one() -> None:
     found = Extinction.of(np.tile([5, 4, 2, 3, 1, 0, 6, 7], (20, 1)), RECENCY)
     assert (found.tau, found.tau_past, found.past, found.touched) == (1.0, 1.0, 4.0, 8.0)
     assert max(found.p_tau, found.p_tau_past) < 0.05
+    assert min(found.p_tau, found.p_tau_past) > 0  # the order itself is one of the orders
     assert found.chance_past == pytest.approx(4 / 3, abs=0.1)
 
 

@@ -119,13 +119,13 @@ def test_an_agent_that_is_told_in_its_input_sees_the_target() -> None:
         workers = 1
 
         def run(self, trials, policy, *, lanes):
-            seen[policy.targets, policy.told] = {trial.shown for trial in trials}
+            seen[policy.aims, policy.told] = {trial.shown for trial in trials}
             raise StopIteration
 
     suite = make_suite("FORK-reach-2", train_goals=1)
     trials = suite.evaluation_trials("test", goals=2, episodes=2, horizon=8, seed=1)
-    for targets, told in ((0, False), (0, True), (2, True)):
-        policy = Policy("agent", targets=targets, told=told)
+    for aims, told in ((0, False), (0, True), (2, True)):
+        policy = Policy("agent", aims=aims, told=told)
         with pytest.raises(StopIteration):
             measure_fork(policy, trials, pool=Recording())  # type: ignore[arg-type]
     assert seen == {(0, False): {False}, (0, True): {True}, (2, True): {False}}
@@ -164,8 +164,8 @@ def test_attempts_in_another_scene_are_left_out(pool: WorkerPool) -> None:
 
 def test_scenes_are_told_apart() -> None:
     suite = make_suite("FORK-joint", train_goals=50)
-    choices = np.array([[0, 1], [1, 1], [0, 1]])
-    outcomes = ForkOutcomes(("a", "b", "a"), choices, np.ones((3, 2), int), np.zeros(3, bool))
+    choices, scenes = np.array([[0, 1], [1, 1], [0, 1], [1, 1]]), ("a", "b", "a", "b")
+    outcomes = ForkOutcomes(scenes, choices, np.ones((4, 2), int), np.zeros(4, bool))
     found = ForkMeasured.of(outcomes, suite, seed=1, seconds=0.0)
     assert [rate.value for rate in found.scenes["a"].success] == [0, 1]
     assert [rate.value for rate in found.scenes["b"].success] == [1, 1]

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from envs.metaworld.suites import make_suite
+from eval.memory_tests.fork_measure import fork_outcomes
 from eval.memory_tests.fork_metrics import known_to_fail, memory_index, summarise_fork
 
 TRIALS = 400
@@ -72,6 +74,28 @@ def test_trials_of_one_place_count_as_one() -> None:
     assert (four.low, four.high) == pytest.approx((once.low, once.high))
     naive = memory_index(right, 2)
     assert naive.high - naive.low < 0.6 * (four.high - four.low)
+
+
+def test_placements_that_come_round_again_are_one_place() -> None:
+    """A joint has 50 placements for 400 trials: the goal's number differs, the place does not."""
+    suite = make_suite("FORK-window", train_goals=50)
+    trials = suite.evaluation_trials("test", goals=120, episodes=2, horizon=20, seed=1)
+    none = np.full((120, 2), -1)
+    places = fork_outcomes(trials, none, np.zeros(120, dtype=bool), None).places
+    assert places is not None
+    assert len(set(places.tolist())) == 50
+    assert (places[:20] == places[50:70]).all()
+    assert (places[:20] == places[100:]).all()
+
+
+def test_scenes_are_strata() -> None:
+    """One scene is always found out and another never: that they differ is no uncertainty."""
+    right = np.repeat([[True, True], [False, False]], 20, axis=0)
+    right[[0, 39]] = ~right[[0, 39]]
+    together = memory_index(right, 2)
+    apart = memory_index(right, 2, scenes=("one",) * 20 + ("other",) * 20)
+    assert apart.value == together.value == 0
+    assert apart.high - apart.low < 0.6 * (together.high - together.low)
 
 
 def test_what_is_known_to_fail() -> None:

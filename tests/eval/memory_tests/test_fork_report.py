@@ -69,7 +69,7 @@ def test_a_report_has_arms_floors_and_ceilings(runs: list[str], tmp_path: Path) 
     assert f"| 2 | 0.95 [{low:.2f}, {high:.2f}] | 0.90  1.00 | 0.50" in rows["short"]
     assert "| 1 | 0.00 | 0.00 | 0.50 |" in rows["none"]
     assert "short, forgetting" in rows
-    assert "| 3 | -1.00" in rows["random"]
+    assert "| 1 | -1.00 | -1.00 |" in rows["random"]  # the same trials, whichever run stands beside
     assert "| – | 1.00 | – | 0.50 | 1.00 | 1.00 | 1.00 |" in rows["Bayes (exact)"]
     assert "| – | 0.00 | – | 0.50 | 0.50 |" in rows["no memory (at most)"]
     assert "Memory index on unseen trials: short 0.95" in text

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from eval import report
-from eval.reporting.answer import Benchmark, answer_figure, answer_table
+from eval.reporting.answer import Benchmark, answer_figure, answer_table, benchmarks_of
+from eval.reporting.runs import load_run
 from tests.eval.made_up_runs import write_evaluation, write_stream_run, write_training_run
 
 FORK = Benchmark("FORK", "memory index", 0.0, 1.0, {"none": (0.0,), "short": (0.9, 1.0)})
@@ -69,6 +70,14 @@ def test_seeds_that_are_not_evaluated_are_left_out_by_name(tmp_path, capsys) -> 
     text = (out / "report.md").read_text()
     assert "short on reach-v3: seed 2 left out, not evaluated" in text
     assert "(2 seeds)" in text
+
+
+def test_an_agent_that_begins_anew_in_each_phase_is_not_ranked(tmp_path) -> None:
+    """At the end `single` knows the last task alone."""
+    for arm in ("short", "single"):
+        write_stream_run(tmp_path / arm, arm, 1, keeps=0.5)
+    (found,) = benchmarks_of("custom", [load_run(tmp_path / arm) for arm in ("short", "single")])
+    assert set(found.arms) == {"short"}
 
 
 def test_traces_of_several_suites_need_no_evaluation(tmp_path, monkeypatch) -> None:

@@ -113,6 +113,9 @@ def test_numbers_of_another_run_and_damaged_ones_are_not_replaced(
     path = run / "results" / "traces-test-000000000096.json"
     own = json.loads(path.read_text())["run"]
     assert results.other_trials(path, run=own, trials=40, seed=1) == []
+    faulted = tmp_path / "faulted.json"  # 40 were asked for; the physics of one became unstable
+    faulted.write_text(json.dumps(json.loads(path.read_text()) | {"trials": 39}))
+    assert results.other_trials(faulted, run=own, trials=40, seed=1) == []
     (problem,) = results.other_trials(path, run="another", trials=40, seed=1)
     assert "is of another run: move it to another folder" in problem
     (tmp_path / "torn.json").write_text(path.read_text()[:100])
