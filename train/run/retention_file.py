@@ -17,13 +17,13 @@ from train.run.stream_config import StreamConfig
 
 
 def earlier_evaluations(origin: Origin, config: StreamConfig) -> list[Evaluation]:
-    """What the run that is continued has recorded up to its checkpoint.
+    """What the run that is continued has recorded up to its checkpoint; the first learner keeps it.
 
     Raises:
         RunError: its record is missing, lacks an evaluation, or is no sound file of this stream;
             the message names file and field.
     """
-    if origin.saved is None:
+    if origin.saved is None or origin.ranks is not None:
         return []
     due = [step for step in config.stream().evaluation_steps() if step <= origin.saved.step]
     if origin.home is None:

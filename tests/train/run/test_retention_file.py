@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.eval.made_up_runs import write_stream_run
+from train.learners.ranks import Ranks
 from train.run.checkpoint import Checkpoint
 from train.run.origin import Origin
 from train.run.retention_file import earlier_evaluations
@@ -112,3 +113,10 @@ def test_a_lost_record_is_told(tmp_path: Path, stream) -> None:
     alone = Origin(origin(tmp_path, 80_000).saved)
     with pytest.warns(UserWarning, match="comes without the 2 evaluations before it"):
         assert earlier_evaluations(alone, config) == []
+
+
+def test_a_second_learner_misses_no_record(tmp_path: Path, stream, recwarn) -> None:
+    """The first one keeps it; each of the others warned that its run comes without it."""
+    other = Origin(origin(tmp_path, 80_000).saved, ranks=Ranks())
+    assert earlier_evaluations(other, stream[1]) == []
+    assert not recwarn.list
