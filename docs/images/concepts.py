@@ -15,7 +15,7 @@ from matplotlib.patches import FancyBboxPatch
 
 LEVELS = (
     ("slow policies L2, L3", "follow once an iteration", 0.0, 16.0, "#CC79A7"),
-    ("episodic store L1 and reservoir", "written at a trial's end", 5.45, 10.55, "#E69F00"),
+    ("episodic store L1 and reservoir", "take in an iteration's trials", 5.45, 10.55, "#E69F00"),
     (
         "short-term memory L0",
         "written every step, cleared at each trial's start",
