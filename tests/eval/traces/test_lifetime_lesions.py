@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from envs.memory_tests.fork import UNCOMMITTED
 from envs.memory_tests.recall import ceiling
 from envs.metaworld.suites import make_suite
 from eval.memory_tests.recall_measure import RecallOutcomes
@@ -28,8 +29,9 @@ def test_scores_are_shares_of_what_a_store_can_gain() -> None:
 
 
 def test_a_fault_is_a_failure() -> None:
+    """The pool says of all steps from it on that nothing was touched."""
     whole = outcomes(np.ones((2, 3), bool))
-    whole.faults[:3] = True
+    whole.faults[:3], whole.choices[:3] = True, UNCOMMITTED
     assert recall_shares(whole, options=4)[0] < 0 < recall_shares(whole, options=4)[1]
 
 
