@@ -287,6 +287,11 @@ def wilson(successes: int, count: int, level: float = LEVEL) -> Interval:
     return Interval(successes / count, float(found.low), float(found.high))
 
 
+def share(hits: np.ndarray) -> Interval:
+    """Share of bools of any shape with Wilson's interval; NaN where there are none."""
+    return wilson(int(hits.sum()), hits.size) if hits.size else Interval(nan)
+
+
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Mean of seeds with Student's interval; NaN are left out, one value has no bounds."""
     known = np.array([value for value in values if value == value], dtype=float)

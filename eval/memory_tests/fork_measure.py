@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agents.rl2 import RL2Agent
 from envs.memory_tests.fork import STILL
@@ -92,7 +93,7 @@ def measure_fork(
         choices.append(batch.choices[horizon - 1 :: horizon].T.astype(int))
         faults.append(batch.faults[-1])
         if believer is not None and believer.belief is not None:
-            believed.append(likeliest(believer, batch.inputs, horizon, STILL))
+            believed.append(likeliest(believer, torch.from_numpy(batch.inputs), horizon))
     return fork_outcomes(
         trials,
         np.concatenate(choices),
@@ -102,8 +103,10 @@ def measure_fork(
 
 
 @torch.no_grad()
-def likeliest(agent: RL2Agent, inputs: np.ndarray, horizon: int, still: int) -> np.ndarray:
-    """(B, K): the target that the belief holds likeliest before the hand obeys in each attempt.
+def likeliest(
+    agent: RL2Agent, inputs: Tensor, horizon: int, *, store: Tensor | None = None
+) -> np.ndarray:
+    """(B, K): the target that the belief holds likeliest at the last still step of each attempt.
 
     Later in an attempt the belief follows the hand: in practice the hand moves to the truth.
 
@@ -111,11 +114,11 @@ def likeliest(agent: RL2Agent, inputs: np.ndarray, horizon: int, still: int) -> 
         agent: with a belief.
         inputs: (K × H, B, input) of whole trials.
         horizon: H.
-        still: F, still steps of an attempt.
+        store: what each trial may recall (`memory.lifetimes`), of an agent that reads one.
     """
     assert agent.belief is not None
-    hidden, _ = agent.remember(torch.from_numpy(inputs), agent.initial_state(inputs.shape[1]))
-    return agent.belief(hidden[still - 1 :: horizon]).argmax(dim=-1).T.numpy()
+    hidden, _ = agent.remember(inputs, agent.initial_state(inputs.shape[1], store=store))
+    return agent.belief(hidden[STILL - 1 :: horizon]).argmax(dim=-1).T.numpy()
 
 
 def play_table(

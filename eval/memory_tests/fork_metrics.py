@@ -6,7 +6,6 @@ success, never in its place: an agent that gives up after a failure has it at 1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from envs.memory_tests.ceilings import bayes, win_stay_lose_shift
 from envs.memory_tests.fork import UNCOMMITTED
-from eval.goals.metrics import Interval, stratified_bootstrap, wilson
+from eval.goals.metrics import Interval, share, stratified_bootstrap, wilson
 
 
 @dataclass(frozen=True)
@@ -114,11 +113,11 @@ def summarise_fork(
         ),
         committed=shares(committed),
         right_if_committed=tuple(
-            _share(right[:, e][committed[:, e]]) for e in range(choices.shape[1])
+            share(right[:, e][committed[:, e]]) for e in range(choices.shape[1])
         ),
-        win_stay=_share((before == after)[won]),
-        lose_shift=_share((before != after)[lost]),
-        perseveration=_share(again[asked]),
+        win_stay=share((before == after)[won]),
+        lose_shift=share((before != after)[lost]),
+        perseveration=share(again[asked]),
     )
 
 
@@ -171,9 +170,4 @@ def known_to_fail(choices: np.ndarray, targets: np.ndarray, options: int) -> np.
 
 def shares(hits: np.ndarray) -> tuple[Interval, ...]:
     """Share of trials by attempt, of (N, K) bool."""
-    return tuple(_share(column) for column in hits.T)
-
-
-def _share(hits: np.ndarray) -> Interval:
-    """Share of (n,) bool with Wilson's interval; NaN where n is 0."""
-    return wilson(int(hits.sum()), hits.size) if hits.size else Interval(math.nan)
+    return tuple(share(column) for column in hits.T)

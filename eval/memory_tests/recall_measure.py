@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from agents.rl2 import RL2Agent
-from envs.memory_tests.fork import STILL
 from envs.memory_tests.recall_table import play_lifetimes
 from envs.pool.pool import Policy, WorkerPool
 from envs.trials.trial import Trial
 from eval.goals.measure import LANES
+from eval.memory_tests.fork_measure import likeliest
 from memory.lifetimes import LifetimeStores
 from train.algorithms.rollout import Rollout, lives
 from train.collect import collect
@@ -110,7 +110,9 @@ def measure_recall(
     for trials in rounds:
         recalled = None if stores is None else recall(stores, trials, lesion)
         rollout = collect(pool, policy, trials, tasks=tasks, lanes=LANES, stores=recalled)
-        believed = None if agent is None else likeliest(agent, rollout)
+        believed = None
+        if agent is not None and agent.belief is not None:
+            believed = likeliest(agent, rollout.inputs, rollout.horizon, store=rollout.stores)
         parts.append(outcomes_of(trials, rollout, believed))
         if agent is not None and stores is not None:
             keep(stores, agent, rollout)
@@ -164,16 +166,6 @@ def shuffled(found: Tensor, cue: int) -> Tensor:
             if age > 0:
                 moved[row, places, cue:-1] = entries[places.roll(1), cue:-1]
     return moved
-
-
-@torch.no_grad()
-def likeliest(agent: RL2Agent, rollout: Rollout) -> np.ndarray | None:
-    """(trial, episode) the target that the belief holds likeliest at the last still step."""
-    if agent.belief is None:
-        return None
-    start = agent.initial_state(rollout.inputs.shape[1], store=rollout.stores)
-    hidden, _ = agent.remember(rollout.inputs, start)
-    return agent.belief(hidden[STILL - 1 :: rollout.horizon]).argmax(dim=-1).T.numpy()
 
 
 def play_dictionary(

@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.memory_tests.fork import UNCOMMITTED
 from envs.memory_tests.recall import ceiling
-from eval.goals.metrics import Interval, stratified_bootstrap, wilson
+from eval.goals.metrics import Interval, share, stratified_bootstrap, wilson
 from eval.memory_tests.recall_measure import RecallOutcomes
 
 
@@ -60,13 +60,13 @@ def summarise_recall(found: RecallOutcomes, options: int, *, seed: int = 0) -> R
     belief = ()
     if found.believed is not None:
         known = found.believed[:, 0] == found.targets[:, 0]
-        belief = tuple(_share(known[some]) for some in rounds)
+        belief = tuple(share(known[some]) for some in rounds)
     curves = np.array([_by_slot(right[some, 0], found.slots[some]) for some in rounds])
     return RecallSummary(
-        first=tuple(_share(right[some, 0]) for some in rounds),
-        second=tuple(_share(right[some, 1]) for some in rounds if right.shape[1] > 1),
-        committed=tuple(_share(found.choices[some, 0] != UNCOMMITTED) for some in rounds),
-        by_lag=tuple(_share(right[some, 0]) for some in lags),
+        first=tuple(share(right[some, 0]) for some in rounds),
+        second=tuple(share(right[some, 1]) for some in rounds if right.shape[1] > 1),
+        committed=tuple(share(found.choices[some, 0] != UNCOMMITTED) for some in rounds),
+        by_lag=tuple(share(right[some, 0]) for some in lags),
         gain=_mean(curves[1] - curves[0], seed) if len(rounds) > 1 else Interval(math.nan),
         recall_index=_index(curves[1:].mean(axis=0), found, options, seed)
         if len(rounds) > 1
@@ -106,8 +106,3 @@ def _mean(by_slot: np.ndarray, seed: int) -> Interval:
 def _by_slot(hits: np.ndarray, slots: np.ndarray) -> np.ndarray:
     """Mean of each slot's meetings of one round."""
     return np.array([hits[slots == slot].mean() for slot in np.unique(slots)])
-
-
-def _share(hits: np.ndarray) -> Interval:
-    """Share of (n,) bool with Wilson's interval; NaN where n is 0."""
-    return wilson(int(hits.sum()), hits.size) if hits.size else Interval(math.nan)

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from envs.memory_tests.fork import UNRELATED, ForkSettings
-from eval.goals.metrics import Interval, t_interval
+from eval.goals.metrics import t_interval
 from eval.memory_tests.fork_metrics import Ceilings
 from eval.memory_tests.fork_results import AGENT, BAYES, NONE, SIMPLE
 from eval.reporting.chosen import chosen
 from eval.reporting.figures import ordered
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
-from eval.reporting.tables import UNKNOWN, every_seed, number, span
+from eval.reporting.tables import UNKNOWN, every_seed, number, seeds_to_json, span
 
 Groups = Mapping[str, Sequence[Run]]
 SINGLE = ("memory_index", "win_stay", "lose_shift", "perseveration")
@@ -145,17 +145,15 @@ def headline(groups: Groups) -> list[str]:
 
 def to_json(groups: Groups, fork: ForkSettings) -> dict[str, Any]:
     """All measures of both splits as JSON values."""
-
-    def plain(seeds: Sequence[float]) -> dict[str, Any]:
-        interval: Interval = t_interval(seeds)
-        return {"mean": interval.to_json(), "seeds": [None if x != x else x for x in seeds]}
-
     return {
         "seeds": {arm: [run.seed for run in group] for arm, group in groups.items()},
         "ceilings": asdict(ceilings(groups, fork)),
         "measures": {
             split: {
-                row: {name: [plain(seeds) for seeds in values] for name, values in found.items()}
+                row: {
+                    name: [seeds_to_json(seeds) for seeds in values]
+                    for name, values in found.items()
+                }
                 for row, found in results(groups, split).items()
             }
             for split in ("test", "train")

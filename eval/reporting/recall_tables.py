@@ -15,7 +15,7 @@ from eval.reporting.figures import ordered
 from eval.reporting.fork_tables import distinct, latest, value_of
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
-from eval.reporting.tables import UNKNOWN, every_seed, number, span
+from eval.reporting.tables import UNKNOWN, every_seed, number, seeds_to_json, span
 
 Groups = Mapping[str, Sequence[Run]]
 BESIDE = ("shuffled", "another", "off", "reinstating", "told", "untrained")  # of an arm
@@ -82,16 +82,14 @@ def recall_table(groups: Groups, split: str, fork: ForkSettings) -> Table | None
 
 def to_json(groups: Groups) -> dict[str, Any]:
     """All measures of both splits as JSON values."""
-
-    def plain(seeds: Sequence[float]) -> dict[str, Any]:
-        values = [None if x != x else x for x in seeds]
-        return {"mean": t_interval(seeds).to_json(), "seeds": values}
-
     return {
         "seeds": {arm: [run.seed for run in group] for arm, group in groups.items()},
         "measures": {
             split: {
-                row: {name: [plain(seeds) for seeds in values] for name, values in found.items()}
+                row: {
+                    name: [seeds_to_json(seeds) for seeds in values]
+                    for name, values in found.items()
+                }
                 for row, found in results(groups, split).items()
             }
             for split in ("test", "train")

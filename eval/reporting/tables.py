@@ -71,6 +71,12 @@ def every_seed(values: Sequence[float], form: str = "{:.2f}") -> str:
     return "  ".join(number(value, form) for value in values)
 
 
+def seeds_to_json(values: Sequence[float]) -> dict[str, Any]:
+    """Mean with Student's interval and all seeds' values, as JSON values; NaN is null."""
+    seeds = [None if value != value else value for value in values]
+    return {"mean": t_interval(values).to_json(), "seeds": seeds}
+
+
 def stream_results(groups: Groups) -> dict[str, dict[str, Result | float]]:
     """Metric by metric and arm by arm; transfer and savings need single-task runs for some."""
     alone = groups.get("single", ())

@@ -144,14 +144,14 @@ def test_the_belief_is_that_of_the_last_still_step(run: Path) -> None:
     agent = config.load_subject(config.parse([str(run), *SMALL])).agent
     assert agent.belief is not None
     inputs = np.random.default_rng(0).standard_normal((24, 5, agent.input_width))
-    inputs = inputs.astype(np.float32)
-    found = likeliest(agent, inputs, 12, 5)
-    hidden, _ = agent.remember(torch.from_numpy(inputs[:17]), agent.initial_state(5))
+    inputs = torch.from_numpy(inputs.astype(np.float32))
+    found = likeliest(agent, inputs, 12)
+    hidden, _ = agent.remember(inputs[:17], agent.initial_state(5))
     assert found.shape == (5, 2)
     np.testing.assert_array_equal(found[:, 1], agent.belief(hidden[16]).argmax(dim=-1))
     with torch.no_grad():
         agent.belief.out.bias.copy_(torch.tensor([-100.0, 100.0]))
-    assert (likeliest(agent, inputs, 12, 5) == 1).all()
+    assert (likeliest(agent, inputs, 12) == 1).all()
 
 
 def test_attempts_in_another_scene_are_left_out(pool: WorkerPool) -> None:
