@@ -119,6 +119,13 @@ def test_several_damaged_ones_are_all_named(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_a_run_that_is_kept_without_checkpoint(tmp_path: Path) -> None:
+    for name in ("config.json", "metrics.jsonl"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(CheckpointError, match="has no checkpoint; name a run that has one"):
+        load(tmp_path)
+
+
 def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
     for run in ("short/seed1", "none-seed1"):
         (tmp_path / run / "checkpoints").mkdir(parents=True)

@@ -162,6 +162,8 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} holds {len(runs)} runs: add one of {', '.join(runs[:_NAMED])}{more}"
         )
+    if not defects:
+        raise CheckpointError(f"{path} has no checkpoint; name a run that has one, or train anew")
     raise CheckpointError("\n".join([f"no good checkpoint in {path}; start a new run", *defects]))
 
 

@@ -60,6 +60,6 @@ def parameter(text: str) -> Parameter:
     except ValueError:
         raise InputError([f"--param {text}: write two numbers, {name}:{kind}:LOW:HIGH"]) from None
     if not low < high or (kind == "log" and not low > 0):
-        least = "above 0 " if kind == "log" else ""
+        least = "above 0 and " if kind == "log" else ""
         raise InputError([f"--param {text}: LOW must be {least}below HIGH"])
     return Parameter(name, kind, found)
