@@ -14,7 +14,7 @@ from eval.reporting.chosen import chosen
 from eval.reporting.figures import ordered
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
-from eval.reporting.tables import UNKNOWN, every_seed, number, seeds_to_json, span
+from eval.reporting.tables import UNKNOWN, every_seed, measures_to_json, number, span
 
 Groups = Mapping[str, Sequence[Run]]
 SINGLE = ("memory_index", "win_stay", "lose_shift", "perseveration")
@@ -149,13 +149,6 @@ def to_json(groups: Groups, fork: ForkSettings) -> dict[str, Any]:
         "seeds": {arm: [run.seed for run in group] for arm, group in groups.items()},
         "ceilings": asdict(ceilings(groups, fork)),
         "measures": {
-            split: {
-                row: {
-                    name: [seeds_to_json(seeds) for seeds in values]
-                    for name, values in found.items()
-                }
-                for row, found in results(groups, split).items()
-            }
-            for split in ("test", "train")
+            split: measures_to_json(results(groups, split)) for split in ("test", "train")
         },
     }

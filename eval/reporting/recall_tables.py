@@ -15,7 +15,7 @@ from eval.reporting.figures import ordered
 from eval.reporting.fork_tables import distinct, latest, value_of
 from eval.reporting.report_writer import Table
 from eval.reporting.runs import Run
-from eval.reporting.tables import UNKNOWN, every_seed, number, seeds_to_json, span
+from eval.reporting.tables import UNKNOWN, every_seed, measures_to_json, number, span
 
 Groups = Mapping[str, Sequence[Run]]
 BESIDE = ("shuffled", "another", "off", "reinstating", "told", "untrained")  # of an arm
@@ -85,13 +85,6 @@ def to_json(groups: Groups) -> dict[str, Any]:
     return {
         "seeds": {arm: [run.seed for run in group] for arm, group in groups.items()},
         "measures": {
-            split: {
-                row: {
-                    name: [seeds_to_json(seeds) for seeds in values]
-                    for name, values in found.items()
-                }
-                for row, found in results(groups, split).items()
-            }
-            for split in ("test", "train")
+            split: measures_to_json(results(groups, split)) for split in ("test", "train")
         },
     }

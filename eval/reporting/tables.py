@@ -71,10 +71,19 @@ def every_seed(values: Sequence[float], form: str = "{:.2f}") -> str:
     return "  ".join(number(value, form) for value in values)
 
 
-def seeds_to_json(values: Sequence[float]) -> dict[str, Any]:
-    """Mean with Student's interval and all seeds' values, as JSON values; NaN is null."""
-    seeds = [None if value != value else value for value in values]
-    return {"mean": t_interval(values).to_json(), "seeds": seeds}
+def measures_to_json(
+    found: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Rows of measures, each a list of seeds' values, as JSON values with means; NaN is null."""
+
+    def plain(seeds: Sequence[float]) -> dict[str, Any]:
+        known = [None if value != value else value for value in seeds]
+        return {"mean": t_interval(seeds).to_json(), "seeds": known}
+
+    return {
+        row: {name: [plain(seeds) for seeds in values] for name, values in measures.items()}
+        for row, measures in found.items()
+    }
 
 
 def stream_results(groups: Groups) -> dict[str, dict[str, Result | float]]:

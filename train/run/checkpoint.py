@@ -157,13 +157,15 @@ def load(path: Path) -> Checkpoint:
         for defect in defects:
             warnings.warn(f"{defect} FALLING BACK to {candidate}", stacklevel=2)
         return checkpoint
-    if not defects and (runs := _runs_below(path)):
+    if not defects:
+        if not (runs := _runs_below(path)):
+            raise CheckpointError(
+                f"{path} has no checkpoint; name a run that has one, or train anew"
+            )
         more = ", …" if len(runs) > _NAMED else ""
         raise CheckpointError(
             f"{path} holds {len(runs)} runs: add one of {', '.join(runs[:_NAMED])}{more}"
         )
-    if not defects:
-        raise CheckpointError(f"{path} has no checkpoint; name a run that has one, or train anew")
     raise CheckpointError("\n".join([f"no good checkpoint in {path}; start a new run", *defects]))
 
 
