@@ -27,10 +27,10 @@ from envs.metaworld.suites import FORK_TEST_TRIALS
 from envs.pool.pool import WorkerError, WorkerPool
 from envs.pool.shared_rollout import worker_problems
 from eval.goals.config import imported_core, nearest_folder
-from eval.goals.results import print_table, provenance, table_console
+from eval.goals.results import print_table, table_console
 from eval.memory_tests.extinction import KIND, Extinction, extinction_trials, recency_of
 from eval.memory_tests.fork_measure import measure_fork
-from eval.outcome import write_and_show, write_json
+from eval.outcome import head, write_and_show, write_json
 from memory.restored import chosen
 from train.collect import acting_policy
 from train.run import checkpoint
@@ -44,7 +44,6 @@ from train.run.run_folder import foreign_problems, results_folder
 from train.run.signals import INTERRUPTED, interrupt_on_signals
 from train.run.state import load_agent
 from train.run.stream_config import StreamConfig
-from train.run.verified_folder import environment
 
 
 @dataclass(frozen=True)
@@ -189,10 +188,7 @@ def write(path: Path, arguments: Arguments, subject: Subject, found: dict[int, E
     settings: dict[str, Any] = dataclasses.asdict(arguments)
     settings |= {name: str(settings[name]) for name in ("source", "out") if settings[name]}
     values = {
-        "kind": KIND,
-        "schema": 1,
-        "checkpoint": provenance(subject.saved),
-        "environment": environment(),
+        **head(KIND, 1, subject.saved),
         "settings": settings,
         "recency": recency_of(subject.config.stream(), subject.saved.step).tolist(),
         "levels": {str(level): extinction.to_json() for level, extinction in found.items()},

@@ -8,7 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.run.verified_folder import replace_file
+from train.run.checkpoint import Checkpoint
+from train.run.verified_folder import environment, replace_file
+
+
+def head(kind: str, schema: int, saved: Checkpoint) -> dict[str, Any]:
+    """The beginning of a result's JSON: its kind, which checkpoint was measured, and with what."""
+    return {
+        "kind": kind,
+        "schema": schema,
+        "checkpoint": {
+            "path": str(saved.path),
+            "step": saved.step,
+            "environment": saved.manifest["environment"],
+            "git_commit": saved.manifest["git_commit"],
+        },
+        "environment": environment(),
+    }
 
 
 def write_and_show(

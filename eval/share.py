@@ -23,9 +23,10 @@ from typing import Any
 import tyro
 
 from eval.goals.config import imported_core, nearest_folder
+from eval.goals.results import KIND as SUITE_KIND
 from eval.memory_tests.fork_results import KIND as FORK_KIND
 from eval.memory_tests.recall_results import KIND as RECALL_KIND
-from eval.reporting.runs import SUITE_KIND, checked_evaluation, checked_fork, checked_recall
+from eval.reporting.runs import checked_evaluation, checked_fork, checked_recall
 from train.run import checkpoint
 from train.run.checkpoint import Checkpoint, CheckpointError
 from train.run.command_line import read

@@ -17,24 +17,14 @@ from envs.metaworld.task_env import MAX_HORIZON
 from eval.goals.believed import Believed
 from eval.goals.metrics import Interval, Outcomes, Row, Summary
 from eval.official.meta_evaluation import OVER_REPORTS, OfficialResult
-from eval.outcome import write_json
+from eval.outcome import head, write_json
 from train.run.checkpoint import Checkpoint
-from train.run.verified_folder import environment
 
+KIND = "strata evaluation"
 SCHEMA = 1
 REPEATING = "official, repeating"
 BOUNDS = ("untrained", "random", "scripted")  # floors and ceiling
 _WIDTH = 150  # columns of a table that is not shown in a terminal
-
-
-def provenance(saved: Checkpoint) -> dict[str, Any]:
-    """Which checkpoint was measured and what made it, as JSON values."""
-    return {
-        "path": str(saved.path),
-        "step": saved.step,
-        "environment": saved.manifest["environment"],
-        "git_commit": saved.manifest["git_commit"],
-    }
 
 
 @dataclass(frozen=True)
@@ -77,10 +67,7 @@ class Evaluation:
         """Everything, every (task, goal, episode) included, as JSON values."""
         saved, suite, goals = self.checkpoint, self.suite, self.settings["goals"]
         return {
-            "kind": "strata evaluation",
-            "schema": SCHEMA,
-            "checkpoint": provenance(saved),
-            "environment": environment(),
+            **head(KIND, SCHEMA, saved),
             "config": saved.config,
             "settings": self.settings,
             "suite": {

@@ -12,12 +12,11 @@ from rich.console import Console
 
 from envs.metaworld.suites import Suite
 from eval.goals.metrics import Interval
-from eval.goals.results import print_table, provenance
+from eval.goals.results import print_table
 from eval.memory_tests.fork_measure import ForkOutcomes
 from eval.memory_tests.fork_metrics import Ceilings, ForkSummary, shares, summarise_fork
-from eval.outcome import write_json
+from eval.outcome import head, write_json
 from train.run.checkpoint import Checkpoint
-from train.run.verified_folder import environment
 
 KIND, SCHEMA = "strata fork evaluation", 1
 AGENT = "agent"
@@ -113,10 +112,7 @@ class ForkEvaluation:
         saved, suite = self.checkpoint, self.suite
         assert suite.fork is not None
         return {
-            "kind": KIND,
-            "schema": SCHEMA,
-            "checkpoint": provenance(saved),
-            "environment": environment(),
+            **head(KIND, SCHEMA, saved),
             "config": saved.config,
             "settings": self.settings,
             "suite": {

@@ -13,13 +13,12 @@ from rich.console import Console
 from envs.memory_tests.recall import ceiling, without_store
 from envs.metaworld.suites import Suite
 from eval.goals.metrics import Interval
-from eval.goals.results import print_table, provenance
+from eval.goals.results import print_table
 from eval.memory_tests.fork_results import percent
 from eval.memory_tests.recall_measure import RecallOutcomes
 from eval.memory_tests.recall_metrics import RecallSummary
-from eval.outcome import write_json
+from eval.outcome import head, write_json
 from train.run.checkpoint import Checkpoint
-from train.run.verified_folder import environment
 
 KIND, SCHEMA = "strata recall evaluation", 1
 PERFECT, CLEARED = "store and memory (exact)", "no store (exact)"
@@ -77,10 +76,7 @@ class RecallEvaluation:
         saved, suite = self.checkpoint, self.suite
         assert suite.fork is not None
         return {
-            "kind": KIND,
-            "schema": SCHEMA,
-            "checkpoint": provenance(saved),
-            "environment": environment(),
+            **head(KIND, SCHEMA, saved),
             "config": saved.config,
             "settings": self.settings,
             "suite": {

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from envs.metaworld.task_env import MAX_HORIZON
+from eval.goals.results import KIND as SUITE_KIND
 from eval.memory_tests.fork_results import KIND as FORK_KIND
 from eval.own_agents.load import file_name
-from eval.reporting.runs import SUITE_KIND, Run, checked_evaluation, checked_fork
+from eval.reporting.runs import Run, checked_evaluation, checked_fork
 from train.run.config import Config
 from train.run.run_files import RESULT_LIMIT, Field, RunError, read_object
 

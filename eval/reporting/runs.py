@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from agents.rl2 import parameter_count
+from eval.goals.results import KIND as SUITE_KIND
 from eval.memory_tests.extinction import KIND as EXTINCTION_KIND
 from eval.memory_tests.extinction import MEASURES as EXTINCTION
 from eval.memory_tests.fork_results import KIND as FORK_KIND
@@ -43,7 +44,6 @@ from train.run.stream_config import StreamConfig, read_config
 
 UNLIKE = (CHANGEABLE - HOW_IT_ENDS) | {"seed", "run", "lanes"}
 """Fields in which the seeds of one recipe may differ."""
-SUITE_KIND = "strata evaluation"
 GAINS = ("gain", "last_step_gain", "steps_gain", "share_gain")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from envs.memory_tests.fork import STILL
 from envs.pool.pool import WorkerPool
 from eval.goals.measure import Runner
-from eval.goals.results import provenance
+from eval.outcome import head
 from eval.traces.geometry import all_geometry
 from eval.traces.history import history
 from eval.traces.leak import leak_test
@@ -22,7 +22,6 @@ from eval.traces.recording import Recording
 from eval.traces.results import KIND, SCHEMA
 from eval.traces.subjects import Patient, floor_of
 from eval.traces.timescales import all_timescales
-from train.run.verified_folder import environment
 
 Part = Literal["timescales", "probes", "geometry", "lesions"]
 PARTS: tuple[Part, ...] = ("timescales", "probes", "geometry", "lesions")
@@ -115,11 +114,8 @@ def look_into_lifetimes(
 def _facts(patient: Patient, seed: int) -> dict[str, Any]:
     config = patient.config
     return {
-        "kind": KIND,
-        "schema": SCHEMA,
-        "checkpoint": provenance(patient.subject.saved),
+        **head(KIND, SCHEMA, patient.subject.saved),
         "run": patient.subject.saved.manifest.get("run"),
-        "environment": environment(),
         "suite": patient.suite,
         "label": config.label,
         "arm": config.arm,
