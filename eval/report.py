@@ -35,7 +35,7 @@ from eval.reporting import (
     tables,
 )
 from eval.reporting.budgets import unlike_budgets
-from eval.reporting.loading import arms_of, group_runs, load_runs, stream_groups
+from eval.reporting.loading import arms_of, by_suite, group_runs, load_runs, stream_groups
 from eval.reporting.profiles import enough
 from eval.reporting.report_writer import Lines, Page, Part, Picture
 from eval.reporting.runs import Run, StreamRun
@@ -382,9 +382,7 @@ def make_page(
 ) -> tuple[Page, dict]:
     """The page and its numbers. Raises InputError, which lists every problem."""
     runs, left_out = load_runs(folders, results=True)
-    suites: dict[str, list[Run]] = {}
-    for run in runs:
-        suites.setdefault(run.config.task or run.config.suite, []).append(run)
+    suites = by_suite(runs)
     if len(suites) > 1:
         _no_contrasts(contrasts, "several suites")
         page, numbers = answer_page(suites, title or "Strata: which memory buys what")

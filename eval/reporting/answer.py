@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite, nan
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -214,7 +215,7 @@ def answer_figure(benchmarks: Sequence[Benchmark]) -> Figure:
                 panel.axvline(bound, color="grey", linestyle=style, linewidth=1)
         panel.set(yticks=range(len(shown)), yticklabels=shown, ylim=(-0.6, len(shown) - 0.4))
         panel.locator_params(axis="x", nbins=6)  # labels such as -0.50 must not touch
-        panel.set_title(one.name, fontsize=10)
+        panel.set_title(fill(one.name, 40), fontsize=10)
         panel.set_xlabel(one.measure, fontsize=9)
     return figure
 

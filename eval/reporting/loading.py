@@ -11,6 +11,7 @@ from eval.streams.compare import by_arm
 from train.run.config import stop
 from train.run.printable import printable
 from train.run.run_files import NotStartedError, RunError
+from train.run.stream_config import StreamConfig
 
 EXAMPLE = "name at least one run folder, e.g. runs/ML10-short-seed1"
 
@@ -56,6 +57,21 @@ def stream_groups(runs: Sequence[Run]) -> dict[str, list[StreamRun]]:
     if problems:
         stop(problems)
     return groups
+
+
+def by_suite(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by suite or stream; those of one name but of other tasks are named with their tasks."""
+    found: dict[str, dict[tuple[str, ...], list[Run]]] = {}
+    for run in runs:
+        config = run.config
+        tasks = config.stream().tasks if isinstance(config, StreamConfig) else config.tasks
+        name = config.task or config.suite
+        found.setdefault(name, {}).setdefault(tuple(tasks), []).append(run)
+    return {
+        name if len(streams) == 1 else f"{name}: {', '.join(tasks)}": group
+        for name, streams in found.items()
+        for tasks, group in streams.items()
+    }
 
 
 def arms_of(runs: Sequence[Run]) -> dict[str, list[Run]]:

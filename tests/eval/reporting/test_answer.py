@@ -58,6 +58,20 @@ def test_runs_of_several_suites_make_the_table_of_benchmarks(tmp_path, capsys) -
     assert set(found["custom"]["arms"]) == {"hierarchical"}
 
 
+def test_streams_of_one_name_with_other_tasks_are_rows_of_their_own(tmp_path) -> None:
+    others = ("reach-v3", "push-v3", "door-close-v3")
+    write_stream_run(tmp_path / "a", "short", 1)
+    write_stream_run(tmp_path / "b", "short", 1, tasks=others)
+    write_stream_run(tmp_path / "c", "hierarchical", 2, tasks=others)
+    folders = [str(tmp_path / name) for name in "abc"]
+    assert report.main([*folders, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "report.json").read_text())["benchmarks"]
+    assert {one["name"]: set(one["arms"]) for one in found} == {
+        "custom: reach-v3, drawer-close-v3, door-close-v3": {"short"},
+        "custom: reach-v3, push-v3, door-close-v3": {"short", "hierarchical"},
+    }
+
+
 def test_seeds_that_are_not_evaluated_are_left_out_by_name(tmp_path, capsys) -> None:
     for seed in (1, 2, 3):
         write_suite_run(tmp_path / f"suite{seed}", seed, 0.5)
