@@ -226,7 +226,8 @@ def test_compiled_functions_that_differ_are_found():
     assert primitives._unlike_python(primitives.compiled) == ()
     try:
         primitives._install(primitives.compiled, 3.0000000001)
-        assert primitives._unlike_python(primitives.compiled) == ("caged", "tolerance")
+        used = [name for name in ("caged", "tolerance") if name in primitives._usable()]
+        assert primitives._unlike_python(primitives.compiled) == tuple(used)
     finally:
         primitives._install(primitives.compiled)
 
