@@ -387,7 +387,7 @@ def make_page(
         _no_contrasts(contrasts, "several suites")
         page, numbers = answer_page(suites, title or "Strata: which memory buys what")
     else:
-        title = title or f"Strata on {runs[0].config.task or runs[0].config.suite}"
+        title = title or f"Strata on {next(iter(suites))}"
         page, numbers = suite_page(runs, title, window, contrasts)
         page.add(*section(newest_traces(runs)))
     if left_out:
